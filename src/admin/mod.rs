@@ -1,0 +1,1 @@
+//! The admin module (being written).

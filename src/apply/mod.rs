@@ -1,0 +1,1 @@
+//! The apply module (being written).

@@ -1,0 +1,1 @@
+//! The clerk module (being written).

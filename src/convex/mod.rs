@@ -1,0 +1,1 @@
+//! The convex module (being written).

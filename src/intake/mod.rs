@@ -1,0 +1,1 @@
+//! The intake module (being written).

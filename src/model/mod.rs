@@ -1,0 +1,14 @@
+//! The nouns of the daemon: tables, keys, versions, changes, outcomes.
+//!
+//! Values only: no I/O, no clock, no runtime. Everything here can be compared, printed without
+//! giving away a personal value, and tested by tables of inputs and outputs.
+
+mod change;
+mod key;
+mod record;
+mod version;
+
+pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
+pub use key::{DeliveryId, Key, RecordKey, Table};
+pub use record::{ContentHash, Fields};
+pub use version::{Standing, Version};

@@ -1,0 +1,1 @@
+//! The queue module (being written).

@@ -1,0 +1,1 @@
+//! Simulated Convex (being written).
