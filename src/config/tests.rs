@@ -1,0 +1,670 @@
+//! The configuration from outside: tables of sources in, settings or mistakes out.
+//!
+//! No test touches the process's environment: each hands an `Env` over. Secrets are planted, and
+//! every output is searched for them.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CLERK_KEY: &str = "sk_live_PLANTEDclerk";
+const DEPLOY_KEY: &str = "prod:happy-otter-1|PLANTEDdeploy";
+/// Base64 of 24 bytes.
+const SIGNING: &str = "whsec_UExBTlRFRHBsYW50ZWRQTEFOVEVEcGxhbnRlZA==";
+
+fn required() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("CLERK_SECRET_KEY", CLERK_KEY),
+        ("CLERK_WEBHOOK_SECRET", SIGNING),
+        ("CONVEX_URL", "https://happy-otter-1.convex.cloud"),
+        ("CONVEX_DEPLOY_KEY", DEPLOY_KEY),
+    ]
+}
+
+fn with(more: &[(&'static str, &'static str)]) -> Env {
+    Env::new(required().into_iter().chain(more.iter().copied()))
+}
+
+fn without(name: &str) -> Env {
+    Env::new(required().into_iter().filter(|(known, _)| *known != name))
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Dir(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+}
+
+fn load_text(text: &str, env: &Env) -> Result<Loaded, Vec<Mistake>> {
+    let dir = Dir::new();
+    Config::load(Some(&dir.file("config.toml", text)), env)
+}
+
+/// The keys of the mistakes that a text leads to, with the required settings given.
+fn mistaken_keys(text: &str) -> Vec<String> {
+    match load_text(text, &with(&[])) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.into_iter().map(|mistake| mistake.key).collect(),
+    }
+}
+
+fn shown(result: &Result<Loaded, Vec<Mistake>>) -> String {
+    let texts: Vec<String> = match result {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(Mistake::to_string).collect(),
+    };
+    format!("{result:?}\n{}", texts.join("\n"))
+}
+
+#[test]
+fn with_the_four_required_settings_everything_else_is_as_the_contract_says() {
+    let loaded = Config::load(None, &with(&[])).unwrap();
+    let config = &loaded.config;
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(config.not_yet_active().is_empty());
+    assert_eq!(config.clerk.secret_key.expose(), CLERK_KEY);
+    assert_eq!(config.clerk.webhook_secrets[0].expose(), SIGNING);
+    assert_eq!(config.clerk.api_url.as_str(), "https://api.clerk.com/");
+    assert_eq!(config.convex.module, "clerkSync");
+    let bounds = (
+        config.convex.concurrency,
+        config.convex.batch,
+        config.convex.page,
+    );
+    assert_eq!(bounds, (4, 200, 2_000));
+    assert!(config.sync.enabled);
+    assert_eq!(
+        (config.sync.retry_max_attempts, config.sync.retry_delay_ms),
+        (3, 1_000)
+    );
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8787");
+    assert_eq!(
+        config.listen.webhook_paths,
+        ["/api/webhooks/clerk", "/api/clerk-webhook"]
+    );
+    assert_eq!(config.listen.tls, Tls::Off);
+    assert_eq!(config.listen.max_body_bytes, 1_048_576);
+    assert_eq!(config.listen.body_timeout, Duration::from_secs(10));
+    assert_eq!(config.admin.socket, PathBuf::from("./state/admin.sock"));
+    assert_eq!((&config.admin.address, &config.admin.token), (&None, &None));
+    assert_eq!(config.state.backend, Backend::Sled);
+    assert_eq!(config.state.encryption_key, None);
+    assert_eq!(
+        (config.repair.max_deletes, config.repair.max_delete_ratio),
+        (100, 0.05)
+    );
+    assert_eq!(config.users.delete_mode, crate::model::DeleteMode::Hard);
+    assert_eq!(
+        config.users.files_on_delete,
+        crate::model::FilesOnDelete::Keep
+    );
+    assert!(!config.profile_edits.enabled && !config.clerk.write_back && !config.ensure.enabled);
+}
+
+#[test]
+fn default_toml_and_the_structs_have_the_same_keys() {
+    let mut reader = Reader::new(layers::gather(None, &with(&[])));
+    assert!(read(&mut reader).is_some());
+    let (gathered, asked) = reader.finish();
+    let listed: Vec<&String> = gathered.defaults.keys().collect();
+    assert_eq!(listed, asked.iter().collect::<Vec<_>>());
+
+    let mut fields: Vec<&str> = reload::all_keys().collect();
+    fields.sort_unstable();
+    let mut expected: Vec<&str> = listed
+        .iter()
+        .map(|key| key.as_str())
+        .filter(|key| !key.ends_with("_file"))
+        .filter(|key| !["listen.tls_cert", "listen.tls_key", "listen.behind_proxy"].contains(key))
+        .chain(["listen.tls"])
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+    for key in NOT_YET_ACTIVE {
+        assert!(listed.iter().any(|listed| *listed == key), "{key}");
+    }
+}
+
+#[test]
+fn default_toml_is_itself_a_configuration_that_changes_nothing() {
+    let loaded = load_text(DEFAULT_TOML, &with(&[])).unwrap();
+    assert_eq!(
+        loaded.config,
+        Config::load(None, &with(&[])).unwrap().config
+    );
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn later_sources_win() {
+    let dir = Dir::new();
+    dir.file("convex-deploy-key", "prod:x|by-credential\n");
+    let file = dir.file(
+        "config.toml",
+        "[convex]\nbatch = 10\npage = 20\ndeploy_key = \"prod:x|by-file\"\n\
+         [listen]\nwebhook_paths = [\"/a\"]\n[users]\ninsert_defaults = { credits = 5, tier = \"free\" }\n",
+    );
+    let secret = dir.file("secret", "  sk_live_by_secret_file\n");
+    let env = Env::new(required().into_iter().chain([
+        ("CCS_CONVEX__PAGE", "30"),
+        ("CCS_LISTEN__WEBHOOK_PATHS", "/b, /c"),
+        ("CCS_USERS__INSERT_DEFAULTS", "{\"credits\": 6}"),
+        ("CREDENTIALS_DIRECTORY", dir.path()),
+        ("CLERK_SECRET_KEY_FILE", secret.to_str().unwrap()),
+        ("SYNC_ENABLED", "false"),
+        ("SYNC_RETRY_MAX_ATTEMPTS", "7"),
+    ]));
+    let loaded = Config::load(Some(&file), &env).unwrap();
+    let config = loaded.config;
+    assert_eq!((config.convex.batch, config.convex.page), (10, 30));
+    assert_eq!(config.listen.webhook_paths, ["/b", "/c"]);
+    assert_eq!(config.convex.deploy_key.expose(), "prod:x|by-credential");
+    assert_eq!(config.clerk.secret_key.expose(), "sk_live_by_secret_file");
+    assert_eq!(config.users.insert_defaults["credits"], 6);
+    assert_eq!(config.users.insert_defaults["tier"], "free");
+    assert!(!config.sync.enabled);
+    assert_eq!(config.sync.retry_max_attempts, 7);
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("CLERK_SECRET_KEY_FILE"));
+}
+
+#[test]
+fn the_default_file_is_read_only_if_it_exists() {
+    let dir = Dir::new();
+    let absent = with(&[]).with_default_file(dir.0.path().join("absent.toml"));
+    assert_eq!(Config::load(None, &absent).unwrap().file, None);
+    let file = dir.file("config.toml", "[convex]\nbatch = 11\n");
+    let loaded = Config::load(None, &with(&[]).with_default_file(&file)).unwrap();
+    assert_eq!((loaded.config.convex.batch, loaded.file), (11, Some(file)));
+    let named = Config::load(Some(&dir.0.path().join("absent.toml")), &with(&[]));
+    let mistakes = named.unwrap_err();
+    assert_eq!(mistakes.len(), 1);
+    assert!(
+        mistakes[0].problem.contains("cannot be read"),
+        "{}",
+        mistakes[0]
+    );
+}
+
+#[test]
+fn every_spelling_of_a_credential_is_found() {
+    for (name, variable) in [
+        ("clerk-secret-key", "CLERK_SECRET_KEY"),
+        ("clerk_secret_key", "CLERK_SECRET_KEY"),
+        ("clerk-webhook-secret", "CLERK_WEBHOOK_SECRET"),
+        ("clerk-webhook-secrets", "CLERK_WEBHOOK_SECRET"),
+        ("convex_deploy_key", "CONVEX_DEPLOY_KEY"),
+    ] {
+        let dir = Dir::new();
+        let (_, value) = *required()
+            .iter()
+            .find(|(known, _)| *known == variable)
+            .unwrap();
+        dir.file(name, value);
+        let rest = required()
+            .into_iter()
+            .filter(|(known, _)| *known != variable);
+        let env = Env::new(rest.chain([("CREDENTIALS_DIRECTORY", dir.path())]));
+        assert!(Config::load(None, &env).is_ok(), "{name}");
+    }
+    let dir = Dir::new();
+    dir.file("admin-token", "0123456789abcdef");
+    dir.file("state-keys", "0123456789abcdef0123456789abcdef");
+    let env = Env::new(
+        required()
+            .into_iter()
+            .chain([("CREDENTIALS_DIRECTORY", dir.path())]),
+    );
+    let config = Config::load(None, &env).unwrap().config;
+    assert!(config.admin.token.is_some() && config.state.encryption_key.is_some());
+}
+
+#[test]
+fn each_missing_setting_is_named_with_its_remedy() {
+    let missing = Config::load(None, &Env::default()).unwrap_err();
+    let keys: Vec<&str> = missing.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "clerk.secret_key",
+            "clerk.webhook_secrets",
+            "convex.url",
+            "convex.deploy_key"
+        ]
+    );
+    for (mistake, (variable, _)) in missing.iter().zip(required()) {
+        assert!(mistake.remedy.contains(variable), "{mistake}");
+    }
+    for (variable, _) in required() {
+        let mistakes = Config::load(None, &without(variable)).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{variable}");
+        assert_eq!(mistakes[0].source, format!("environment {variable}"));
+    }
+}
+
+#[test]
+fn a_setting_that_is_empty_is_missing() {
+    for (variable, _) in required() {
+        let env = Env::new(
+            required()
+                .into_iter()
+                .map(|(name, value)| (name, if name == variable { "  " } else { value })),
+        );
+        let mistakes = Config::load(None, &env).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(
+            mistakes[0].problem.contains("to nothing"),
+            "{}",
+            mistakes[0]
+        );
+        assert!(mistakes[0].source.contains(variable), "{}", mistakes[0]);
+    }
+    let loaded = Config::load(None, &with(&[("CCS_LISTEN__ADDRESS", "")])).unwrap();
+    assert_eq!(loaded.config.listen.address.port(), 8787);
+    assert!(loaded.warnings[0].contains("CCS_LISTEN__ADDRESS"));
+}
+
+#[test]
+fn an_optional_secret_that_is_empty_stops_the_start() {
+    for variable in ["CCS_ADMIN__TOKEN", "CCS_STATE__ENCRYPTION_KEY"] {
+        let mistakes = Config::load(None, &with(&[(variable, "")])).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].source.contains(variable));
+    }
+    let dir = Dir::new();
+    let empty = dir.file("empty", "\n");
+    let env = Env::new(
+        required()
+            .into_iter()
+            .chain([("CCS_STATE__ENCRYPTION_KEY_FILE", empty.to_str().unwrap())]),
+    );
+    let mistakes = Config::load(None, &env).unwrap_err();
+    assert!(
+        mistakes[0].source.contains("file named by"),
+        "{}",
+        mistakes[0]
+    );
+}
+
+#[test]
+fn all_mistakes_of_all_sources_are_reported_at_once() {
+    let text = "\
+[clerk]
+secretkey = \"x\"
+requests_per_10s = \"many\"
+[convex]
+batch = 0
+page = 4001
+timeout = 30
+url = \"http://example.com\"
+[listen]
+address = \"0.0.0.0:80\"
+webhook_paths = [\"no-slash\", \"/ok\"]
+[schedule]
+full = \"0 3 * * *\"
+[users]
+default_role = \"owner\"
+[nowhere]
+x = 1
+";
+    let env = Env::new([
+        ("CLERK_SECRET_KEY", "pk_live_PLANTED"),
+        ("CLERK_WEBHOOK_SECRET", "whsec_PLANTED!!"),
+        ("CONVEX_DEPLOY_KEY", DEPLOY_KEY),
+        ("CCS_SYNC__RETRY_MAX_ATTEMPTS", "21"),
+        ("CCS_LISTEN__ADRESS", "1"),
+    ]);
+    let result = load_text(text, &env);
+    assert!(!shown(&result).contains("PLANTED"), "{}", shown(&result));
+    let mistakes = result.unwrap_err();
+    let mut keys: Vec<&str> = mistakes
+        .iter()
+        .map(|mistake| mistake.key.as_str())
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "clerk.requests_per_10s",
+            "clerk.secret_key",
+            "clerk.secretkey",
+            "clerk.webhook_secrets",
+            "convex.batch",
+            "convex.page",
+            "convex.timeout",
+            "convex.url",
+            "listen.address",
+            "listen.adress",
+            "listen.webhook_paths",
+            "nowhere",
+            "schedule.full",
+            "sync.retry_max_attempts",
+            "users.default_role",
+        ]
+    );
+    let of = |key: &str| mistakes.iter().find(|mistake| mistake.key == key).unwrap();
+    assert!(of("clerk.secretkey").source.ends_with("config.toml:2"));
+    assert!(of("clerk.secretkey").remedy.contains("clerk.secret_key"));
+    assert!(of("listen.adress").remedy.contains("CCS_LISTEN__ADDRESS"));
+    assert!(of("convex.batch").remedy.contains("from 1 to 1000"));
+    assert!(of("schedule.full").remedy.contains("add the seconds"));
+    assert!(
+        mistakes
+            .iter()
+            .all(|m| !m.source.is_empty() && !m.remedy.is_empty())
+    );
+}
+
+#[test]
+fn each_wrong_value_is_found_under_its_own_key() {
+    for (text, key) in [
+        ("[clerk]\nsecret_key = 5", ""),
+        (
+            "[clerk]\napi_url = \"https://api.clerk.com/v2\"",
+            "clerk.api_url",
+        ),
+        (
+            "[clerk]\napi_url = \"https://user:pw@api.clerk.com\"",
+            "clerk.api_url",
+        ),
+        ("[clerk]\napi_url = \"ftp://127.0.0.1\"", "clerk.api_url"),
+        ("[clerk]\ninstance_id = \"prod\"", "clerk.instance_id"),
+        ("[clerk]\nwrite_back = \"true\"", "clerk.write_back"),
+        ("[convex]\nmodule = \"a b\"", "convex.module"),
+        ("[convex]\nconcurrency = 257", "convex.concurrency"),
+        ("[convex]\nbatch = 1.5", "convex.batch"),
+        ("[convex]\nbatch = -1", "convex.batch"),
+        ("[convex]\nbatch = \"200\"", "convex.batch"),
+        ("[convex]\nbatch = {}", "convex.batch"),
+        ("[convex]\ntimeout = \"0s\"", "convex.timeout"),
+        ("[convex]\ntimeout = \"3 parsecs\"", "convex.timeout"),
+        ("[sync]\nretry_delay_ms = 0", "sync.retry_delay_ms"),
+        ("[sync]\nretry_delay_ms = 600001", "sync.retry_delay_ms"),
+        ("sync = true", "sync"),
+        ("[listen]\naddress = \"localhost:80\"", "listen.address"),
+        ("[listen]\naddress = \"192.0.2.1:80\"", "listen.address"),
+        (
+            "[listen]\ntls_cert = \"/nowhere/cert.pem\"",
+            "listen.tls_cert",
+        ),
+        ("[listen]\ntls_key = \"/nowhere/key.pem\"", "listen.tls_key"),
+        ("[listen]\nwebhook_paths = []", "listen.webhook_paths"),
+        (
+            "[listen]\nwebhook_paths = [\"/healthz\"]",
+            "listen.webhook_paths",
+        ),
+        (
+            "[listen]\nwebhook_paths = [\"/{x}\"]",
+            "listen.webhook_paths",
+        ),
+        (
+            "[listen]\nwebhook_paths = [\"/a\", \"/a\"]",
+            "listen.webhook_paths",
+        ),
+        ("[listen]\nwebhook_paths = [1]", "listen.webhook_paths"),
+        ("[listen]\nmax_body_bytes = 1", "listen.max_body_bytes"),
+        ("[admin]\naddress = \"127.0.0.1:9\"", "admin.address"),
+        ("[admin]\ntoken = \"short\"", "admin.token"),
+        (
+            "[admin]\ntoken_file = \"/nowhere/token\"",
+            "admin.token_file",
+        ),
+        ("[state]\nbackend = \"nats\"", "state.backend"),
+        ("[state]\nbackend = \"redis\"", "state.backend"),
+        (
+            "[state]\nencryption_key = \"short\"",
+            "state.encryption_key",
+        ),
+        ("[schedule]\nsweep = \"61 * * * * *\"", "schedule.sweep"),
+        ("[repair]\nmode = \"Repair\"", "repair.mode"),
+        (
+            "[repair]\nmax_delete_ratio = 1.01",
+            "repair.max_delete_ratio",
+        ),
+        (
+            "[repair]\nmax_delete_ratio = nan",
+            "repair.max_delete_ratio",
+        ),
+        ("[users]\ndelete_mode = \"no\"", "users.delete_mode"),
+        ("[users]\nroles = [\"a\"]", "users.default_role"),
+        (
+            "[users]\ninsert_defaults = { email = \"x\" }",
+            "users.insert_defaults",
+        ),
+        (
+            "[users]\ninsert_defaults = { _x = 1 }",
+            "users.insert_defaults",
+        ),
+        (
+            "[users]\nextra_fields = { plan = \"plan\" }",
+            "users.extra_fields",
+        ),
+        ("[users]\nextra_fields = { plan = 1 }", "users.extra_fields"),
+        (
+            "[users]\nextra_fields = { x = \"/y\" }\ninsert_defaults = { x = 1 }",
+            "users.extra_fields",
+        ),
+        (
+            "[profile_edits]\nfields = [\"email\"]",
+            "profile_edits.fields",
+        ),
+        (
+            "[ensure]\norigins = [\"https://a.example/\"]",
+            "ensure.origins",
+        ),
+        ("[limits]\nshutdown_grace = \"1h\"", "limits.shutdown_grace"),
+        ("[log]\nlevel = \"a=b=c\"", "log.level"),
+        ("[log]\nformat = \"xml\"", "log.format"),
+    ] {
+        // The first is shadowed by the environment: a layer that does not count cannot be wrong.
+        let expected: Vec<String> = Some(key.to_owned())
+            .filter(|key| !key.is_empty())
+            .into_iter()
+            .collect();
+        assert_eq!(mistaken_keys(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn values_that_are_fine_are_taken() {
+    for text in [
+        "[clerk]\napi_url = \"http://127.0.0.1:3000/v1\"",
+        "[clerk]\napi_url = \"http://[::1]:3000\"\ninstance_id = \"ins_1\"",
+        "[listen]\naddress = \"0.0.0.0:8787\"\nbehind_proxy = true",
+        "[listen]\naddress = \"[::1]:0\"",
+        "[convex]\nmodule = \"lib/clerkSync\"\ntimeout = \"1m\"",
+        "[users]\nextra_fields = { plan = \"/public_metadata/plan\", team = { pointer = \"/t\" } }",
+        "[schedule]\nfull = \"@daily\"\ndigest = \"off\"",
+        "[repair]\nmax_delete_ratio = 1",
+        "[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"0123456789abcdef\"",
+        "[log]\nlevel = \"info,clerk_convex_sync::intake=debug\"",
+    ] {
+        assert_eq!(mistaken_keys(text), Vec::<String>::new(), "{text}");
+    }
+    let dir = Dir::new();
+    let (cert, key) = (dir.file("cert.pem", "x"), dir.file("key.pem", "x"));
+    let text =
+        format!("[listen]\naddress = \"0.0.0.0:443\"\ntls_cert = {cert:?}\ntls_key = {key:?}");
+    let config = load_text(&text, &with(&[])).unwrap().config;
+    assert_eq!(config.listen.tls, Tls::Own { cert, key });
+}
+
+#[test]
+fn the_origin_of_clerk_is_kept_without_its_version() {
+    let env = with(&[("CLERK_API_URL", "http://localhost:4000/v1/")]);
+    let config = Config::load(None, &env).unwrap().config;
+    assert_eq!(config.clerk.api_url.as_str(), "http://localhost:4000/");
+}
+
+#[test]
+fn several_webhook_secrets_may_be_given_in_one_text() {
+    let two = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let config = Config::load(None, &with(&[("CLERK_WEBHOOK_SECRET", two)]))
+        .unwrap()
+        .config;
+    assert_eq!(config.clerk.webhook_secrets.len(), 2);
+    for bad in [
+        "whsec_",
+        "whsec_c2hvcnQ=",
+        "whsec_!!!",
+        ",",
+        &format!("{SIGNING},short"),
+    ] {
+        let rest = required()
+            .into_iter()
+            .filter(|(name, _)| *name != "CLERK_WEBHOOK_SECRET");
+        let env = Env::new(rest.chain([("CLERK_WEBHOOK_SECRET", bad)]));
+        let mistakes = Config::load(None, &env).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{bad}");
+        assert_eq!(mistakes[0].key, "clerk.webhook_secrets");
+    }
+}
+
+#[test]
+fn a_production_deployment_with_a_development_instance_is_refused_unless_meant() {
+    let mixed = [("CLERK_SECRET_KEY", "sk_test_x")];
+    let mistakes = Config::load(None, &with(&mixed)).unwrap_err();
+    assert_eq!(mistakes.len(), 1);
+    assert!(
+        mistakes[0]
+            .remedy
+            .contains("convex.allow_mixed_environments")
+    );
+    let meant = [mixed[0], ("CCS_CONVEX__ALLOW_MIXED_ENVIRONMENTS", "true")];
+    assert!(Config::load(None, &with(&meant)).is_ok());
+    let development = [mixed[0], ("CONVEX_DEPLOY_KEY", "dev:x|y")];
+    assert!(Config::load(None, &with(&development)).is_ok());
+    let other_way = Config::load(None, &with(&[("CONVEX_DEPLOY_KEY", "dev:x|y")])).unwrap();
+    assert_eq!(other_way.warnings.len(), 1);
+}
+
+#[test]
+fn broken_toml_is_told_by_line_and_hides_nothing_else() {
+    let env = with(&[("CCS_CONVEX__BATCH", "0")]);
+    let result = load_text("[clerk]\n\nsecret_key = sk_live_PLANTED\nx y\n", &env);
+    assert!(!shown(&result).contains("PLANTED"));
+    let mistakes = result.unwrap_err();
+    let places: Vec<&str> = mistakes
+        .iter()
+        .map(|m| m.source.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "config.toml:3",
+            "config.toml:4",
+            "environment CCS_CONVEX__BATCH"
+        ]
+    );
+}
+
+#[test]
+fn keys_that_this_version_does_not_act_on_are_named() {
+    let text =
+        "[schedule]\nfull = \"@daily\"\n[ensure]\nenabled = true\n[repair]\nmax_deletes = 100\n";
+    let env = with(&[("CCS_CLERK__WRITE_BACK", "false")]);
+    let config = load_text(text, &env).unwrap().config;
+    assert_eq!(config.not_yet_active(), ["schedule.full", "ensure.enabled"]);
+}
+
+#[test]
+fn a_reload_tells_what_is_live_from_what_needs_a_restart() {
+    let old = Config::load(None, &with(&[])).unwrap().config;
+    let new = with(&[
+        ("CLERK_SECRET_KEY", "sk_live_other"),
+        ("SYNC_ENABLED", "false"),
+        ("CCS_LISTEN__ADDRESS", "127.0.0.1:1"),
+        ("CCS_STATE__DIR", "/var/lib/x"),
+    ]);
+    let new = Config::load(None, &new).unwrap().config;
+    let diff = Config::reloadable_diff(&old, &new);
+    assert_eq!(diff.live, ["clerk.secret_key", "sync.enabled"]);
+    assert_eq!(
+        diff.restart,
+        ["listen.address", "admin.socket", "state.dir"]
+    );
+    assert_eq!(Config::reloadable_diff(&old, &old), Reloadable::default());
+}
+
+/// One line of a configuration file, sane or not, with the planted secret as a value.
+fn line() -> impl Strategy<Value = String> {
+    let keys: Vec<String> = DEFAULT_TOML
+        .lines()
+        .filter_map(|line| {
+            line.split_once(" = ")
+                .map(|(key, _)| key.trim_matches('#').trim().to_owned())
+        })
+        .collect();
+    let sections: Vec<String> = DEFAULT_TOML
+        .lines()
+        .filter(|line| line.starts_with('['))
+        .map(str::to_owned)
+        .collect();
+    let value = prop::sample::select(vec![
+        "\"sk_live_PLANTED\"",
+        "sk_live_PLANTED",
+        "[\"PLANTED\", 5]",
+        "{ PLANTED = \"PLANTED\" }",
+        "{ a = \"PLANTED\" }",
+        "\"https://PLANTED:PLANTED@example.com/PLANTED\"",
+        "'''PLANTED\n'''",
+        "12",
+        "-7.5",
+        "true",
+        "\"\"",
+        "1979-05-27",
+        "\"PLANTED",
+        "",
+    ]);
+    let key = prop_oneof![
+        prop::sample::select(keys),
+        "[a-z_.]{1,12}",
+        Just("\"\\u0000\"".to_owned())
+    ];
+    prop_oneof![
+        2 => prop::sample::select(sections),
+        6 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => "[\\[\\]\"'={}#.,a-z0-9\\\\ ]{0,24}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_file_makes_it_panic_or_give_a_secret_away(lines in prop::collection::vec(line(), 0..24)) {
+        let text = lines.join("\n");
+        let result = load_text(&text, &Env::new([("CONVEX_DEPLOY_KEY", "\u{1}PLANTED")]));
+        let shown = shown(&result);
+        // A key's name is shown as long as it does not look like a secret; values never are.
+        prop_assert!(!shown.replace("the column PLANTED", "").contains("PLANTED"), "{}", shown);
+    }
+
+    #[test]
+    fn any_text_at_all_is_read_or_refused(text in ".{0,200}") {
+        let _ = load_text(&text, &with(&[]));
+    }
+
+    #[test]
+    fn no_variable_makes_it_panic_or_give_a_secret_away(
+        name in "(CCS_)?[A-Z_]{0,20}|CCS_CONVEX__(URL|BATCH|TIMEOUT|MODULE)|CCS_SCHEDULE__FULL|CCS_USERS__(EXTRA_FIELDS|ROLES)",
+        value in "[ -~]{0,10}PLANTED[ -~]{0,10}",
+    ) {
+        let result = Config::load(None, &Env::new([(name, value)]));
+        prop_assert!(!shown(&result).contains("PLANTED"));
+    }
+}
