@@ -96,6 +96,8 @@ fn unknown(source: String, name: &str, known: &Known) -> Mistake {
 
 fn syntax_mistakes(name: &str, text: &str, errors: &[toml::de::Error]) -> Vec<Mistake> {
     let mut mistakes: Vec<Mistake> = Vec::new();
+    let mut errors: Vec<&toml::de::Error> = errors.iter().collect();
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
     for error in errors {
         let source = match error.span() {
             Some(span) => format!("{name}:{}", line_of(text, span.start)),

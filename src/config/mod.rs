@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod admin;
 mod clerk;
 mod convex;
+mod credentials;
 mod ensure;
 mod env;
 mod file;
