@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     io::Read as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -94,6 +95,13 @@ impl Layer {
     pub fn remove(&mut self, key: &str) -> Option<String> {
         self.values.remove(key)?;
         self.sources.remove(key)
+    }
+
+    /// Whether a key is set to something: no empty text, no empty list.
+    fn holds(&self, key: &str) -> bool {
+        let value = self.values.get(key).map(|value| &value.kind);
+        let empty_list = matches!(value, Some(ValueKind::Array(items)) if items.is_empty());
+        value.is_some() && !empty_list && !self.is_empty_text(key)
     }
 
     /// Whether a key is set to a text of nothing.
@@ -215,6 +223,13 @@ fn file_layer(named: Option<&Path>, env: &Env, known: &Known, gathered: &mut Gat
             let read = file::read(&name, &text, known);
             gathered.sound = read.sound;
             gathered.mistakes.extend(read.mistakes);
+            let holds_secret = SECRETS.iter().any(|(key, _)| read.layer.holds(key));
+            if holds_secret && is_open_to_all(path) {
+                gathered.warnings.push(format!(
+                    "{name} holds a secret and can be read by every user of this machine; \
+                     `chmod 600` it, or give the secret by file or credential"
+                ));
+            }
             read.layer
         }
         Err(problem) => {
@@ -337,6 +352,10 @@ impl Gathered {
             .as_ref()
             .is_some_and(|file| source.starts_with(&format!("{}:", file.display())))
     }
+}
+
+fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
 /// A file's text, or why there is none, without its name.

@@ -153,10 +153,10 @@ fn default_toml_is_itself_a_configuration_that_changes_nothing() {
 #[test]
 fn later_sources_win() {
     let dir = Dir::new();
-    dir.file("convex-deploy-key", "prod:x|by-credential\n");
+    dir.file("convex-deploy-key", "prod:happy-otter-1|by-credential\n");
     let file = dir.file(
         "config.toml",
-        "[convex]\nbatch = 10\npage = 20\ndeploy_key = \"prod:x|by-file\"\n\
+        "[convex]\nbatch = 10\npage = 20\ndeploy_key = \"prod:happy-otter-1|by-file\"\n\
          [listen]\nwebhook_paths = [\"/a\"]\n[users]\ninsert_defaults = { credits = 5, tier = \"free\" }\n",
     );
     let secret = dir.file("secret", "  sk_live_by_secret_file\n");
@@ -172,14 +172,20 @@ fn later_sources_win() {
     let config = loaded.config;
     assert_eq!((config.convex.batch, config.convex.page), (10, 30));
     assert_eq!(config.listen.webhook_paths, ["/b", "/c"]);
-    assert_eq!(config.convex.deploy_key.expose(), "prod:x|by-credential");
+    assert_eq!(
+        config.convex.deploy_key.expose(),
+        "prod:happy-otter-1|by-credential"
+    );
     assert_eq!(config.clerk.secret_key.expose(), "sk_live_by_secret_file");
     assert_eq!(config.users.insert_defaults["credits"], 5);
     assert_eq!(config.users.insert_defaults["tier"], "free");
     assert!(!config.sync.enabled);
     assert_eq!(config.sync.retry_max_attempts, 7);
-    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
-    assert!(loaded.warnings[0].contains("CLERK_SECRET_KEY_FILE"));
+    let both = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.contains("CLERK_SECRET_KEY_FILE"));
+    assert_eq!(both.count(), 1, "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -276,9 +282,10 @@ fn a_production_deployment_with_a_development_instance_is_refused_unless_meant()
     );
     let meant = [mixed[0], ("CCS_CONVEX__ALLOW_MIXED_ENVIRONMENTS", "true")];
     assert!(Config::load(None, &with(&meant)).is_ok());
-    let development = [mixed[0], ("CONVEX_DEPLOY_KEY", "dev:x|y")];
+    let development = [mixed[0], ("CONVEX_DEPLOY_KEY", "dev:happy-otter-1|y")];
     assert!(Config::load(None, &with(&development)).is_ok());
-    let other_way = Config::load(None, &with(&[("CONVEX_DEPLOY_KEY", "dev:x|y")])).unwrap();
+    let other_way =
+        Config::load(None, &with(&[("CONVEX_DEPLOY_KEY", "dev:happy-otter-1|y")])).unwrap();
     assert_eq!(other_way.warnings.len(), 1);
 }
 
@@ -308,4 +315,47 @@ fn a_reload_tells_what_is_live_from_what_needs_a_restart() {
         ["listen.address", "admin.socket", "state.dir"]
     );
     assert_eq!(Config::reloadable_diff(&old, &old), Reloadable::default());
+}
+
+#[test]
+fn a_file_with_a_secret_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new();
+    for (text, mode, warned) in [
+        ("[admin]\ntoken = \"0123456789abcdef\"\n", 0o644, true),
+        ("[admin]\ntoken = \"0123456789abcdef\"\n", 0o600, false),
+        (DEFAULT_TOML, 0o644, false),
+    ] {
+        let file = dir.file("config.toml", text);
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = Config::load(Some(&file), &with(&[])).unwrap().warnings;
+        assert_eq!(!warnings.is_empty(), warned, "{mode:o} {warnings:?}");
+    }
+}
+
+#[test]
+fn a_deploy_key_of_another_deployment_is_warned_of() {
+    for (key, url, warned) in [
+        ("prod:other-1|x", "https://happy-otter-1.convex.cloud", true),
+        (
+            "prod:happy-otter-1|x",
+            "https://happy-otter-1.convex.cloud",
+            false,
+        ),
+        (
+            "prod:happy-otter-1|x",
+            "https://happy-otter-1.eu-west-1.convex.cloud",
+            false,
+        ),
+        ("prod:other-1|x", "https://convex.example.com", false),
+        (
+            "convex-self-hosted|x",
+            "https://happy-otter-1.convex.cloud",
+            false,
+        ),
+    ] {
+        let env = with(&[("CONVEX_DEPLOY_KEY", key), ("CONVEX_URL", url)]);
+        let warnings = Config::load(None, &env).unwrap().warnings;
+        assert_eq!(!warnings.is_empty(), warned, "{key} {url} {warnings:?}");
+    }
 }
