@@ -359,3 +359,24 @@ fn a_deploy_key_of_another_deployment_is_warned_of() {
         assert_eq!(!warnings.is_empty(), warned, "{key} {url} {warnings:?}");
     }
 }
+
+#[test]
+fn a_local_command_needs_no_keys_of_the_services() {
+    let dir = Dir::new();
+    let file = dir.file(
+        "config.toml",
+        "[state]\ndir = \"/var/lib/x\"\n[convex]\nbatch = 0\n[nowhere]\nx = 1\n",
+    );
+    let local = Config::load_local(Some(&file), &Env::default()).unwrap();
+    assert_eq!(local.admin.socket, PathBuf::from("/var/lib/x/admin.sock"));
+    for text in [
+        "[state]\nbackend = \"redis\"",
+        "[state]\ndirectory = \"x\"",
+        "[admin]\nadress = \"x\"",
+        "no toml",
+    ] {
+        let file = dir.file("config.toml", text);
+        let mistakes = Config::load_local(Some(&file), &Env::default()).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{text} {mistakes:?}");
+    }
+}
