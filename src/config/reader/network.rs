@@ -25,6 +25,14 @@ impl Reader {
         parsed.map(Some)
     }
 
+    /// An address with its port that must be there.
+    pub fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        match self.optional_address(key)? {
+            Some(address) => Some(address),
+            None => self.missing(key),
+        }
+    }
+
     /// The origin of a service: `https://`, or `http://` on a loopback address, and no path other
     /// than one that is in `allowed_paths` and is dropped.
     pub fn origin(&mut self, key: &str, allowed_paths: &[&str]) -> Option<Url> {
