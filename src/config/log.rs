@@ -1,0 +1,57 @@
+//! The `[log]` section: what is logged, and in which form.
+//!
+//! Checks that the filter can be understood; sets nothing up.
+
+use tracing_subscriber::EnvFilter;
+
+use super::reader::Reader;
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Filter directives, in `tracing_subscriber`'s syntax.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// The journal under systemd, text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Straight to the journal, with fields.
+    Journald,
+}
+
+impl Log {
+    pub(super) fn read(r: &mut Reader) -> Option<Self> {
+        let level = r.text("log.level");
+        let format = r.choice(
+            "log.format",
+            &[
+                ("auto", LogFormat::Auto),
+                ("text", LogFormat::Text),
+                ("json", LogFormat::Json),
+                ("journald", LogFormat::Journald),
+            ],
+        );
+        let level = level?;
+        if EnvFilter::try_new(&level).is_err() {
+            r.mistake(
+                "log.level",
+                "is not a level or a list of filter directives",
+                "write error, warn, info, debug or trace",
+            );
+            return None;
+        }
+        Some(Log {
+            level,
+            format: format?,
+        })
+    }
+}

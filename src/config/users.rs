@@ -1,0 +1,188 @@
+//! The `[users]` section: how Clerk's users become rows.
+//!
+//! Knows which columns are synced, so that the app's own cannot be given the same name. Maps nothing
+//! itself.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::reader::Reader;
+use crate::model::{DeleteMode, Fields, FilesOnDelete};
+
+/// Columns of a user row that the daemon or the Convex functions write themselves.
+const TAKEN_COLUMNS: [&str; 14] = [
+    "clerkId",
+    "email",
+    "name",
+    "username",
+    "imageUrl",
+    "role",
+    "organizationId",
+    "appId",
+    "createdAt",
+    "updatedAt",
+    "lastSyncAt",
+    "deletedAt",
+    "clerkCreatedAt",
+    "clerkUpdatedAt",
+];
+
+/// Roles and further columns at most; more is a sign of a mistake.
+const MOST_ENTRIES: usize = 64;
+
+/// The longest field name that Convex takes.
+const LONGEST_COLUMN: usize = 64;
+
+/// How users are mapped and deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Users {
+    /// What becomes of a deleted user's row.
+    pub delete_mode: DeleteMode,
+    /// What becomes of a deleted user's files.
+    pub files_on_delete: FilesOnDelete,
+    /// The `appId` of users whose metadata names none.
+    pub app_id: Option<String>,
+    /// Roles that public metadata may name.
+    pub roles: Vec<String>,
+    /// The role of everyone else; one of `roles`.
+    pub default_role: String,
+    /// Columns that are written once, on insert.
+    pub insert_defaults: Fields,
+    /// Further columns from Clerk, by column name.
+    pub extra_fields: BTreeMap<String, ExtraField>,
+    /// Adopt rows older than Clerk by their verified primary address.
+    pub link_by_email: bool,
+}
+
+/// Where a further column comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraField {
+    /// A JSON pointer (RFC 6901) into the user as Clerk sends it, such as `/public_metadata/plan`.
+    pub pointer: String,
+}
+
+impl Users {
+    pub(super) fn read(r: &mut Reader) -> Option<Self> {
+        let delete_mode = r.choice(
+            "users.delete_mode",
+            &[("hard", DeleteMode::Hard), ("soft", DeleteMode::Soft)],
+        );
+        let files_on_delete = r.choice(
+            "users.files_on_delete",
+            &[
+                ("keep", FilesOnDelete::Keep),
+                ("delete", FilesOnDelete::Delete),
+            ],
+        );
+        let app_id = r.optional_text("users.app_id");
+        let roles = r.texts("users.roles", MOST_ENTRIES);
+        let default_role = r.text("users.default_role");
+        let insert_defaults = r
+            .table("users.insert_defaults")
+            .filter(|columns| check_columns("users.insert_defaults", columns, r));
+        let extra_fields = read_extra_fields(r);
+        let link_by_email = r.flag("users.link_by_email");
+        let (roles, default_role) = (roles?, default_role?);
+        if !roles.contains(&default_role) {
+            r.mistake(
+                "users.default_role",
+                "is not one of users.roles",
+                "add it to users.roles, or choose one of them",
+            );
+            return None;
+        }
+        let (insert_defaults, extra_fields) = (insert_defaults?, extra_fields?);
+        if extra_fields
+            .keys()
+            .any(|name| insert_defaults.contains_key(name))
+        {
+            r.mistake(
+                "users.extra_fields",
+                "names a column that is also in users.insert_defaults",
+                "leave it in one of the two: a column is either Clerk's or the app's",
+            );
+            return None;
+        }
+        Some(Users {
+            delete_mode: delete_mode?,
+            files_on_delete: files_on_delete?,
+            app_id: app_id?,
+            roles,
+            default_role,
+            insert_defaults,
+            extra_fields,
+            link_by_email: link_by_email?,
+        })
+    }
+}
+
+fn read_extra_fields(r: &mut Reader) -> Option<BTreeMap<String, ExtraField>> {
+    let key = "users.extra_fields";
+    let table = r.table(key)?;
+    let mut fine = check_columns(key, &table, r);
+    let mut fields = BTreeMap::new();
+    for (column, value) in table {
+        let pointer = match &value {
+            Value::String(pointer) => Some(pointer.as_str()),
+            Value::Object(table) if table.len() == 1 => {
+                table.get("pointer").and_then(Value::as_str)
+            }
+            _ => None,
+        };
+        let Some(pointer) = pointer.filter(|pointer| is_pointer(pointer)) else {
+            fine = false;
+            r.mistake(
+                key,
+                "has an entry that is not a JSON pointer",
+                "write { column = \"/public_metadata/plan\" }",
+            );
+            continue;
+        };
+        if pointer.starts_with("/unsafe_metadata") {
+            r.warn(format!(
+                "`{key}` takes a column from unsafe_metadata, which every user can write in the browser"
+            ));
+        }
+        let pointer = pointer.to_owned();
+        fields.insert(column, ExtraField { pointer });
+    }
+    fine.then_some(fields)
+}
+
+fn is_pointer(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('/') && text.len() <= 512
+}
+
+fn check_columns(key: &str, columns: &Fields, r: &mut Reader) -> bool {
+    if columns.len() > MOST_ENTRIES {
+        r.mistake(
+            key,
+            "has too many columns",
+            format!("give at most {MOST_ENTRIES}"),
+        );
+        return false;
+    }
+    let mut fine = true;
+    for name in columns.keys() {
+        let identifier = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && name.len() <= LONGEST_COLUMN;
+        let (problem, remedy) = if TAKEN_COLUMNS.contains(&name.as_str()) {
+            (
+                format!("names the column {name}, which is synced already"),
+                "choose another column",
+            )
+        } else if !identifier {
+            (
+                "names a column that Convex would not take".to_owned(),
+                "begin with a letter; use letters, digits and _, at most 64",
+            )
+        } else {
+            continue;
+        };
+        fine = false;
+        r.mistake(key, problem, remedy);
+    }
+    fine
+}
