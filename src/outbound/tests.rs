@@ -1,0 +1,180 @@
+//! Exchanges with a raw socket that misbehaves in every way a service or a proxy can.
+//!
+//! The other end is a thread that reads one request and writes the given bytes, so that nothing of the
+//! client's own HTTP library is on both sides.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::Mutex,
+    thread,
+};
+
+use super::*;
+
+/// A server on a free port that answers every connection with these bytes and then closes it, or keeps
+/// it open without a word if `hold`. The requests it read are in the returned list.
+pub(crate) fn serve(answer: impl Into<Vec<u8>>, hold: bool) -> (Url, Arc<Mutex<Vec<String>>>) {
+    let answer = answer.into();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let list = heard.clone();
+    thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let mut request = Vec::new();
+            let mut chunk = [0; 4096];
+            while !whole(&request) {
+                match socket.read(&mut chunk) {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => request.extend_from_slice(&chunk[..n]),
+                }
+            }
+            list.lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&request).into_owned());
+            let _ = socket.write_all(&answer);
+            if hold {
+                thread::sleep(Duration::from_secs(5));
+            }
+        }
+    });
+    (url, heard)
+}
+
+fn whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some(end) = text.find("\r\n\r\n") else {
+        return false;
+    };
+    let length = text
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+    request.len() >= end + 4 + length.unwrap_or(0)
+}
+
+/// An HTTP/1.1 answer with a body.
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}").into_bytes()
+}
+
+fn ask(url: Url) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", secret_header("Bearer hush").unwrap());
+    Request {
+        name: "test",
+        method: Method::GET,
+        url,
+        headers,
+        body: None,
+        timeout: Duration::from_millis(300),
+        max_bytes: 1000,
+    }
+}
+
+async fn exchange(
+    bytes: impl Into<Vec<u8>>,
+    hold: bool,
+) -> (Result<Reply, ExchangeError>, Vec<String>) {
+    let (url, heard) = serve(bytes, hold);
+    let counted: Arc<Mutex<Vec<(u16, usize)>>> = Arc::default();
+    let count = counted.clone();
+    let hook: OnRequest =
+        Arc::new(move |_, status, bytes| count.lock().unwrap().push((status, bytes)));
+    let result = Dialer::default().exchange(ask(url), &hook).await;
+    let expected = result.as_ref().map_or((0, 0), |r| (r.status, r.body.len()));
+    assert_eq!(*counted.lock().unwrap(), [expected]);
+    let heard = heard.lock().unwrap().clone();
+    (result, heard)
+}
+
+#[tokio::test]
+async fn an_answer_arrives_with_status_wait_and_body() {
+    let (reply, heard) = exchange(answer(429, "retry-after: 3\r\n", "later"), false).await;
+    let reply = reply.unwrap();
+    assert_eq!((reply.status, &reply.body[..]), (429, &b"later"[..]));
+    assert_eq!(reply.retry_after, Some(Duration::from_secs(3)));
+    let agent = concat!("user-agent: clerk-convex-sync/", env!("CARGO_PKG_VERSION"));
+    assert!(heard[0].to_lowercase().contains(agent), "{}", heard[0]);
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_the_key_goes_nowhere() {
+    let (elsewhere, heard) = serve(answer(200, "", "{}"), false);
+    let location = format!("location: {elsewhere}\r\n");
+    let (reply, _) = exchange(answer(302, &location, ""), false).await;
+    assert_eq!(reply.unwrap().status, 302);
+    assert!(heard.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_over_the_bound_is_not_read_whether_announced_or_not() {
+    let announced = b"HTTP/1.1 200 X\r\ncontent-length: 1000000000\r\n\r\n".to_vec();
+    let endless = [b"HTTP/1.1 200 X\r\n\r\n".to_vec(), vec![b'x'; 5000]].concat();
+    for bytes in [announced, endless] {
+        let (reply, _) = exchange(bytes, true).await;
+        assert_eq!(reply.unwrap_err(), ExchangeError::TooLarge(1000));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_the_service_s_fault() {
+    for bytes in [
+        &b""[..],
+        b"garbage",
+        b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nabc",
+        b"HTTP/1.1 200 X\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc",
+    ] {
+        let (reply, _) = exchange(bytes, false).await;
+        assert_eq!(reply.unwrap_err(), ExchangeError::Interrupted);
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_time() {
+    let started = b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nabc";
+    for bytes in [&b""[..], started] {
+        let (reply, _) = exchange(bytes, true).await;
+        assert_eq!(reply.unwrap_err().code(), "timeout");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_the_service_s_fault() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = Url::parse(&format!("http://{port}")).unwrap();
+    let quiet: OnRequest = Arc::new(|_, _, _| {});
+    let error = Dialer::default()
+        .exchange(ask(url), &quiet)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "unreachable");
+    assert_eq!(error.fault(), Fault::Service { retry_after: None });
+}
+
+#[test]
+fn debug_of_a_request_hides_its_key() {
+    let request = ask(Url::parse("http://localhost").unwrap());
+    assert!(!format!("{request:?}").contains("hush"));
+    assert_eq!(secret_header("a\nb").unwrap_err().fault(), Fault::Ours);
+}
+
+#[test]
+fn paths_are_put_below_the_base_with_or_without_a_slash() {
+    for base in [
+        "http://localhost:1",
+        "http://localhost:1/",
+        "http://localhost:1/x/",
+    ] {
+        let url = below(&Url::parse(base).unwrap(), &["api", "mutation"]).unwrap();
+        assert!(
+            url.as_str().ends_with("/api/mutation") && !url.as_str().contains("//api"),
+            "{url}"
+        );
+    }
+}
