@@ -12,3 +12,6 @@ pub mod wire;
 pub mod writer;
 
 pub use deployment::{Deployment, Options};
+
+#[cfg(test)]
+mod tests;

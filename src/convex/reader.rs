@@ -3,6 +3,8 @@
 //! One call each. Paging, comparing and believing are the caller's; what is promised here is that a page
 //! is of the table and size asked for and that a cursor moves.
 
+use std::collections::HashSet;
+
 use super::{
     deployment::{CallError, Deployment},
     wire::{Description, Function, GetArgs, ListArgs, NoArgs, Page, Records},
@@ -78,7 +80,8 @@ impl Reader {
         }
         let args = GetArgs { table, keys };
         let page: Page = self.0.call::<Records>(Function::GET, args).await?.into();
-        if page.rows.iter().any(|row| !keys.contains(&row.key)) {
+        let asked: HashSet<&Key> = keys.iter().collect();
+        if page.rows.iter().any(|row| !asked.contains(&row.key)) {
             return Err(CallError::OffContract {
                 function: Function::GET.name,
                 what: "a row that was not asked for",

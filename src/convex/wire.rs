@@ -4,7 +4,12 @@
 //! as a double (`1762939021608.0`) and NaN as a string; times are read as whole milliseconds, rounded
 //! down, and what is no finite number counts as missing. Pure.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::{Change, Fields, Key, Outcome, Table, Version};
@@ -119,8 +124,8 @@ impl Encoded {
     }
 }
 
-impl std::fmt::Debug for Encoded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.bytes();
         write!(f, "Encoded({}/{}, {bytes} bytes)", self.table, self.key)
     }
@@ -178,8 +183,8 @@ pub struct Row {
 }
 
 // Fields are personal, so Debug does not show them.
-impl std::fmt::Debug for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = self.version.map(Version::ms);
         write!(f, "Row({} {} version {version:?})", self.key, self.id)
     }
@@ -248,18 +253,37 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
 
 /// A time that may be null, fractional, or (`"NaN"`, `"Infinity"`) no time at all.
 fn maybe_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Printed {
-        Number(f64),
-        NotFinite(String),
-        Nothing,
+    struct Printed;
+    impl Visitor<'_> for Printed {
+        type Value = Option<i64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number or null")
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<Option<i64>, E> {
+            // Every whole number that a double holds exactly fits into an i64; larger ones saturate.
+            Ok(Some(number.floor() as i64))
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<Option<i64>, E> {
+            Ok(Some(number))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Option<i64>, E> {
+            Ok(Some(i64::try_from(number).unwrap_or(i64::MAX)))
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<i64>, E> {
+            match text {
+                "NaN" | "Infinity" | "-Infinity" => Ok(None),
+                _ => Err(E::custom("a time that is a string")),
+            }
+        }
     }
-    match Printed::deserialize(deserializer)? {
-        // Every whole number that a double holds exactly fits into an i64; larger ones saturate.
-        Printed::Number(number) => Ok(Some(number.floor() as i64)),
-        Printed::NotFinite(text) if matches!(&*text, "NaN" | "Infinity" | "-Infinity") => Ok(None),
-        Printed::NotFinite(_) => Err(de::Error::custom("a time that is a string")),
-        Printed::Nothing => Ok(None),
-    }
+    deserializer.deserialize_any(Printed)
 }

@@ -289,4 +289,6 @@ pub(crate) fn below(base: &Url, segments: &[&str]) -> Result<Url, ExchangeError>
 }
 
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod tests;

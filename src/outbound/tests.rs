@@ -1,64 +1,13 @@
 //! Exchanges with a raw socket that misbehaves in every way a service or a proxy can.
 //!
-//! The other end is a thread that reads one request and writes the given bytes, so that nothing of the
-//! client's own HTTP library is on both sides.
+//! What must hold: an exchange ends, within its bounds, and gives nothing away.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    sync::Mutex,
-    thread,
+use std::{net::TcpListener, sync::Mutex};
+
+use super::{
+    scripted::{answer, serve},
+    *,
 };
-
-use super::*;
-
-/// A server on a free port that answers every connection with these bytes and then closes it, or keeps
-/// it open without a word if `hold`. The requests it read are in the returned list.
-pub(crate) fn serve(answer: impl Into<Vec<u8>>, hold: bool) -> (Url, Arc<Mutex<Vec<String>>>) {
-    let answer = answer.into();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let list = heard.clone();
-    thread::spawn(move || {
-        while let Ok((mut socket, _)) = listener.accept() {
-            let mut request = Vec::new();
-            let mut chunk = [0; 4096];
-            while !whole(&request) {
-                match socket.read(&mut chunk) {
-                    Ok(0) | Err(_) => break,
-                    Ok(n) => request.extend_from_slice(&chunk[..n]),
-                }
-            }
-            list.lock()
-                .unwrap()
-                .push(String::from_utf8_lossy(&request).into_owned());
-            let _ = socket.write_all(&answer);
-            if hold {
-                thread::sleep(Duration::from_secs(5));
-            }
-        }
-    });
-    (url, heard)
-}
-
-fn whole(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some(end) = text.find("\r\n\r\n") else {
-        return false;
-    };
-    let length = text
-        .split("content-length: ")
-        .nth(1)
-        .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
-    request.len() >= end + 4 + length.unwrap_or(0)
-}
-
-/// An HTTP/1.1 answer with a body.
-pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}").into_bytes()
-}
 
 fn ask(url: Url) -> Request {
     let mut headers = HeaderMap::new();
