@@ -278,6 +278,8 @@ lenient! {
         "slug" => opt slug: Option<Text<'a>>,
         /// The logo.
         "image_url" => opt image_url: Option<Text<'a>>,
+        /// Only in listings that ask for it; moves without a new version.
+        "members_count" => opt members_count: Option<Millis>,
     }
 }
 
@@ -312,6 +314,29 @@ lenient! {
         "organization" => opt organization: Option<Named<'a>>,
         /// The user.
         "public_user_data" => opt public_user_data: Option<PublicUserData<'a>>,
+    }
+}
+
+impl Membership<'_> {
+    /// The ids of the organization and the user, as far as they are there.
+    pub fn ends(&self) -> (Option<&str>, Option<&str>) {
+        let organization = self.organization.as_ref().and_then(|o| o.id.as_deref());
+        let user = self.public_user_data.as_ref();
+        (organization, user.and_then(|user| user.user_id.as_deref()))
+    }
+}
+
+/// The answer of `GET /users/count`.
+#[derive(serde::Deserialize)]
+pub(super) struct TotalCount {
+    pub(super) total_count: Millis,
+}
+
+lenient! {
+    /// The answer of the listings of organizations and memberships.
+    pub(super) struct Listed<'a> {
+        "data" => req data: Vec<&'a RawValue>,
+        "total_count" => req total_count: Millis,
     }
 }
 
