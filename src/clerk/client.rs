@@ -8,7 +8,7 @@ use std::{collections::HashSet, fmt, time::Duration};
 
 use reqwest::{
     Method,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use url::Url;
 use super::{
     error::{ClerkError, classify},
     record::{Lookup, RawRecord},
-    wire::{Membership, TotalCount},
+    wire::{API_VERSION, CLERK_API_VERSION, Membership, TotalCount},
 };
 use crate::{
     model::{ConfirmedDelete, Key, Table},
@@ -30,9 +30,6 @@ mod reading;
 pub use page::{CreatedBetween, Listing, Order, UserPage};
 use reading::{nonsense, read_json, read_listing, read_users, unreadable};
 
-/// The API version that the wire types were written from.
-const API_VERSION: &str = "2025-11-10";
-const CLERK_API_VERSION: HeaderName = HeaderName::from_static("clerk-api-version");
 /// The most records a page. Clerk silently answers with 10 when asked for more.
 pub const MAX_PAGE: u32 = 500;
 /// The most ids in one question.

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use super::shape::Reason;
-use crate::{model::Fault, outbound::ExchangeError};
+use super::{shape::Reason, wire::Errors};
+use crate::{
+    model::Fault,
+    outbound::{ExchangeError, clean_code},
+};
 
 /// Why a request has no result. Shows no secret and no value of a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,16 +106,6 @@ fn advice(code: &str) -> &'static str {
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    errors: Vec<OneError>,
-}
-
-#[derive(Deserialize)]
-struct OneError {
-    code: String,
-}
-
 /// Names an answer that is no success.
 pub(super) fn classify(
     endpoint: &'static str,
@@ -122,9 +113,9 @@ pub(super) fn classify(
     retry_after: Option<Duration>,
     body: &[u8],
 ) -> ClerkError {
-    let envelope = serde_json::from_slice::<Envelope>(body).ok();
+    let envelope = serde_json::from_slice::<Errors>(body).ok();
     let first = envelope.and_then(|envelope| envelope.errors.into_iter().next());
-    let code = first.map_or_else(|| format!("http_{status}"), |error| clean(&error.code));
+    let code = first.map_or_else(|| format!("http_{status}"), |error| clean_code(&error.code));
     let busy = |code| ClerkError::Busy {
         code,
         status,
@@ -140,13 +131,6 @@ pub(super) fn classify(
         (400..500, _) => ClerkError::Refused { code, status },
         _ => busy(code),
     }
-}
-
-/// A code as metrics and logs may carry it.
-fn clean(code: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    let fine = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    code.chars().filter(fine).take(MAX_CHARS).collect()
 }
 
 #[cfg(test)]

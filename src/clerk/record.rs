@@ -6,9 +6,8 @@
 use std::fmt;
 
 use super::{
-    lenient::{Millis, Text, lenient},
     shape::{ShapeError, read},
-    wire::key_of,
+    wire::{Identity, key_of},
 };
 use crate::model::{ConfirmedDelete, Key, RecordKey, Table, Version};
 
@@ -31,14 +30,6 @@ impl fmt::Debug for RawRecord {
             "RawRecord({}/{} version {version})",
             self.table, self.key
         )
-    }
-}
-
-lenient! {
-    struct Identity<'a> {
-        "id" => req id: Text<'a>,
-        "created_at" => req created_at: Millis,
-        "updated_at" => req updated_at: Millis,
     }
 }
 

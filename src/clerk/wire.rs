@@ -16,8 +16,10 @@ use super::{
 use crate::model::{Key, RecordKey, Table, Version};
 
 mod head;
+mod reply;
 
 pub use head::{Head, Parents};
+pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
 
 /// What happened to which kind of record: the nine event types that are synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -323,20 +325,6 @@ impl Membership<'_> {
         let organization = self.organization.as_ref().and_then(|o| o.id.as_deref());
         let user = self.public_user_data.as_ref();
         (organization, user.and_then(|user| user.user_id.as_deref()))
-    }
-}
-
-/// The answer of `GET /users/count`.
-#[derive(serde::Deserialize)]
-pub(super) struct TotalCount {
-    pub(super) total_count: Millis,
-}
-
-lenient! {
-    /// The answer of the listings of organizations and memberships.
-    pub(super) struct Listed<'a> {
-        "data" => req data: Vec<&'a RawValue>,
-        "total_count" => req total_count: Millis,
     }
 }
 

@@ -10,7 +10,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{Fault, Key};
+use crate::{
+    model::{Fault, Key},
+    outbound::clean_code,
+};
 
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -267,18 +270,6 @@ fn recognise(message: &str) -> Option<Known> {
         };
         opening.map(|(_, known)| *known).or_else(limit)
     })
-}
-
-/// A code as metrics and logs may carry it.
-fn clean_code(code: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    let fine = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let clean: String = code.chars().filter(fine).take(MAX_CHARS).collect();
-    if clean.is_empty() {
-        "unnamed".into()
-    } else {
-        clean
-    }
 }
 
 /// The first line of a message, cut and without control characters.

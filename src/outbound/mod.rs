@@ -278,6 +278,19 @@ pub(crate) fn secret_header(text: &str) -> Result<HeaderValue, ExchangeError> {
     Ok(value)
 }
 
+/// A service's error code as metrics and logs may carry it: short and without surprises, since it may
+/// come from whoever answered.
+pub(crate) fn clean_code(code: &str) -> String {
+    const MAX_CHARS: usize = 64;
+    let fine = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let clean: String = code.chars().filter(fine).take(MAX_CHARS).collect();
+    if clean.is_empty() {
+        "unnamed".into()
+    } else {
+        clean
+    }
+}
+
 /// `base` with further path segments, whether or not it ends in a slash.
 pub(crate) fn below(base: &Url, segments: &[&str]) -> Result<Url, ExchangeError> {
     let mut url = base.clone();

@@ -28,7 +28,7 @@ async fn exchange(
     hold: bool,
 ) -> (Result<Reply, ExchangeError>, Vec<String>) {
     let (url, heard) = serve(bytes, hold);
-    let counted: Arc<Mutex<Vec<(u16, usize)>>> = Arc::default();
+    let counted = Arc::<Mutex<Vec<(u16, usize)>>>::default();
     let count = counted.clone();
     let hook: OnRequest =
         Arc::new(move |_, status, bytes| count.lock().unwrap().push((status, bytes)));

@@ -313,7 +313,8 @@ async fn a_page_with_too_many_or_with_a_broken_record_is_not_believed() {
 #[tokio::test]
 async fn what_a_run_costs_is_heard_by_the_run() {
     let (client, _) = clerk(&[(429, json!({})), (200, user("user_1"))]);
-    let heard: Arc<Mutex<Vec<(&str, u16, usize)>>> = Arc::default();
+    type Calls = Arc<Mutex<Vec<(&'static str, u16, usize)>>>;
+    let heard = Calls::default();
     let list = heard.clone();
     let client = client.heard_by(Arc::new(move |name, status, bytes| {
         list.lock().unwrap().push((name, status, bytes));

@@ -10,7 +10,7 @@ use crate::{
         lenient::{Millis, Text, lenient},
         shape::{Reason, ShapeError, read},
     },
-    model::{Key, RecordKey, Standing, Table, Version},
+    model::{ConfirmedDelete, Key, RecordKey, Standing, Table, Version},
 };
 
 /// The two ends of a membership.
@@ -98,6 +98,14 @@ impl Head {
             fingerprint: fingerprint(data),
             parents: (event.table == Table::Memberships).then_some(found.parents),
         })
+    }
+
+    /// The proof of a deletion, if this is the head of one. Only the head of a verified event proves
+    /// anything; that it is one is the caller's to know.
+    pub fn deletion(&self) -> Option<ConfirmedDelete> {
+        let RecordKey { table, key } = &self.record;
+        let gone = self.standing.deleted;
+        gone.then(|| ConfirmedDelete::by_event(*table, key.clone()))
     }
 
     fn living(event: EventType, data: &str) -> Result<Found, ShapeError> {

@@ -81,6 +81,9 @@ fn the_last_of_a_repeated_member_wins() {
 fn a_deletion_takes_its_version_from_the_envelope_in_either_unit() {
     let head = Head::parse(USER_DELETED.as_bytes()).unwrap();
     assert_eq!(head.standing, Standing::gone(Version(1_762_948_024_000)));
+    assert_eq!(head.deletion().unwrap().key(), &head.record.key);
+    let alive = Head::parse(USER_CREATED.as_bytes()).unwrap();
+    assert_eq!(alive.deletion(), None);
 }
 
 #[test]
