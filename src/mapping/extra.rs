@@ -25,9 +25,13 @@ pub struct ExtraField {
 }
 
 /// The type of an extra column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExtraKind {
+    /// A string, number or boolean as it is; an array or object as JSON text. For columns whose type was
+    /// not configured.
+    #[default]
+    Any,
     /// A string.
     String,
     /// A number; Convex keeps it as a double.
@@ -42,7 +46,11 @@ impl ExtraKind {
     /// The value as this column holds it, or `None` if it is of another type.
     fn accept(self, value: &Value) -> Option<Value> {
         match (self, value) {
-            (ExtraKind::String, Value::String(_))
+            (ExtraKind::Any, Value::Array(_) | Value::Object(_)) => {
+                Some(Value::String(value.to_string()))
+            }
+            (ExtraKind::Any, _)
+            | (ExtraKind::String, Value::String(_))
             | (ExtraKind::Number, Value::Number(_))
             | (ExtraKind::Boolean, Value::Bool(_)) => Some(value.clone()),
             (ExtraKind::Json, value) => Some(Value::String(value.to_string())),

@@ -69,6 +69,32 @@ async fn an_answer_over_the_bound_is_not_read_whether_announced_or_not() {
 }
 
 #[tokio::test]
+async fn the_bound_counts_what_a_compressed_answer_becomes() {
+    // 20,000 times the letter x in 54 bytes.
+    let bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xed\xc1\x31\x01\x00\x00\x00\xc2\xa0\xda\
+        \x8b\x6f\x0d\x0f\xa0\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\
+        \x00\x78\x30\x03\x47\x65\x41\x20\x4e\x00\x00";
+    let head = b"HTTP/1.1 200 X\r\ncontent-encoding: gzip\r\ncontent-length: 54\r\n\r\n";
+    let (reply, _) = exchange([&head[..], &bomb[..]].concat(), false).await;
+    assert_eq!(reply.unwrap_err(), ExchangeError::TooLarge(1000));
+}
+
+#[test]
+fn loopback_is_known_by_name_and_by_address() {
+    for (url, secure, loopback) in [
+        ("http://localhost:1", false, true),
+        ("http://127.8.9.1", false, true),
+        ("https://[::1]:1", true, true),
+        ("https://clerk.localhost", true, true),
+        ("https://localhost.example.com", true, false),
+        ("https://api.clerk.com", true, false),
+    ] {
+        let route = Route::to(&Url::parse(url).unwrap());
+        assert_eq!((route.secure, route.loopback), (secure, loopback), "{url}");
+    }
+}
+
+#[tokio::test]
 async fn a_broken_answer_is_the_service_s_fault() {
     for bytes in [
         &b""[..],

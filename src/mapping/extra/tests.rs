@@ -15,7 +15,7 @@ use crate::{
 
 #[test]
 fn extra_columns_hold_their_type_or_null() {
-    use ExtraKind::{Boolean, Json, Number, String};
+    use ExtraKind::{Any, Boolean, Json, Number, String};
     let user = json!({"banned": false, "external_id": "crm-1", "public_metadata":
         {"plan": "pro", "seats": 3, "a/b": {"~": [10, 11]}, "$odd": {"é": 1, "a": null}}});
     let wrong = true;
@@ -36,6 +36,11 @@ fn extra_columns_hold_their_type_or_null() {
         ),
         ("/public_metadata/plan", Json, json!("\"pro\""), false),
         ("/public_metadata/none", Json, json!(null), false),
+        ("/public_metadata/plan", Any, json!("pro"), false),
+        ("/public_metadata/seats", Any, json!(3), false),
+        ("/banned", Any, json!(false), false),
+        ("/public_metadata/a~1b/~0", Any, json!("[10,11]"), false),
+        ("/public_metadata/$odd/a", Any, json!(null), false),
         ("/none/at/all", String, json!(null), false),
         ("/public_metadata/plan/x", String, json!(null), false),
         ("no pointer", String, json!(null), false),
