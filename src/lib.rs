@@ -15,6 +15,8 @@ pub mod config;
 pub mod telemetry;
 
 // Edges: the two services and the disk.
+pub mod outbound;
+
 pub mod clerk;
 pub mod convex;
 pub mod store;
