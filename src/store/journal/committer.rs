@@ -139,7 +139,7 @@ impl Committer {
 
     fn take(&mut self, command: Command, turn: &mut Turn) {
         match command {
-            Command::Append(waiting) => turn.group.add(waiting, &self.index, &self.options),
+            Command::Append(waiting) => turn.group.add(*waiting, &self.index, &self.options),
             Command::Wake => {}
             Command::Sync(answer) => turn.group.syncs.push(answer),
             Command::Locate(seq, answer) => {
@@ -169,6 +169,9 @@ impl Committer {
         let sync = group.needs_sync() || !carried.is_empty();
         match self.write(&out, sync) {
             Ok((segment, base)) => {
+                if !out.is_empty() {
+                    self.room_again();
+                }
                 let at = |position: Position| Position {
                     segment,
                     offset: position.offset + base,
@@ -180,9 +183,6 @@ impl Committer {
                 group.finish(segment, base, &mut self.index, |metas| {
                     let _ = notices.send(Notice::Stored(metas));
                 });
-                if !out.is_empty() {
-                    self.room_again();
-                }
             }
             Err(error) => self.refuse(error, group),
         }
@@ -256,7 +256,6 @@ impl Committer {
     fn refuse(&mut self, error: WriteError, group: Group) {
         match error {
             WriteError::NoRoom(error) => {
-                group.refuse(&AppendError::Unwritable(error.to_string()));
                 self.state.carry = None;
                 if !self.state.no_room {
                     self.state.no_room = true;
@@ -264,6 +263,7 @@ impl Committer {
                     self.health
                         .send_replace(Health::Unwritable(error.to_string()));
                 }
+                group.refuse(&AppendError::Unwritable(error.to_string()));
             }
             WriteError::Broken(error) => {
                 self.poison(error.to_string());

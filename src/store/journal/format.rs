@@ -64,10 +64,9 @@ pub fn encode_entry(entry: &NewEntry) -> Option<Vec<u8>> {
         out.push(record.table.code());
         put_short(&mut out, record.key.as_str().as_bytes())?;
     }
-    for key in [&entry.related.organization, &entry.related.user] {
-        if let Some(key) = key {
-            put_short(&mut out, key.as_str().as_bytes())?;
-        }
+    let related = [&entry.related.organization, &entry.related.user];
+    for key in related.into_iter().flatten() {
+        put_short(&mut out, key.as_str().as_bytes())?;
     }
     if let Cause::Delivery { id, event_type } = &entry.cause {
         put_long(&mut out, id.as_str().as_bytes())?;

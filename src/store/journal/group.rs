@@ -18,7 +18,7 @@ use super::{Appended, Options};
 /// What the committer is asked to do.
 pub enum Command {
     /// Store an entry.
-    Append(Waiting),
+    Append(Box<Waiting>),
     /// Look at the notes: there were none before.
     Wake,
     /// Write the notes and sync.

@@ -224,7 +224,7 @@ impl Journal {
             answer,
             _share: share,
         };
-        match self.try_send(Command::Append(waiting)) {
+        match self.try_send(Command::Append(Box::new(waiting))) {
             Ok(()) => Ok(answered),
             Err(TrySendError::Full(_)) => Err(AppendError::Full(Limit::Requests)),
             Err(TrySendError::Disconnected(_)) => Err(ended(&self.inner.health)),

@@ -125,6 +125,7 @@ async fn verdicts_reach_the_disk_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     store(&opened.journal, request("user_1")).await;
+    opened.journal.pulse().await.unwrap();
     let before = opened.journal.stats().bytes;
     opened.journal.settle([settled(1)]);
     let written = async {
