@@ -28,6 +28,8 @@ pub mod intake;
 
 pub mod queue;
 
+pub mod report;
+
 pub mod apply;
 
 // Doors and frame.
