@@ -3,7 +3,7 @@
 use super::{Api, ids, start};
 use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};
 use clerk_convex_sync::sandbox::clerk::limits::LimitSettings;
-use clerk_convex_sync::sandbox::clerk::{ClerkOptions, ClerkSim};
+use clerk_convex_sync::sandbox::clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY};
 use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -174,6 +174,77 @@ async fn the_rate_limit_blocks_an_endpoint_until_its_time_has_come() {
 }
 
 #[tokio::test]
+async fn the_members_of_one_organization_cannot_be_listed() {
+    let (sim, api) = start().await;
+    let [a, b] = ["A", "B"].map(|name| sim.create_organization(json!({"name": name})));
+    let (a, b) = (a.expect("one"), b.expect("two"));
+    let wrong = Wrong::Status {
+        status: 500,
+        retry_after_secs: None,
+        json: true,
+    };
+    sim.fault(Fault::next(&format!("/v1/organizations/{a}/memberships"), wrong).times(100));
+    for (id, status) in [(&a, 500), (&b, 200), (&a, 500)] {
+        assert_eq!(
+            api.get(&format!("/organizations/{id}/memberships")).await.0,
+            status
+        );
+    }
+    sim.clear_faults();
+    assert_eq!(
+        api.get(&format!("/organizations/{a}/memberships")).await.0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn orders_can_be_given_over_http() {
+    let (sim, api) = start().await;
+    let order = async |method: Method, path: &str, body: serde_json::Value| {
+        let url = format!("{}/_sim/{path}", sim.url());
+        super::answer(api.client.request(method, url).json(&body)).await
+    };
+    let (_, made) = order(Method::POST, "users", json!({"first_name": "Ada"})).await;
+    let user = format!("users/{}", made["id"].as_str().expect("an id"));
+    order(Method::POST, &user, json!({"banned": true})).await;
+    assert_eq!(order(Method::GET, &user, json!({})).await.1["banned"], true);
+    assert_eq!(
+        order(Method::POST, "seed", json!({"users": 5})).await.1["added"],
+        5
+    );
+    let (_, now) = order(Method::POST, "webhooks", json!({"lose_ratio": 0.5})).await;
+    let (status, _) = order(Method::POST, "webhooks", json!({"lose_rato": 0.5})).await;
+    assert_eq!((status.as_u16(), &now["lose_ratio"]), (422, &json!(0.5)));
+    assert!(!now.to_string().contains("whsec_") && !sim.sender().orders().secrets.is_empty());
+    let fault = json!({"endpoint": "GET /v1/users$", "kind": "empty_listing", "times": 2});
+    order(Method::POST, "faults", fault).await;
+    assert!(api.rows("/users").await.is_empty());
+    let limits = json!({"per_10s": 1});
+    order(Method::POST, "limits", limits).await;
+    api.get("/users").await;
+    assert_eq!(api.get("/users").await.0, 429);
+    assert_eq!(
+        order(Method::GET, "fates", json!({})).await.1["withheld"],
+        2
+    );
+    let (_, requests) = order(Method::GET, "requests", json!({})).await;
+    assert_eq!(
+        requests["by_endpoint"]["GET /v1/users"],
+        json!({"200": 2, "429": 1})
+    );
+    assert_eq!(requests["last"][0]["path"], "/v1/users");
+    assert_eq!(
+        order(Method::POST, "quiet", json!({})).await.1["quiet"],
+        true
+    );
+    order(Method::POST, "reset", json!({})).await;
+    assert_eq!(
+        (sim.user_count(), sim.fates().sent, sim.requests().total),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
 async fn one_user_is_patched_ten_times_in_ten_seconds() {
     let (sim, api) = start().await;
     let id = sim
@@ -199,100 +270,88 @@ async fn one_user_is_patched_ten_times_in_ten_seconds() {
     assert_eq!(api.get(&format!("/users/{id}")).await.0, 200);
 }
 
-#[tokio::test]
-async fn keys_versions_and_bodies_are_refused_as_clerk_refuses_them() {
-    let (sim, api) = start().await;
-    let users = format!("{}/v1/users", sim.url());
-    let plain = &api.client;
-    let key = clerk_convex_sync::sandbox::clerk::DEFAULT_SECRET_KEY;
-    let cases = [
-        (plain.get(&users), 401, "authentication_invalid"),
-        (
-            plain.get(&users).bearer_auth("sk_test_x"),
-            401,
-            "clerk_key_invalid",
-        ),
-        (
-            plain.get(&users).header("authorization", key),
-            401,
-            "authorization_header_format_invalid",
-        ),
-        (
-            plain
-                .get(&users)
-                .bearer_auth(key)
-                .header("origin", "http://x"),
-            400,
-            "origin_authorization_headers_conflict",
-        ),
-        (
-            plain
-                .get(&users)
-                .bearer_auth(key)
-                .header("clerk-api-version", "2020-01-01"),
-            400,
-            "api_version_invalid",
-        ),
-        (
-            plain
-                .get(format!("{users}?__clerk_api_version=2025-11-10"))
-                .bearer_auth(key)
-                .header("clerk-api-version", "2025-11-10"),
-            400,
-            "api_version_invalid",
-        ),
-        (
-            plain
-                .post(&users)
-                .bearer_auth(key)
-                .header("content-type", "text/plain")
-                .body("{}"),
-            415,
-            "unsupported_content_type",
-        ),
-        (
-            plain
-                .post(&users)
-                .bearer_auth(key)
-                .header("content-type", "application/json")
-                .body("["),
-            400,
-            "request_body_invalid",
-        ),
-        (
-            plain
-                .post(&users)
-                .bearer_auth(key)
-                .json(&json!({"shoe_size": 43})),
-            422,
-            "form_param_unknown",
-        ),
-        (
-            plain
-                .post(&users)
-                .bearer_auth(key)
-                .json(&json!({"email_address": ["nobody"]})),
-            422,
-            "form_param_format_invalid",
-        ),
-        (
-            plain.get(format!("{users}?limit=0")).bearer_auth(key),
-            422,
-            "form_param_value_invalid",
-        ),
-        (
-            plain.get(format!("{users}/a/b/c")).bearer_auth(key),
-            404,
-            "resource_not_found",
-        ),
-    ];
+async fn refused(cases: Vec<(reqwest::RequestBuilder, u16, &str)>) {
     for (request, status, code) in cases {
         let (got, body) = super::answer(request).await;
         assert_eq!(
             (got.as_u16(), body["errors"][0]["code"].as_str()),
             (status, Some(code))
         );
+        let told = body["clerk_trace_id"].is_string() && body["errors"][0]["message"].is_string();
+        assert!(told, "{body}");
     }
+}
+
+#[tokio::test]
+async fn keys_and_versions_are_refused_as_clerk_refuses_them() {
+    let (sim, api) = start().await;
+    let users = format!("{}/v1/users", sim.url());
+    let get = || api.client.get(&users);
+    let with_key = || get().bearer_auth(DEFAULT_SECRET_KEY);
+    let version = "clerk-api-version";
+    let twice = api.request(Method::GET, "/users?__clerk_api_version=2025-11-10");
+    let bare = get().header("authorization", DEFAULT_SECRET_KEY);
+    let origin = with_key().header("origin", "http://x");
+    refused(vec![
+        (get(), 401, "authentication_invalid"),
+        (get().bearer_auth("sk_test_x"), 401, "clerk_key_invalid"),
+        (bare, 401, "authorization_header_format_invalid"),
+        (origin, 400, "origin_authorization_headers_conflict"),
+        (
+            with_key().header(version, "2020-01-01"),
+            400,
+            "api_version_invalid",
+        ),
+        (
+            twice.header(version, "2025-11-10"),
+            400,
+            "api_version_invalid",
+        ),
+    ])
+    .await;
+    for known in ["2021-02-05", "2026-05-12"] {
+        assert_eq!(
+            super::answer(with_key().header(version, known)).await.0,
+            200
+        );
+    }
+}
+
+#[tokio::test]
+async fn bodies_and_paths_are_refused_as_clerk_refuses_them() {
+    let (sim, api) = start().await;
+    let post = || api.request(Method::POST, "/users");
+    let get = |path: &str| api.request(Method::GET, path);
+    let kind = "content-type";
+    let broken = post().header(kind, "application/json").body("[");
+    let unknown = post().json(&json!({"shoe_size": 43}));
+    let address = post().json(&json!({"email_address": ["nobody"]}));
+    let nameless = api.request(Method::POST, "/organizations").json(&json!({}));
+    refused(vec![
+        (
+            post().header(kind, "text/plain").body("{}"),
+            415,
+            "unsupported_content_type",
+        ),
+        (broken, 400, "request_body_invalid"),
+        (unknown, 422, "form_param_unknown"),
+        (address, 422, "form_param_format_invalid"),
+        (post().json(&json!({})), 422, "form_param_missing"),
+        (nameless, 422, "form_param_missing"),
+        (get("/users?limit=0"), 422, "form_param_value_invalid"),
+        (
+            get("/users?created_at_after=now"),
+            422,
+            "form_param_format_invalid",
+        ),
+        (get("/users/a/b/c"), 404, "resource_not_found"),
+        (
+            api.request(Method::PUT, "/users"),
+            404,
+            "resource_not_found",
+        ),
+    ])
+    .await;
     assert_eq!(sim.user_count(), 0);
 }
 
