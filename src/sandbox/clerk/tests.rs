@@ -1,4 +1,6 @@
 //! The world without HTTP: identifiers, listings under random changes, cascades, repeatability.
+//!
+//! What the API makes of it is tested from outside, in `tests/it/clerk_sim`.
 
 use super::clock::Clock;
 use super::filters::UserQuery;

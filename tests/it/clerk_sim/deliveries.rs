@@ -1,4 +1,6 @@
 //! The simulated Svix: what it signs, retries, loses, repeats and reorders.
+//!
+//! Waits of the retry ladder are divided, never slept through; every wait for quiet is bounded.
 
 use super::receiver::Receiver;
 use clerk_convex_sync::sandbox::clerk::sender::book::Fate;

@@ -1,4 +1,6 @@
 //! Listings and counts of the simulated Clerk against the truth it holds.
+//!
+//! Truth is read through the control calls, which pass neither filters nor indexes of listings.
 
 use super::{ids, start};
 use serde_json::{Value, json};

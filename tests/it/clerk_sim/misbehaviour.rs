@@ -1,4 +1,6 @@
 //! That the simulated Clerk misbehaves exactly as ordered.
+//!
+//! Each fault is shown to happen, and to be over when it was used up.
 
 use super::{Api, ids, start};
 use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};

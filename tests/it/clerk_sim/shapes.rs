@@ -1,4 +1,6 @@
 //! Every answer and every event of the simulated Clerk against Clerk's OpenAPI description.
+//!
+//! Prints what they were held against, as the description lies outside the project.
 
 use super::openapi::Description;
 use super::{Api, start};
