@@ -75,7 +75,8 @@ async function api(context, request, url, body) {
     found === undefined
       ? { json: thrown(options.redact, refusal) }
       : await run(context, call, found);
-  return { status: ending.status ?? 200, ...ending, json: ending.json && encoded(ending.json, call.format) };
+  const json = ending.json === undefined ? undefined : encoded(ending.json, call.format);
+  return { ...ending, status: ending.status ?? 200, json };
 }
 
 /** Runs the call, with whatever is to go wrong, and notes how it ended. */
@@ -115,7 +116,7 @@ async function strike(context, call, found, rule) {
       return { status: rule.status, json: thrown(redact, "Uncaught Error: thrown by a rule", data) };
     }
     case "garbage":
-      return { text: '<html>\0{"status":' };
+      return { text: '<html>\0{"status":', type: "application/json" };
     case "applied_then_cut":
       await invoked(context, call, found);
       throw CUT;
@@ -141,10 +142,12 @@ async function readBody(request) {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-function send(response, { status, json, text, headers = {} }) {
+function send(response, { status, json, text, type, headers = {} }) {
   const body = json === undefined ? text : JSON.stringify(json);
-  // Garbage claims to be JSON too: that is what makes it garbage.
-  const type = json === undefined && status !== 200 ? "text/plain" : "application/json";
-  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.writeHead(status, {
+    "content-type": type ?? (json === undefined ? "text/plain" : "application/json"),
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+  });
   response.end(body);
 }
