@@ -31,7 +31,8 @@ const TSCONFIG = {
     skipLibCheck: true,
     allowSyntheticDefaultImports: true,
     target: "ESNext",
-    lib: ["ES2023", "dom"],
+    // Projects that are a few years old have this one.
+    lib: ["ES2021", "dom"],
     forceConsistentCasingInFileNames: true,
     module: "ESNext",
     isolatedModules: true,
