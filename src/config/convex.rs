@@ -58,6 +58,13 @@ impl Convex {
             }
             !other
         });
+        if let (Some(url), Some(key)) = (&url, &deploy_key)
+            && names_another_deployment(url, key)
+        {
+            r.warn(
+                "`convex.deploy_key` names another deployment than `convex.url`; Convex will refuse it",
+            );
+        }
         let module = r.text("convex.module").filter(|module| {
             let fine = is_module(module);
             if !fine {
@@ -93,6 +100,22 @@ impl Convex {
     pub fn is_production(&self) -> bool {
         self.deploy_key.expose().starts_with("prod:")
     }
+}
+
+/// Whether the deployment in a key (`prod:NAME|…`, `dev:NAME|…`) is not the one that answers at a
+/// `NAME.….convex.cloud`. Nothing can be said of other hosts and keys.
+fn names_another_deployment(url: &Url, key: &Secret) -> bool {
+    let host = url
+        .host_str()
+        .filter(|host| host.ends_with(".convex.cloud"));
+    let at = host.and_then(|host| host.split('.').next());
+    let key = key.expose();
+    let named = key
+        .strip_prefix("prod:")
+        .or_else(|| key.strip_prefix("dev:"))
+        .and_then(|rest| rest.split_once('|'))
+        .map(|(name, _)| name);
+    matches!((at, named), (Some(at), Some(named)) if at != named)
 }
 
 fn is_module(name: &str) -> bool {

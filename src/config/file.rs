@@ -14,6 +14,10 @@ use super::{
 /// Syntax mistakes that are listed of one file; the parser can find many after one slip.
 const SYNTAX_MISTAKES: usize = 20;
 
+/// Stands for a number that is larger than any setting may be: of a type that no setting has, so that
+/// it is refused and never taken for "not set".
+const TOO_LARGE: ValueKind = ValueKind::U64(u64::MAX);
+
 /// What a file holds.
 pub(super) struct Read {
     /// Its known keys.
@@ -96,6 +100,8 @@ fn unknown(source: String, name: &str, known: &Known) -> Mistake {
 
 fn syntax_mistakes(name: &str, text: &str, errors: &[toml::de::Error]) -> Vec<Mistake> {
     let mut mistakes: Vec<Mistake> = Vec::new();
+    let mut errors: Vec<&toml::de::Error> = errors.iter().collect();
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
     for error in errors {
         let source = match error.span() {
             Some(span) => format!("{name}:{}", line_of(text, span.start)),
@@ -124,12 +130,10 @@ fn line_of(text: &str, at: usize) -> usize {
 fn value_of(value: &DeValue<'_>) -> Value {
     let kind = match value {
         DeValue::String(text) => ValueKind::String(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(ValueKind::Nil, ValueKind::I64),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(ValueKind::Nil, ValueKind::Float),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(TOO_LARGE, ValueKind::I64)
+        }
+        DeValue::Float(number) => number.as_str().parse().map_or(TOO_LARGE, ValueKind::Float),
         DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
         DeValue::Datetime(time) => ValueKind::String(time.to_string()),
         DeValue::Array(items) => {

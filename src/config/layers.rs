@@ -1,19 +1,21 @@
 //! Lays the sources over one another: defaults, file, environment, credentials.
 //!
 //! The `config` crate merges; each layer hands it only known keys, with the place where each was
-//! found. Files that hold a secret are read here, within the layer that names them. A value that is
-//! empty counts as not set. Promises to name places and keys in its mistakes, never values.
+//! found. A value that is empty counts as not set. Promises to name places and keys in its mistakes,
+//! never values.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     io::Read as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use ::config::{Map, Source, Value, ValueKind};
 
 use super::{
+    credentials::{self, SECRETS},
     env::Env,
     file,
     mistake::{Mistake, nearest, shown_name},
@@ -25,9 +27,6 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The largest configuration file, in bytes: a hundred times the one with all defaults.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The largest file with a secret, in bytes: ten webhook secrets are below one KiB.
-const LARGEST_SECRET: u64 = 64 * 1024;
-
 /// Variables that have a name of their own.
 const NAMED: [(&str, &str); 8] = [
     ("CLERK_SECRET_KEY", "clerk.secret_key"),
@@ -38,15 +37,6 @@ const NAMED: [(&str, &str); 8] = [
     ("SYNC_ENABLED", "sync.enabled"),
     ("SYNC_RETRY_MAX_ATTEMPTS", "sync.retry_max_attempts"),
     ("SYNC_RETRY_DELAY_MS", "sync.retry_delay_ms"),
-];
-
-/// Keys that hold a secret, and further names that a credential with it may have.
-pub(super) const SECRETS: [(&str, &[&str]); 5] = [
-    ("clerk.secret_key", &[]),
-    ("clerk.webhook_secrets", &[]),
-    ("convex.deploy_key", &[]),
-    ("admin.token", &[]),
-    ("state.encryption_key", &["state_keys"]),
 ];
 
 /// The variable by which a key is best set.
@@ -90,8 +80,8 @@ impl Known {
 /// The known keys that one source sets, and where.
 #[derive(Clone, Default)]
 pub(super) struct Layer {
-    values: BTreeMap<String, Value>,
-    sources: BTreeMap<String, String>,
+    pub values: BTreeMap<String, Value>,
+    pub sources: BTreeMap<String, String>,
 }
 
 impl Layer {
@@ -101,12 +91,21 @@ impl Layer {
         self.values.insert(key, value);
     }
 
-    fn remove(&mut self, key: &str) -> Option<String> {
+    /// Takes a key out and says where it was set.
+    pub fn remove(&mut self, key: &str) -> Option<String> {
         self.values.remove(key)?;
         self.sources.remove(key)
     }
 
-    fn is_empty_text(&self, key: &str) -> bool {
+    /// Whether a key is set to something: no empty text, no empty list.
+    fn holds(&self, key: &str) -> bool {
+        let value = self.values.get(key).map(|value| &value.kind);
+        let empty_list = matches!(value, Some(ValueKind::Array(items)) if items.is_empty());
+        value.is_some() && !empty_list && !self.is_empty_text(key)
+    }
+
+    /// Whether a key is set to a text of nothing.
+    pub fn is_empty_text(&self, key: &str) -> bool {
         matches!(self.values.get(key).map(|value| &value.kind),
                  Some(ValueKind::String(text)) if text.trim().is_empty())
     }
@@ -165,10 +164,10 @@ pub(super) fn gather(named_file: Option<&Path>, env: &Env) -> Gathered {
     let mut layers = vec![
         file_layer(named_file, env, &known, &mut gathered),
         environment_layer(env, &known, &mut gathered),
-        credentials_layer(env, &mut gathered),
+        credentials::layer(env, &mut gathered),
     ];
     for layer in &mut layers {
-        resolve_files(layer, &mut gathered);
+        credentials::resolve_files(layer, &mut gathered);
         drop_empty(layer, &mut gathered);
     }
     layers.insert(0, defaults);
@@ -224,6 +223,13 @@ fn file_layer(named: Option<&Path>, env: &Env, known: &Known, gathered: &mut Gat
             let read = file::read(&name, &text, known);
             gathered.sound = read.sound;
             gathered.mistakes.extend(read.mistakes);
+            let holds_secret = SECRETS.iter().any(|(key, _)| read.layer.holds(key));
+            if holds_secret && is_open_to_all(path) {
+                gathered.warnings.push(format!(
+                    "{name} holds a secret and can be read by every user of this machine; \
+                     `chmod 600` it, or give the secret by file or credential"
+                ));
+            }
             read.layer
         }
         Err(problem) => {
@@ -313,80 +319,6 @@ fn unknown_variable(variable: &str, key: &str, known: &Known) -> Mistake {
     )
 }
 
-fn credentials_layer(env: &Env, gathered: &mut Gathered) -> Layer {
-    let mut layer = Layer::default();
-    let Some(directory) = env.credentials() else {
-        return layer;
-    };
-    for (key, more) in SECRETS {
-        let names = [
-            variable_of(key).to_ascii_lowercase(),
-            format!("ccs_{}", key.replace('.', "__")),
-            key.replace('.', "_"),
-        ];
-        let names = names.iter().map(String::as_str).chain(more.iter().copied());
-        let spellings = names.flat_map(|name| [name.to_owned(), name.replace('_', "-")]);
-        let Some((name, path)) = spellings
-            .map(|name| (name.clone(), directory.join(name)))
-            .find(|(_, path)| path.is_file())
-        else {
-            continue;
-        };
-        let source = format!("credential {name}");
-        match read_bounded(&path, LARGEST_SECRET) {
-            Ok(text) => {
-                let kind = ValueKind::String(text.trim().to_owned());
-                layer.put(key.to_owned(), Value::new(None, kind), source);
-            }
-            Err(problem) => gathered.mistakes.push(Mistake::new(
-                source,
-                key,
-                format!("cannot be read: {problem}"),
-                "see LoadCredential= in the unit",
-            )),
-        }
-    }
-    layer
-}
-
-/// Puts the content of the files that a layer names in the place of the secrets they stand for.
-fn resolve_files(layer: &mut Layer, gathered: &mut Gathered) {
-    for (key, _) in SECRETS {
-        let by_file = format!("{key}_file");
-        if layer.is_empty_text(&by_file) {
-            layer.remove(&by_file);
-        }
-        let Some(value) = layer.values.get(&by_file) else {
-            continue;
-        };
-        let place = layer.sources[&by_file].clone();
-        let content = match &value.kind {
-            ValueKind::String(path) => read_bounded(Path::new(path), LARGEST_SECRET),
-            _ => Err("its name must be a text".to_owned()),
-        };
-        match content {
-            Ok(text) => {
-                if layer.values.contains_key(key) && !layer.is_empty_text(key) {
-                    gathered.warnings.push(format!(
-                        "`{key}` is set by {} and by the file that {place} names; the file counts",
-                        layer.sources[key]
-                    ));
-                }
-                let kind = ValueKind::String(text.trim().to_owned());
-                let source = format!("the file named by {place}");
-                layer.put(key.to_owned(), Value::new(None, kind), source);
-            }
-            // The name is not repeated: a secret may have been given in its place.
-            Err(problem) => gathered.mistakes.push(Mistake::new(
-                place,
-                by_file,
-                format!("the file that it names cannot be read: {problem}"),
-                "name a file that exists and that this user may read",
-            )),
-        }
-    }
-}
-
 /// Takes out what is set to nothing, so that the layer below counts, and remembers where it was.
 fn drop_empty(layer: &mut Layer, gathered: &mut Gathered) {
     let empty: Vec<String> = layer
@@ -422,8 +354,12 @@ impl Gathered {
     }
 }
 
+fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+}
+
 /// A file's text, or why there is none, without its name.
-fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
+pub(super) fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
     let open = fs::File::open(path).map_err(|error| error.kind().to_string())?;
     let mut text = String::new();
     open.take(most + 1)

@@ -55,7 +55,7 @@ pub enum Tls {
 impl Listen {
     pub(super) fn read(r: &mut Reader) -> Option<Self> {
         let short = Duration::from_millis(100)..=Duration::from_secs(120);
-        let address = r.optional_address("listen.address");
+        let address = r.address("listen.address");
         let webhook_paths = r
             .texts("listen.webhook_paths", MOST_PATHS)
             .filter(|paths| check_paths(paths, r));
@@ -69,7 +69,7 @@ impl Listen {
         );
         let max_connections = r.count("listen.max_connections", 1..=100_000);
         let rate_per_second = r.small("listen.rate_per_second", 0..=1_000_000);
-        let (address, tls) = (address??, tls?);
+        let (address, tls) = (address?, tls?);
         if !address.ip().is_loopback() && tls == Tls::Off {
             r.mistake(
                 "listen.address",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod admin;
 mod clerk;
 mod convex;
+mod credentials;
 mod ensure;
 mod env;
 mod file;
@@ -118,6 +119,15 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
 }
 
+/// The part of the settings that leads to the daemon on this machine and to its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    /// The operators' listener.
+    pub admin: Admin,
+    /// What is kept on disk.
+    pub state: State,
+}
+
 impl Config {
     /// Reads all sources: the compiled-in defaults, `file` (or the environment's default file where
     /// it exists), the environment, the credentials. Later ones win.
@@ -135,6 +145,29 @@ impl Config {
                 file: gathered.file,
             }),
             _ => Err(gathered.mistakes),
+        }
+    }
+
+    /// Reads only what a command needs that talks to the daemon on this machine or opens its state.
+    /// An operator need not hold the keys of the services for that, so those may be missing, and
+    /// mistakes of other sections do not count.
+    ///
+    /// # Errors
+    /// All mistakes of these sections, and a file that cannot be read.
+    pub fn load_local(file: Option<&Path>, env: &Env) -> Result<Local, Vec<Mistake>> {
+        let mut reader = Reader::new(layers::gather(file, env));
+        let (admin, state) = (Admin::read(&mut reader), State::read(&mut reader));
+        let (gathered, _) = reader.finish();
+        let counts = |mistake: &Mistake| {
+            ["admin.", "state."]
+                .iter()
+                .any(|section| mistake.key.starts_with(section))
+                || mistake.key.is_empty()
+        };
+        let mistakes: Vec<Mistake> = gathered.mistakes.into_iter().filter(counts).collect();
+        match (admin, state) {
+            (Some(admin), Some(state)) if mistakes.is_empty() => Ok(Local { admin, state }),
+            _ => Err(mistakes),
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
@@ -14,11 +13,13 @@ use std::{
 
 use ::config::{Value, ValueKind};
 use humantime_serde::re::humantime;
-use url::{Host, Url};
+
+mod network;
+mod secrets;
 
 use super::{
-    Secret,
-    layers::{Gathered, SECRETS, variable_of},
+    credentials::SECRETS,
+    layers::{Gathered, variable_of},
     mistake::Mistake,
 };
 use crate::model::Fields;
@@ -265,103 +266,6 @@ impl Reader {
         Some(texts)
     }
 
-    /// An address with its port; `Some(None)` when it is not set.
-    pub fn optional_address(&mut self, key: &str) -> Option<Option<SocketAddr>> {
-        let Some(text) = self.optional_text(key)? else {
-            return Some(None);
-        };
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            self.mistake(
-                key,
-                "must be an IP address and a port",
-                "write it like 127.0.0.1:8787 or [::1]:8787; names are not looked up",
-            );
-        }
-        parsed.map(Some)
-    }
-
-    /// The origin of a service: `https://`, or `http://` on a loopback address, and no path other
-    /// than one that is in `allowed_paths` and is dropped.
-    pub fn origin(&mut self, key: &str, allowed_paths: &[&str]) -> Option<Url> {
-        let text = self.text(key)?;
-        let Some(mut url) = Url::parse(&text).ok().filter(Url::has_host) else {
-            self.mistake(
-                key,
-                "must be a URL",
-                "write it with its scheme, such as https://…",
-            );
-            return None;
-        };
-        let problem = if !matches!(url.scheme(), "http" | "https") {
-            Some(("must begin with https://", "write the URL with https://"))
-        } else if url.scheme() == "http" && !is_loopback(&url) {
-            Some((
-                "is http://, which is accepted for loopback addresses only",
-                "write https://, or an address such as http://127.0.0.1:…",
-            ))
-        } else if !url.username().is_empty() || url.password().is_some() {
-            Some((
-                "holds a user name or password",
-                "leave them out; keys have settings of their own",
-            ))
-        } else if url.query().is_some() || url.fragment().is_some() {
-            Some((
-                "holds a query or fragment",
-                "end the URL after host and port",
-            ))
-        } else if !["", "/"].contains(&url.path())
-            && !allowed_paths.contains(&url.path().trim_end_matches('/'))
-        {
-            Some(("has a path", "end the URL after host and port"))
-        } else {
-            None
-        };
-        if let Some((problem, remedy)) = problem {
-            self.mistake(key, problem, remedy);
-            return None;
-        }
-        url.set_path("/");
-        Some(url)
-    }
-
-    /// A secret; `Some(None)` when it is not set anywhere. One that is set to nothing is a mistake:
-    /// to go on without it could leave a door open that was meant to be shut.
-    pub fn optional_secret(&mut self, key: &str) -> Option<Option<Secret>> {
-        self.asked.insert(format!("{key}_file"));
-        match self.optional_text(key)? {
-            Some(text) if text.chars().all(|c| c.is_ascii_graphic()) => Some(Some(text.into())),
-            Some(_) => {
-                self.mistake(
-                    key,
-                    "holds a space, a line break or a character that is not ASCII",
-                    "copy the secret again, alone",
-                );
-                None
-            }
-            None if self.gathered.empties.contains_key(key) => self.missing(key),
-            None => Some(None),
-        }
-    }
-
-    /// A secret that must be there.
-    pub fn secret(&mut self, key: &str) -> Option<Secret> {
-        match self.optional_secret(key)? {
-            Some(secret) => Some(secret),
-            None => self.missing(key),
-        }
-    }
-
-    /// Several secrets, of which one must be there.
-    pub fn secrets(&mut self, key: &str, most: usize) -> Option<Vec<Secret>> {
-        self.asked.insert(format!("{key}_file"));
-        let texts = self.texts(key, most)?;
-        if texts.is_empty() {
-            return self.missing(key);
-        }
-        Some(texts.into_iter().map(Secret::from).collect())
-    }
-
     /// A table of anything. Outside the file one JSON object.
     pub fn table(&mut self, key: &str) -> Option<Fields> {
         let table = match self.kind(key) {
@@ -393,22 +297,6 @@ impl Reader {
             set.map(ToString::to_string) != default.map(ToString::to_string)
         };
         keys.iter().filter(differs).copied().collect()
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Secret::new(text)
-    }
-}
-
-/// Whether a URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

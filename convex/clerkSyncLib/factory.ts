@@ -1,0 +1,143 @@
+// The factory: an app's names, builders and hooks in, the functions of the contract out.
+//
+// The app's own `internalMutation` is used for every write, so that its triggers, aggregates and row
+// rules see them. All functions are internal: only a deploy key can call them from outside.
+
+import type {
+  GenericDataModel,
+  GenericMutationCtx,
+  GenericSchema,
+  RegisteredMutation,
+  RegisteredQuery,
+  SchemaDefinition,
+} from "convex/server";
+import type { GenericValidator, PropertyValidators } from "convex/values";
+import { applyChanges, newCall } from "./apply";
+import { cascadeStep } from "./cascade";
+import { editProfile, pendingEdits, settleEdits } from "./edits";
+import type { AnyHooks, Hooks } from "./hooks";
+import { getRecords, listRecords, type ListArgs } from "./list";
+import type { MutationCtx, Reader } from "./database";
+import { resolveSettings, type SettingsOptions } from "./settings";
+import { TABLES, type Table } from "./tables";
+import {
+  ARGS,
+  CONTRACT,
+  RETURNS,
+  type CascadeJob,
+  type Change,
+  type Edit,
+  type Outcome,
+  type Settlement,
+  type SyncRecord,
+} from "./wire";
+
+/** What `internalQuery` and `internalMutation` of `_generated/server`, or wrappers of them, look like. */
+type Builder = (definition: {
+  args: PropertyValidators;
+  returns: GenericValidator;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  handler: (ctx: any, args: any) => any;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+}) => any;
+
+export type Options<
+  DataModel extends GenericDataModel,
+  Names extends Record<Table, string> = { [T in Table]: T },
+> = Omit<SettingsOptions, "hooks" | "schema"> & {
+  internalQuery: Builder;
+  internalMutation: Builder;
+  schema?: SchemaDefinition<GenericSchema, boolean>;
+  hooks?: Hooks<DataModel, Names>;
+};
+
+type InternalQuery<Args extends Record<string, unknown>, Result> = RegisteredQuery<
+  "internal",
+  Args,
+  Promise<Result>
+>;
+type InternalMutation<Args extends Record<string, unknown>, Result> = RegisteredMutation<
+  "internal",
+  Args,
+  Promise<Result>
+>;
+
+/** The functions to be exported from the module, and the helper for the app's own mutations. */
+export type ClerkSync<DataModel extends GenericDataModel> = {
+  /** Which contract this deployment speaks, and which tables it syncs. */
+  describe: InternalQuery<Record<string, never>, { contract: number; tables: string[] }>;
+  /** A page of a table in the order of Clerk's `created_at`. */
+  list: InternalQuery<ListArgs, { records: SyncRecord[]; cursor: string | null }>;
+  /** The rows of some keys. */
+  get: InternalQuery<{ table: Table; keys: string[] }, { records: SyncRecord[] }>;
+  /** Writes a batch of changes, all or none. */
+  apply: InternalMutation<{ changes: Change[] }, { outcomes: Outcome[] }>;
+  /** Users' own changes that wait to be carried to Clerk. */
+  edits: InternalQuery<{ limit: number }, { edits: Edit[] }>;
+  /** What became of them there. */
+  settle: InternalMutation<{ settled: Settlement[] }, { settled: number }>;
+  /** One step of a deletion that is too large for one transaction; only the scheduler calls it. */
+  cascade: InternalMutation<{ jobs: CascadeJob[] }, null>;
+  /** Records a user's own change of profile fields; call it from a mutation that checked who asks. */
+  editProfile: (
+    ctx: GenericMutationCtx<DataModel>,
+    edit: { clerkId: string; fields: Record<string, string | null> },
+  ) => Promise<{ editId: string | null }>;
+};
+
+/** Builds the functions. Throws when the names do not fit the schema: `npx convex dev` shows it. */
+export function clerkSync<
+  DataModel extends GenericDataModel,
+  Names extends Record<Table, string> = { [T in Table]: T },
+>(options: Options<DataModel, Names>): ClerkSync<DataModel> {
+  const { internalQuery, internalMutation, hooks, ...rest } = options;
+  const settings = resolveSettings({ ...rest, hooks: hooks as AnyHooks | undefined });
+  type QueryCtx = { db: Reader };
+  return {
+    describe: internalQuery({
+      args: ARGS.describe,
+      returns: RETURNS.describe,
+      handler: async () => ({
+        contract: CONTRACT,
+        tables: TABLES.filter((table) => settings.tables[table] !== undefined),
+      }),
+    }),
+    list: internalQuery({
+      args: ARGS.list,
+      returns: RETURNS.list,
+      handler: async ({ db }: QueryCtx, args: ListArgs) => await listRecords(db, settings, args),
+    }),
+    get: internalQuery({
+      args: ARGS.get,
+      returns: RETURNS.get,
+      handler: async ({ db }: QueryCtx, { table, keys }: { table: Table; keys: string[] }) =>
+        await getRecords(db, settings, table, keys),
+    }),
+    apply: internalMutation({
+      args: ARGS.apply,
+      returns: RETURNS.apply,
+      handler: async (ctx: MutationCtx, { changes }: { changes: Change[] }) =>
+        await applyChanges(ctx, settings, changes),
+    }),
+    edits: internalQuery({
+      args: ARGS.edits,
+      returns: RETURNS.edits,
+      handler: async ({ db }: QueryCtx, { limit }: { limit: number }) =>
+        await pendingEdits(db, settings, limit),
+    }),
+    settle: internalMutation({
+      args: ARGS.settle,
+      returns: RETURNS.settle,
+      handler: async (ctx: MutationCtx, { settled }: { settled: Settlement[] }) =>
+        await settleEdits(newCall(ctx, settings), settled),
+    }),
+    cascade: internalMutation({
+      args: ARGS.cascade,
+      returns: RETURNS.cascade,
+      handler: async (ctx: MutationCtx, { jobs }: { jobs: CascadeJob[] }) =>
+        await cascadeStep(newCall(ctx, settings), jobs),
+    }),
+    editProfile: async (ctx, edit) =>
+      await editProfile(ctx as unknown as MutationCtx, settings, edit),
+  };
+}

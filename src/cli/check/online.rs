@@ -1,0 +1,278 @@
+//! The questions that `check --online` asks: keys, deployed functions, instance, clocks.
+//!
+//! Speaks HTTP itself instead of using the daemon's clients, so that it can tell apart what those
+//! retry or fold together. Reads only; at most three requests to Clerk and one to Convex. What a
+//! service answers is judged, never repeated: it could hold what was sent.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::{Client, RequestBuilder, StatusCode, redirect};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{config::Config, model::Table};
+
+/// How long a service may take to answer one question.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The largest answer that is read, in bytes; each of those expected is below one KiB.
+const LARGEST_ANSWER: usize = 256 * 1024;
+
+/// The difference of clocks that is put up with, in seconds. Deliveries are refused beyond 300.
+const CLOCK_TOLERANCE_S: i64 = 60;
+
+/// The contract between the daemon and the Convex functions that this version speaks.
+const CONTRACT: i64 = 1;
+
+/// One question and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// What was asked about.
+    pub name: &'static str,
+    /// Whether all is well.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do; empty if nothing.
+    pub remedy: String,
+}
+
+impl Probe {
+    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+        Probe {
+            name,
+            ok: true,
+            detail: detail.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Probe {
+            name,
+            ok: false,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Asks both services. Takes as long as the slower one, and never longer than a few time-outs.
+pub async fn probes(config: &Config) -> Vec<Probe> {
+    let client = Client::builder()
+        .timeout(TIMEOUT)
+        // A redirect would carry the key to another host.
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("clerk-convex-sync/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let Ok(client) = client else {
+        return vec![Probe::bad(
+            "tls",
+            "no TLS client can be set up on this machine",
+            "see that the system's root certificates are installed",
+        )];
+    };
+    let ((clerk, instance), convex) = tokio::join!(
+        async {
+            let count = ask(from_clerk(&client, config, "v1/users/count")).await;
+            let instance = ask(from_clerk(&client, config, "v1/instance")).await;
+            (count, instance)
+        },
+        ask(describe(&client, config)),
+    );
+    vec![
+        clerk_key(&clerk),
+        clerk_instance(&instance, config),
+        clock("clock against Clerk", &clerk),
+        convex_functions(&convex, config),
+        clock("clock against Convex", &convex),
+    ]
+}
+
+/// A service's answer, and how far its clock is ahead of ours.
+struct Answer {
+    status: StatusCode,
+    body: Value,
+    ahead_s: Option<i64>,
+}
+
+/// An answer, or why there is none.
+type Asked = Result<Answer, &'static str>;
+
+fn from_clerk(client: &Client, config: &Config, path: &str) -> RequestBuilder {
+    let url = format!("{}{path}", config.clerk.api_url);
+    client
+        .get(url)
+        .bearer_auth(config.clerk.secret_key.expose())
+}
+
+fn describe(client: &Client, config: &Config) -> RequestBuilder {
+    let path = format!("{}:describe", config.convex.module);
+    client
+        .post(format!("{}api/query", config.convex.url))
+        .header(
+            "Authorization",
+            format!("Convex {}", config.convex.deploy_key.expose()),
+        )
+        .json(&json!({"path": path, "args": {}, "format": "json"}))
+}
+
+async fn ask(request: RequestBuilder) -> Asked {
+    let asked_at = Utc::now();
+    let mut response = request.send().await.map_err(|error| {
+        if error.is_timeout() {
+            "no answer in time"
+        } else if error.is_connect() {
+            "no connection"
+        } else {
+            "the request failed"
+        }
+    })?;
+    let halfway = asked_at + (Utc::now() - asked_at) / 2;
+    let ahead_s = response
+        .headers()
+        .get("date")
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
+        .map(|date| (date.with_timezone(&Utc) - halfway).num_seconds());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| "the answer broke off")? {
+        if body.len() + chunk.len() > LARGEST_ANSWER {
+            return Err("the answer is far too long");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer {
+        status: response.status(),
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        ahead_s,
+    })
+}
+
+const REACH_CLERK: &str =
+    "see that clerk.api_url is right and that this machine may reach it (DNS, firewall, proxy)";
+const REACH_CONVEX: &str =
+    "see that convex.url is right and that this machine may reach it (DNS, firewall, proxy)";
+
+fn clerk_key(asked: &Asked) -> Probe {
+    let name = "Clerk secret key";
+    match asked {
+        Err(why) => Probe::bad(name, *why, REACH_CLERK),
+        Ok(answer) => match (answer.status.as_u16(), &answer.body["total_count"]) {
+            (200, Value::Number(count)) => Probe::good(name, format!("accepted; {count} users")),
+            (401 | 403, _) => Probe::bad(
+                name,
+                format!("refused ({})", answer.status.as_u16()),
+                "copy the key again from Clerk's dashboard (API keys), of the instance that is meant",
+            ),
+            (429, _) => Probe::good(name, "not judged: Clerk's rate limit is used up right now"),
+            (status, _) => Probe::bad(
+                name,
+                format!("an answer that Clerk does not give ({status})"),
+                "see that clerk.api_url is the origin of Clerk's Backend API",
+            ),
+        },
+    }
+}
+
+/// Clerk names the key's instance at `GET /v1/instance`; where that is not served, the daemon learns
+/// it from deliveries, so a missing answer is no failure.
+fn clerk_instance(asked: &Asked, config: &Config) -> Probe {
+    let name = "Clerk instance";
+    let expected = config.clerk.instance_id.as_deref();
+    let found = match asked {
+        Ok(answer) if answer.status == StatusCode::OK => answer.body["id"].as_str(),
+        _ => None,
+    };
+    let plain = |id: &&str| id.starts_with("ins_") && crate::model::Key::parse(id).is_some();
+    match (found.filter(plain), expected) {
+        (Some(found), Some(expected)) if found != expected => Probe::bad(
+            name,
+            format!("the key belongs to {found}, clerk.instance_id says {expected}"),
+            "use the key of that instance, or correct clerk.instance_id",
+        ),
+        (Some(found), _) => Probe::good(name, found),
+        (None, Some(expected)) => {
+            Probe::good(name, format!("{expected}, as set; Clerk did not say"))
+        }
+        (None, None) => Probe::good(name, "Clerk did not say; learnt from the first delivery"),
+    }
+}
+
+fn convex_functions(asked: &Asked, config: &Config) -> Probe {
+    let name = "Convex functions";
+    let deploy = format!(
+        "write them with `clerk-convex-sync init` and deploy them (`npx convex deploy`); the module \
+         is convex.module = \"{}\"",
+        config.convex.module
+    );
+    let answer = match asked {
+        Err(why) => return Probe::bad(name, *why, REACH_CONVEX),
+        Ok(answer) => answer,
+    };
+    match (answer.status.as_u16(), answer.body["status"].as_str()) {
+        (200, Some("success")) => described(name, &answer.body["value"], deploy),
+        (200 | 560, Some("error")) => Probe::bad(
+            name,
+            "the deployment refuses `describe`: it is not deployed, or the key may not run it",
+            format!("{deploy}; the key needs the right to run internal queries and mutations"),
+        ),
+        (401 | 403, _) => Probe::bad(
+            name,
+            format!("the deploy key is refused ({})", answer.status.as_u16()),
+            "copy the deploy key again, of the deployment that convex.url names",
+        ),
+        (status, _) => Probe::bad(
+            name,
+            format!("an answer that Convex does not give ({status})"),
+            "see that convex.url is the address of the deployment, https://….convex.cloud",
+        ),
+    }
+}
+
+fn described(name: &'static str, value: &Value, deploy: String) -> Probe {
+    if value["contract"].as_i64() != Some(CONTRACT) && value["contract"].as_f64() != Some(1.0) {
+        return Probe::bad(
+            name,
+            format!("deployed, but not for contract {CONTRACT}, which this version speaks"),
+            deploy,
+        );
+    }
+    let tables = value["tables"].as_array().map_or(&[][..], Vec::as_slice);
+    let missing: Vec<&str> = Table::ALL
+        .iter()
+        .map(|table| table.name())
+        .filter(|table| !tables.iter().any(|there| there == table))
+        .collect();
+    match missing.is_empty() {
+        true => Probe::good(
+            name,
+            format!("deployed; contract {CONTRACT}, {} tables", tables.len()),
+        ),
+        false => Probe::bad(
+            name,
+            format!("deployed without the tables {}", missing.join(", ")),
+            deploy,
+        ),
+    }
+}
+
+fn clock(name: &'static str, asked: &Asked) -> Probe {
+    let ahead = match asked {
+        Ok(answer) => answer.ahead_s,
+        Err(_) => None,
+    };
+    match ahead {
+        None => Probe::good(name, "not compared: no answer with a date"),
+        Some(seconds) if seconds.abs() > CLOCK_TOLERANCE_S => Probe::bad(
+            name,
+            match seconds > 0 {
+                true => format!("this machine is {seconds} s behind"),
+                false => format!("this machine is {} s ahead", -seconds),
+            },
+            "set the clock (NTP): deliveries more than 300 s off are refused",
+        ),
+        Some(_) => Probe::good(name, format!("within {CLOCK_TOLERANCE_S} s")),
+    }
+}
