@@ -82,18 +82,21 @@ impl From<AdminError> for Failure {
                 "start it with `clerk-convex-sync run`; if it runs, give the same --config, or \
                  the same CCS_STATE__DIR or CCS_ADMIN__SOCKET that it was started with",
             ),
-            AdminError::Forbidden { .. } => Failure::unreachable(message)
-                .help("run this as the daemon's user, or with sudo"),
-            AdminError::Broken { .. } => Failure::unreachable(message)
-                .help("see the daemon's log, and try again"),
+            AdminError::Forbidden { .. } => {
+                Failure::unreachable(message).help("run this as the daemon's user, or with sudo")
+            }
+            AdminError::Broken { .. } => {
+                Failure::unreachable(message).help("see the daemon's log, and try again")
+            }
             AdminError::Refused {
                 status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
                 ..
             } => Failure::failed(message)
                 .help("set admin.token to the token that the daemon was started with"),
             AdminError::Refused { .. } => Failure::failed(message),
-            AdminError::Foreign { .. } => Failure::failed(message)
-                .help("set admin.socket or admin.address to where the daemon listens for operators"),
+            AdminError::Foreign { .. } => Failure::failed(message).help(
+                "set admin.socket or admin.address to where the daemon listens for operators",
+            ),
         }
     }
 }

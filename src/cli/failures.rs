@@ -54,7 +54,11 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 pub struct RetryArgs {
     /// The dead letters, as `failures list` names them
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     ids: Vec<String>,
     /// Every dead letter
     #[arg(long)]
@@ -74,7 +78,7 @@ pub struct DropArgs {
 
 /// Does what the command says.
 pub(super) async fn failures(command: FailuresCommand, context: &Context) -> Result<Exit, Failure> {
-    let source = source::open(&context.operating()?)?;
+    let source = source::open(&context.local()?)?;
     match command {
         FailuresCommand::List(args) => list(&args, &source, context).await,
         FailuresCommand::Show(args) => show(&args, &source, context).await,
@@ -153,7 +157,9 @@ async fn drop_one(
     if args.json.json {
         context.output.document(&json!({ "dropped": true }))?;
     } else {
-        context.output.write(&format!("{} is given up.\n", args.id))?;
+        context
+            .output
+            .write(&format!("{} is given up.\n", args.id))?;
     }
     Ok(Exit::Done)
 }

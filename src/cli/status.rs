@@ -35,7 +35,7 @@ pub struct StatusArgs {
 
 /// Shows the status.
 pub(super) async fn status(args: &StatusArgs, context: &Context) -> Result<Exit, Failure> {
-    let admin = context.operating()?.admin;
+    let admin = context.local()?.admin;
     let client = AdminClient::new(&admin)?;
     if args.watch {
         return watch(args, context, &client).await;
@@ -50,7 +50,11 @@ pub(super) async fn status(args: &StatusArgs, context: &Context) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-async fn watch(args: &StatusArgs, context: &Context, client: &AdminClient) -> Result<Exit, Failure> {
+async fn watch(
+    args: &StatusArgs,
+    context: &Context,
+    client: &AdminClient,
+) -> Result<Exit, Failure> {
     let output = context.output;
     let mut stop = StopSignals::catch()?;
     let mut ticks = tokio::time::interval(REFRESH);
@@ -150,7 +154,10 @@ impl Status {
     fn text(&self, now: DateTime<Utc>, paint: Paint) -> String {
         let mut text = self.heading(now, paint);
         let mut line = |name: &str, value: String| {
-            text += &format!("{}  {value}\n", paint.tone(Tone::Quiet, &format!("{name:<12}")));
+            text += &format!(
+                "{}  {value}\n",
+                paint.tone(Tone::Quiet, &format!("{name:<12}"))
+            );
         };
         line("applying", self.applying(paint));
         if let Some(queue) = &self.queue {

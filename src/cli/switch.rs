@@ -28,14 +28,14 @@ async fn switch(
     path: &str,
     pause: bool,
 ) -> Result<Exit, Failure> {
-    let client = AdminClient::new(&context.operating()?.admin)?;
+    let client = AdminClient::new(&context.local()?.admin)?;
     let answer = client.post(path, &json!({})).await?;
     let paused = answer.get("paused").and_then(serde_json::Value::as_bool);
     if paused != Some(pause) {
-        return Err(Failure::failed(
-            "the daemon took the order, but says that nothing changed",
-        )
-        .help("look at `clerk-convex-sync status`"));
+        return Err(
+            Failure::failed("the daemon took the order, but says that nothing changed")
+                .help("look at `clerk-convex-sync status`"),
+        );
     }
     if args.json.json {
         context.output.document(&answer)?;

@@ -20,7 +20,10 @@ fn app() -> Router {
             "/refuse",
             get(|| async { (StatusCode::CONFLICT, Json(json!({ "error": "not now" }))) }),
         )
-        .route("/odd", get(|| async { (StatusCode::BAD_GATEWAY, "<html>") }))
+        .route(
+            "/odd",
+            get(|| async { (StatusCode::BAD_GATEWAY, "<html>") }),
+        )
         .route(
             "/token",
             get(|headers: HeaderMap| async move {
@@ -82,7 +85,12 @@ async fn a_missing_socket_is_an_absent_daemon() {
     assert_eq!(failure.exit, Exit::Unreachable);
     let told = &failure.complaints[0];
     assert!(told.message.contains("/nonexistent/admin.sock"), "{told:?}");
-    assert!(told.help.as_deref().unwrap().contains("clerk-convex-sync run"));
+    assert!(
+        told.help
+            .as_deref()
+            .unwrap()
+            .contains("clerk-convex-sync run")
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::{
         admin_client::{AdminClient, AdminError},
         exit::Failure,
     },
-    config::Operating,
+    config::Local,
 };
 
 /// The longest id of a dead letter that is sent on, in bytes. The daemon's own have under twenty.
@@ -89,8 +89,8 @@ pub struct Retried {
 ///
 /// # Errors
 /// Exit code 4 when none does.
-pub fn open(operating: &Operating) -> Result<FailuresSource, Failure> {
-    Ok(FailuresSource::Daemon(AdminClient::new(&operating.admin)?))
+pub fn open(local: &Local) -> Result<FailuresSource, Failure> {
+    Ok(FailuresSource::Daemon(AdminClient::new(&local.admin)?))
 }
 
 impl FailuresSource {

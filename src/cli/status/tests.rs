@@ -109,7 +109,12 @@ fn spans_are_told_in_their_largest_units() {
     for (seconds, text) in cases {
         assert_eq!(span(seconds), text);
     }
-    let cases = [(0.44, "0.4 ms"), (12.3, "12 ms"), (1_234.0, "1.23 s"), (65_000.0, "1 min 5 s")];
+    let cases = [
+        (0.44, "0.4 ms"),
+        (12.3, "12 ms"),
+        (1_234.0, "1.23 s"),
+        (65_000.0, "1 min 5 s"),
+    ];
     for (ms, text) in cases {
         assert_eq!(millis(ms), text);
     }
