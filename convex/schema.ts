@@ -16,7 +16,7 @@ export default defineSchema({
   })
     .index("by_clerkId", ["clerkId"])
     .index("by_clerkCreatedAt", ["clerkCreatedAt", "clerkId"])
-    .index("by_email_clerkId", ["email", "clerkId"]),
+    .index("by_email", ["email"]),
 
   /** Written by the app; deleted with its owner when `users.files_on_delete` is `delete`. */
   files: defineTable({

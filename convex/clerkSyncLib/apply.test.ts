@@ -286,7 +286,7 @@ describe("users", () => {
     const bad = (insertDefaults: Record<string, never>) => w.apply(user(1, 1, {}, { insertDefaults }));
     await refused(bad({ shoeSize: 1 as never }), { code: "unknown_field", key: "user_1" });
     await refused(bad({ creditsBalance: "x" as never }), { code: "invalid_field", key: "user_1" });
-    await refused(bad({ clerkId: "x" as never }), { code: "invalid_field", key: "user_1" });
+    await refused(bad({ clerkId: "x" as never }), { code: "unknown_field", key: "user_1" });
   });
 
   test("a null for a column that holds no null is kept as absence", async () => {
@@ -345,9 +345,22 @@ describe("linkEmail", () => {
   test("a row that belongs to another Clerk user is not adopted", async () => {
     const w = world();
     await w.insert("users", { email: "u1@example.com", clerkId: "user_9" });
+    expect(await w.outcomes(linking)).toEqual(["created"]);
+    const [other] = await w.rows("users");
+    expect(other).toMatchObject({ clerkId: "user_9" });
+  });
+
+  test("an address that a Clerk user has as well leaves in doubt who is meant", async () => {
+    const w = world();
     await w.insert("users", { email: "u1@example.com" });
-    expect(await w.outcomes(linking)).toEqual(["linked"]);
-    expect(await w.outcomes(user(2, 1, {}, { linkEmail: "u1@example.com" }))).toEqual(["created"]);
+    await w.insert("users", { email: "u1@example.com", clerkId: "user_9" });
+    expect(await w.outcomes(linking)).toEqual(["created"]);
+  });
+
+  test("a row that is deleted softly is not adopted", async () => {
+    const w = world();
+    await w.insert("users", { email: "u1@example.com", deletedAt: 5 });
+    expect(await w.outcomes(linking)).toEqual(["created"]);
   });
 
   test("without linkEmail nothing is adopted", async () => {

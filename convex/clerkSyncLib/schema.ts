@@ -108,7 +108,7 @@ export const clerkSyncTables = {
   users: defineTable(userFields)
     .index("by_clerkId", ["clerkId"])
     .index("by_clerkCreatedAt", ["clerkCreatedAt", "clerkId"])
-    .index("by_email_clerkId", ["email", "clerkId"]),
+    .index("by_email", ["email"]),
   profiles: defineTable(profileFields)
     .index("by_clerkId", ["clerkId"])
     .index("by_clerkCreatedAt", ["clerkCreatedAt", "clerkId"]),

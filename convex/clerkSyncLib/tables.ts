@@ -98,7 +98,7 @@ export const INDEXES: Record<Table, Record<string, { name: string; columns: read
   users: {
     byKey: { name: "by_clerkId", columns: ["clerkId"] },
     byCreated: { name: "by_clerkCreatedAt", columns: ["clerkCreatedAt", "clerkId"] },
-    byEmail: { name: "by_email_clerkId", columns: ["email", "clerkId"] },
+    byEmail: { name: "by_email", columns: ["email"] },
   },
   profiles: {
     byKey: { name: "by_clerkId", columns: ["clerkId"] },

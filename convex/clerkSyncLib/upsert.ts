@@ -210,7 +210,7 @@ function defaults(table: TableSettings, change: Upsert): Columns {
   const columns: Columns = {};
   for (const [name, value] of Object.entries(change.insertDefaults ?? {})) {
     if (reserved.has(name) || name.startsWith("_")) {
-      throw refusal("invalid_field", change.key, name);
+      throw refusal("unknown_field", change.key, name);
     }
     const validator = table.columns?.[name];
     columns[name] =
@@ -219,18 +219,17 @@ function defaults(table: TableSettings, change: Upsert): Columns {
   return columns;
 }
 
-/** The row of the app's own that has the user's verified address, if there is exactly one. */
+/** The row that has the user's verified address, if it is the only one and still the app's own. */
 async function rowToLink(call: Call, table: TableSettings, change: Upsert): Promise<Row | null> {
   const { linkEmail } = change;
   if (table.name !== "users" || linkEmail === undefined || linkEmail === "") return null;
-  // Absent and null both sort below every string: one range finds the rows without a Clerk id.
-  const found = await call.ctx.db
+  const [first, second] = await call.ctx.db
     .query(table.table)
-    .withIndex(indexOf(table, "byEmail"), (q) =>
-      q.eq(column(table, "email"), linkEmail).lt(column(table, "clerkId"), ""),
-    )
+    .withIndex(indexOf(table, "byEmail"), (q) => q.eq(column(table, "email"), linkEmail))
     .take(2);
-  return found.length === 1 ? (found[0] ?? null) : null;
+  // A second row with the address, whoever's it is, leaves in doubt which of them is meant.
+  if (first === undefined || second !== undefined || isDeleted(table, first)) return null;
+  return typeof first[column(table, "clerkId")] === "string" ? null : first;
 }
 
 /** A profile's `userId`, as soon as the user's row is there. */
