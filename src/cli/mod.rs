@@ -13,6 +13,7 @@ pub mod check;
 mod completions;
 mod exit;
 mod failures;
+mod init;
 mod man;
 mod output;
 mod signals;
@@ -53,6 +54,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write the Convex functions into a Convex project, and a starter configuration
+    Init(init::InitArgs),
+    /// Check the configuration, and on request both services
+    Check(CheckArgs),
     /// Show the queue, the last runs, failures and latency of the running daemon
     Status(status::StatusArgs),
     /// Look at events that could not be applied, try them again, or give them up
@@ -77,6 +82,16 @@ pub struct JsonArg {
     /// Print one JSON document and nothing else
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Also ask both services: keys, the deployed functions, the instance, the clock
+    #[arg(long)]
+    online: bool,
+    #[command(flatten)]
+    json: JsonArg,
 }
 
 /// What every command is given beside its own arguments.
@@ -123,7 +138,7 @@ pub fn main() -> ExitCode {
         output,
     };
     match perform(cli.command, &context) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             output.complain(&failure);
             failure.exit.into()
@@ -131,7 +146,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn perform(command: Command, context: &Context) -> Result<Exit, Failure> {
+fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     // An error means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -141,17 +156,25 @@ fn perform(command: Command, context: &Context) -> Result<Exit, Failure> {
             Failure::failed(format!("cannot start threads: {error}"))
                 .help("raise the limit of processes of this user (`ulimit -u`)")
         })?;
-    runtime.block_on(async {
-        match command {
-            Command::Status(args) => status::status(&args, context).await,
-            Command::Failures(command) => failures::failures(command, context).await,
-            Command::Pause(args) => switch::pause(&args, context).await,
-            Command::Resume(args) => switch::resume(&args, context).await,
-            Command::Webhook(command) => webhook::webhook(command, context).await,
-            Command::Completions(args) => completions::completions(&args, context),
-            Command::Man(args) => man::man(&args, context),
+    runtime.block_on(dispatch(command, context))
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    let exit = match command {
+        Command::Init(args) => init::init(&args, context)?,
+        Command::Check(args) => {
+            let config = context.config.clone();
+            return Ok(check::run(config, &context.env, args.online, args.json.json).await);
         }
-    })
+        Command::Status(args) => status::status(&args, context).await?,
+        Command::Failures(command) => failures::failures(command, context).await?,
+        Command::Pause(args) => switch::pause(&args, context).await?,
+        Command::Resume(args) => switch::resume(&args, context).await?,
+        Command::Webhook(command) => webhook::webhook(command, context).await?,
+        Command::Completions(args) => completions::completions(&args, context)?,
+        Command::Man(args) => man::man(&args, context)?,
+    };
+    Ok(exit.into())
 }
 
 /// The command tree as clap sees it, for completions and the manual.
@@ -160,4 +183,4 @@ fn tree() -> clap::Command {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -127,7 +127,12 @@ mod tests {
             now(),
             Paint::PLAIN,
         );
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r"
+        ID    TYPE          RECORD  ATTEMPTS  FAILED          REASON
+        dl_1  user.updated  user_1  3         1 min 53 s ago  Convex refused the row: email is not a string
+        dl_2  user.updated  -       3         1 min 53 s ago  Convex refused the row: email is not a string
+        2 of 7; go on with `failures list --after dl_2`
+        ");
     }
 
     #[test]
@@ -150,7 +155,25 @@ mod tests {
             body: Some(json!({ "type": "user.updated", "data": { "id": "user_1" } })),
             ..letter("dl_1")
         };
-        insta::assert_snapshot!(one(&failure, Paint::PLAIN), @"");
+        insta::assert_snapshot!(one(&failure, Paint::PLAIN), @r#"
+        dl_1
+        type      user.updated
+        record    users/user_1
+        version   1700000000000
+        delivery  msg_1
+        received  2026-03-01T11:58:00Z
+        failed    2026-03-01T11:58:07Z
+        attempts  3
+        code      refused
+        reason    Convex refused the row: email is not a string
+
+        {
+          "data": {
+            "id": "user_1"
+          },
+          "type": "user.updated"
+        }
+        "#);
         let garbage = DeadLetter {
             body: Some(json!("not { json")),
             table: None,

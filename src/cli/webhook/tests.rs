@@ -146,5 +146,10 @@ fn the_answer_is_told_in_lines() {
         retry_after: Some("7".to_owned()),
         hint: answers::hint(429).map(str::to_owned),
     };
-    insta::assert_snapshot!(sent.text(Paint::PLAIN), @"");
+    insta::assert_snapshot!(sent.text(Paint::PLAIN), @r"
+    429 user.created as msg_1 in 3.2 ms
+    posted to http://127.0.0.1:8787/x
+    to be tried again after: 7
+    hint: over the rate limit (`listen.rate_per_second`); the sender tries again by itself
+    ");
 }
