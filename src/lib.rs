@@ -15,6 +15,8 @@ pub mod config;
 pub mod telemetry;
 
 // Edges: the two services and the disk.
+pub mod outbound;
+
 pub mod clerk;
 pub mod convex;
 pub mod store;
@@ -25,6 +27,8 @@ pub mod mapping;
 pub mod intake;
 
 pub mod queue;
+
+pub mod report;
 
 pub mod apply;
 

@@ -4,11 +4,13 @@
 //! giving away a personal value, and tested by tables of inputs and outputs.
 
 mod change;
+mod fault;
 mod key;
 mod record;
 mod version;
 
 pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
+pub use fault::Fault;
 pub use key::{DeliveryId, Key, RecordKey, Table};
 pub use record::{ContentHash, Fields};
 pub use version::{Standing, Version};

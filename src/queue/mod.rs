@@ -1,1 +1,4 @@
-//! The queue module (being written).
+//! Between what was stored and what is written: whose turn it is.
+
+pub mod backoff;
+pub mod order;

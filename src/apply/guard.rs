@@ -1,0 +1,159 @@
+//! The ledger's verdict: is what an event says worth a call to Convex?
+//!
+//! Pure. Knows what was last seen of a record and how far back the ledger reaches. Promises: nothing
+//! older than what was seen is written, content known to be there is not sent again, and where the
+//! ledger cannot tell, Clerk is asked instead of guessed.
+
+use crate::model::{ContentHash, Standing, Version};
+
+/// What the ledger last saw of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How far it had come.
+    pub standing: Standing,
+    /// Its mapped content; of a deletion, anything.
+    pub hash: ContentHash,
+}
+
+/// What to do with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Write it.
+    Write,
+    /// Ask Clerk what the record is like now.
+    Ask(Doubt),
+    /// Nothing: the record is further on.
+    Stale(Why),
+    /// Nothing: Convex has this content. The ledger moves on to this version.
+    Unchanged,
+}
+
+/// Why an event alone is not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Two contents claim the same version.
+    Tie,
+    /// The record is not in the ledger, and the event is older than the ledger reaches.
+    BeyondLedger,
+}
+
+/// Why an event is stale; goes into logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The record was deleted, and ids are not used twice.
+    Deleted,
+    /// A newer version was seen.
+    Older,
+}
+
+impl Why {
+    /// For logs and verdicts.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Why::Deleted => "the record was deleted before",
+            Why::Older => "a newer version was seen before",
+        }
+    }
+}
+
+/// The verdict as far as it needs no content: before an event is parsed and mapped. `None`: map it.
+///
+/// `floor` is the newest version that the ledger has forgotten anything of.
+pub fn at_a_glance(seen: Option<Seen>, floor: Version, says: Standing) -> Option<Verdict> {
+    match seen {
+        Some(seen) if seen.standing.deleted && says.deleted => Some(Verdict::Unchanged),
+        Some(seen) if seen.standing.deleted => Some(Verdict::Stale(Why::Deleted)),
+        _ if says.deleted => Some(Verdict::Write),
+        Some(seen) if says.version < seen.standing.version => Some(Verdict::Stale(Why::Older)),
+        None if says.version <= floor => Some(Verdict::Ask(Doubt::BeyondLedger)),
+        _ => None,
+    }
+}
+
+/// The verdict on an event with its mapped content.
+pub fn judge(seen: Option<Seen>, floor: Version, says: Standing, hash: ContentHash) -> Verdict {
+    if let Some(verdict) = at_a_glance(seen, floor, says) {
+        return verdict;
+    }
+    match seen {
+        Some(seen) if seen.hash == hash => Verdict::Unchanged,
+        Some(seen) if seen.standing.version == says.version => Verdict::Ask(Doubt::Tie),
+        _ => Verdict::Write,
+    }
+}
+
+/// The verdict on what Clerk has just said. A tie is settled by it; only a reading older than what was
+/// seen (a replica that lags) is not written. `insist` writes what the ledger believes to be there
+/// already: somebody asked for this record, so the ledger may be wrong.
+pub fn judge_fetched(
+    seen: Option<Seen>,
+    version: Version,
+    hash: ContentHash,
+    insist: bool,
+) -> Verdict {
+    match seen {
+        Some(seen) if seen.standing.deleted => Verdict::Write,
+        Some(seen) if version < seen.standing.version => Verdict::Stale(Why::Older),
+        Some(seen) if seen.hash == hash && !insist => Verdict::Unchanged,
+        _ => Verdict::Write,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ContentHash = ContentHash([1; 16]);
+    const B: ContentHash = ContentHash([2; 16]);
+
+    fn alive(version: i64) -> Standing {
+        Standing::alive(Version(version))
+    }
+
+    fn gone(version: i64) -> Standing {
+        Standing::gone(Version(version))
+    }
+
+    fn seen(standing: Standing, hash: ContentHash) -> Option<Seen> {
+        Some(Seen { standing, hash })
+    }
+
+    #[test]
+    fn the_whole_table() {
+        use Verdict::*;
+        let floor = Version(100);
+        let cases = [
+            // nothing known
+            (None, alive(101), A, Write),
+            (None, alive(100), A, Ask(Doubt::BeyondLedger)),
+            (None, alive(5), A, Ask(Doubt::BeyondLedger)),
+            (None, gone(5), A, Write),
+            // a living record
+            (seen(alive(200), A), alive(199), B, Stale(Why::Older)),
+            (seen(alive(200), A), alive(199), A, Stale(Why::Older)),
+            (seen(alive(200), A), alive(200), A, Unchanged),
+            (seen(alive(200), A), alive(200), B, Ask(Doubt::Tie)),
+            (seen(alive(200), A), alive(201), A, Unchanged),
+            (seen(alive(200), A), alive(201), B, Write),
+            (seen(alive(200), A), gone(150), B, Write),
+            (seen(alive(50), A), alive(60), B, Write),
+            // a deleted one
+            (seen(gone(200), A), alive(100), B, Stale(Why::Deleted)),
+            (seen(gone(200), A), alive(300), B, Stale(Why::Deleted)),
+            (seen(gone(200), A), gone(300), B, Unchanged),
+        ];
+        for (seen, says, hash, verdict) in cases {
+            assert_eq!(judge(seen, floor, says, hash), verdict, "{seen:?} {says:?}");
+        }
+    }
+
+    #[test]
+    fn what_clerk_says_now_settles_a_tie_but_a_lagging_answer_does_not_go_back() {
+        let known = seen(alive(200), A);
+        assert_eq!(judge_fetched(known, Version(200), B, false), Verdict::Write);
+        assert_eq!(judge_fetched(known, Version(200), A, false), Verdict::Unchanged);
+        assert_eq!(judge_fetched(known, Version(200), A, true), Verdict::Write);
+        assert_eq!(judge_fetched(known, Version(199), B, true), Verdict::Stale(Why::Older));
+        assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
+    }
+}

@@ -1,0 +1,329 @@
+//! Questions to Clerk's Backend API, one request each.
+//!
+//! Read-only. Repeats nothing and waits for nothing: budget and backoff are the caller's. Believes an
+//! answer only if it is about what was asked: another id, more rows than asked for, or an ignored filter is
+//! an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from a list does not.
+
+use std::{collections::HashSet, fmt, time::Duration};
+
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{
+    error::{ClerkError, classify},
+    record::{Lookup, RawRecord},
+    wire::{API_VERSION, CLERK_API_VERSION, Membership, TotalCount},
+};
+use crate::{
+    model::{ConfirmedDelete, Key, Table},
+    outbound::{Dialer, OnRequest, Reply, Request, below, secret_header},
+};
+
+mod page;
+mod reading;
+
+pub use page::{CreatedBetween, Listing, Order, UserPage};
+use reading::{nonsense, read_json, read_listing, read_users, unreadable};
+
+/// The most records a page. Clerk silently answers with 10 when asked for more.
+pub const MAX_PAGE: u32 = 500;
+/// The most ids in one question.
+pub const MAX_IDS: usize = 100;
+/// One record: metadata is at most 8 KB a field, so this is a hundred times what is needed.
+const MAX_RECORD_BYTES: usize = 4 << 20;
+/// 500 records of 48 KiB each, several times the largest seen.
+const MAX_PAGE_BYTES: usize = 24 << 20;
+
+/// What Clerk is reached by.
+#[derive(Clone)]
+pub struct Options {
+    /// The API's origin, without `/v1`.
+    pub api_url: Url,
+    /// The instance's secret key.
+    pub secret_key: SecretString,
+    /// The longest a request may take.
+    pub timeout: Duration,
+    /// Shared with other edges, so that root certificates are loaded once.
+    pub dialer: Dialer,
+    /// Hears of every request by its endpoint's name.
+    pub on_request: OnRequest,
+}
+
+/// Asks Clerk. Cheap to clone.
+#[derive(Clone)]
+pub struct ClerkClient {
+    api: Url,
+    headers: HeaderMap,
+    timeout: Duration,
+    dialer: Dialer,
+    on_request: OnRequest,
+}
+
+impl fmt::Debug for ClerkClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClerkClient({})", self.api.host_str().unwrap_or("?"))
+    }
+}
+
+impl ClerkClient {
+    /// Prepares the requests; connects to nothing. Fails only for a key that no header can carry.
+    pub fn new(options: Options) -> Result<ClerkClient, ClerkError> {
+        let key = format!("Bearer {}", options.secret_key.expose_secret());
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, secret_header(&key)?);
+        headers.insert(CLERK_API_VERSION, HeaderValue::from_static(API_VERSION));
+        Ok(ClerkClient {
+            api: below(&options.api_url, &["v1"])?,
+            headers,
+            timeout: options.timeout,
+            dialer: options.dialer,
+            on_request: options.on_request,
+        })
+    }
+
+    /// The same client, with somebody else listening: for what one run costs.
+    pub fn heard_by(&self, on_request: OnRequest) -> ClerkClient {
+        ClerkClient {
+            on_request,
+            ..self.clone()
+        }
+    }
+
+    /// One user as it is now.
+    pub async fn get_user(&self, key: &Key) -> Result<Lookup<RawRecord>, ClerkError> {
+        let path = ["users", key.as_str()];
+        self.look_up("get_user", Table::Users, key, &path).await
+    }
+
+    /// One organization as it is now.
+    pub async fn get_organization(&self, key: &Key) -> Result<Lookup<RawRecord>, ClerkError> {
+        let path = ["organizations", key.as_str()];
+        self.look_up("get_organization", Table::Organizations, key, &path)
+            .await
+    }
+
+    /// A user's membership of an organization, if there is one. No request of Clerk's takes a
+    /// membership's own id.
+    pub async fn find_membership(
+        &self,
+        organization: &Key,
+        user: &Key,
+    ) -> Result<Option<RawRecord>, ClerkError> {
+        const ENDPOINT: &str = "find_membership";
+        // One is all there can be; the room above it shows whether the filter was honoured.
+        let query = [("user_id", user.to_string()), ("limit", "10".to_owned())];
+        let path = ["organizations", organization.as_str(), "memberships"];
+        let reply = match self.send(ENDPOINT, &path, &query, MAX_PAGE_BYTES).await {
+            // Which of its two codes Clerk uses for the members of an organization that is gone is not
+            // documented; the organization itself settles it.
+            Err(
+                error @ (ClerkError::NotFound { .. } | ClerkError::Refused { status: 404, .. }),
+            ) => {
+                return match self.get_organization(organization).await? {
+                    Lookup::Gone(_) => Ok(None),
+                    Lookup::Found(_) => Err(error),
+                };
+            }
+            other => other?,
+        };
+        let mut listing = read_listing(ENDPOINT, Table::Memberships, &reply)?;
+        if listing.total != listing.records.len() as u64 || listing.records.len() > 1 {
+            return Err(nonsense(ENDPOINT, "more than one membership of one user"));
+        }
+        let Some(record) = listing.records.pop() else {
+            return Ok(None);
+        };
+        let member = Membership::parse(record.text()).map_err(|e| unreadable(ENDPOINT, e))?;
+        let (organization_id, user_id) = member.ends();
+        if organization_id != Some(organization.as_str()) || user_id != Some(user.as_str()) {
+            return Err(nonsense(ENDPOINT, "a membership that was not asked for"));
+        }
+        Ok(Some(record))
+    }
+
+    /// The membership `key` as it is now. A user who left and came back has another one by then; this
+    /// one is gone.
+    pub async fn get_membership(
+        &self,
+        key: &Key,
+        organization: &Key,
+        user: &Key,
+    ) -> Result<Lookup<RawRecord>, ClerkError> {
+        let found = self.find_membership(organization, user).await?;
+        Ok(match found.filter(|record| record.key() == key) {
+            Some(record) => Lookup::Found(record),
+            None => Lookup::Gone(ConfirmedDelete::by_lookup(Table::Memberships, key.clone())),
+        })
+    }
+
+    /// Those of these users that exist, in no promised order. At most [`MAX_IDS`]; none is no request.
+    /// That one is missing here is no proof that it does not exist.
+    pub async fn users_by_id(&self, keys: &[Key]) -> Result<Vec<RawRecord>, ClerkError> {
+        const ENDPOINT: &str = "users_by_id";
+        if keys.len() > MAX_IDS {
+            return Err(ClerkError::TooMuch { endpoint: ENDPOINT });
+        }
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The default limit is 10, which would look like missing users.
+        let mut query = vec![("limit", MAX_IDS.to_string())];
+        query.extend(keys.iter().map(|key| ("user_id", key.to_string())));
+        let reply = self
+            .send(ENDPOINT, &["users"], &query, MAX_PAGE_BYTES)
+            .await?;
+        let records = read_users(ENDPOINT, &reply)?;
+        let mut awaited: HashSet<&Key> = keys.iter().collect();
+        if !records.iter().all(|record| awaited.remove(record.key())) {
+            return Err(nonsense(ENDPOINT, "a user twice or not asked for"));
+        }
+        Ok(records)
+    }
+
+    /// One page of users. Whether it is the last one, and whether it is believed, is the caller's.
+    pub async fn list_users(&self, page: &UserPage) -> Result<Vec<RawRecord>, ClerkError> {
+        const ENDPOINT: &str = "list_users";
+        if page.limit > MAX_PAGE || page.limit == 0 {
+            return Err(ClerkError::TooMuch { endpoint: ENDPOINT });
+        }
+        let reply = self
+            .send(ENDPOINT, &["users"], &page.query(), MAX_PAGE_BYTES)
+            .await?;
+        let records = read_users(ENDPOINT, &reply)?;
+        if records.len() > page.limit as usize {
+            return Err(nonsense(ENDPOINT, "more users than asked for"));
+        }
+        Ok(records)
+    }
+
+    /// How many users there are.
+    pub async fn count_users(&self, created: CreatedBetween) -> Result<u64, ClerkError> {
+        const ENDPOINT: &str = "count_users";
+        let path = ["users", "count"];
+        let query = created.query();
+        let reply = self.send(ENDPOINT, &path, &query, MAX_RECORD_BYTES).await?;
+        let read: TotalCount = read_json(ENDPOINT, &reply)?;
+        u64::try_from(read.total_count.0).map_err(|_| nonsense(ENDPOINT, "a negative count"))
+    }
+
+    /// One page of organizations, oldest first.
+    pub async fn list_organizations(&self, offset: u32, limit: u32) -> Result<Listing, ClerkError> {
+        let path = ["organizations"];
+        let count = ("include_members_count", "true".to_owned());
+        self.list(
+            "list_organizations",
+            Table::Organizations,
+            &path,
+            (offset, limit),
+            Some(count),
+        )
+        .await
+    }
+
+    /// One page of an organization's memberships, oldest first.
+    pub async fn list_memberships(
+        &self,
+        organization: &Key,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Listing, ClerkError> {
+        let path = ["organizations", organization.as_str(), "memberships"];
+        self.list(
+            "list_memberships",
+            Table::Memberships,
+            &path,
+            (offset, limit),
+            None,
+        )
+        .await
+    }
+
+    async fn list(
+        &self,
+        endpoint: &'static str,
+        table: Table,
+        path: &[&str],
+        (offset, limit): (u32, u32),
+        further: Option<(&str, String)>,
+    ) -> Result<Listing, ClerkError> {
+        if limit > MAX_PAGE || limit == 0 {
+            return Err(ClerkError::TooMuch { endpoint });
+        }
+        let mut query = vec![
+            ("order_by", "created_at".to_owned()),
+            ("limit", limit.to_string()),
+            ("offset", offset.to_string()),
+        ];
+        query.extend(further);
+        let reply = self.send(endpoint, path, &query, MAX_PAGE_BYTES).await?;
+        let listing = read_listing(endpoint, table, &reply)?;
+        if listing.records.len() > limit as usize {
+            return Err(nonsense(endpoint, "more records than asked for"));
+        }
+        Ok(listing)
+    }
+
+    async fn look_up(
+        &self,
+        endpoint: &'static str,
+        table: Table,
+        key: &Key,
+        path: &[&str],
+    ) -> Result<Lookup<RawRecord>, ClerkError> {
+        let reply = match self.send(endpoint, path, &[], MAX_RECORD_BYTES).await {
+            Ok(reply) => reply,
+            Err(ClerkError::NotFound { .. }) => {
+                let gone = ConfirmedDelete::by_lookup(table, key.clone());
+                return Ok(Lookup::Gone(gone));
+            }
+            Err(other) => return Err(other),
+        };
+        let text: &RawValue = read_json(endpoint, &reply)?;
+        let record = RawRecord::read(table, text.get()).map_err(|e| unreadable(endpoint, e))?;
+        // An organization can be asked for by its slug as well, which another one may carry.
+        if record.key() != key {
+            return Err(nonsense(endpoint, "another record than asked for"));
+        }
+        Ok(Lookup::Found(record))
+    }
+
+    async fn send(
+        &self,
+        endpoint: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        max_bytes: usize,
+    ) -> Result<Reply, ClerkError> {
+        let mut url = below(&self.api, path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = Request {
+            name: endpoint,
+            method: Method::GET,
+            url,
+            headers: self.headers.clone(),
+            body: None,
+            timeout: self.timeout,
+            max_bytes,
+        };
+        let reply = self.dialer.exchange(request, &self.on_request).await?;
+        if reply.status == 200 {
+            return Ok(reply);
+        }
+        Err(classify(
+            endpoint,
+            reply.status,
+            reply.retry_after,
+            &reply.body,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

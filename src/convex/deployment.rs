@@ -1,0 +1,178 @@
+//! One call to one function of a deployment.
+//!
+//! Knows the HTTP side (paths, headers, bounds) and hands the reply to [`super::answer`]. Repeats nothing
+//! and waits for nothing: when to call again is the caller's decision. A call without an answer may have
+//! been carried out, which the contract's functions allow for.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+
+use super::{
+    answer::{self, Failure},
+    wire::{Call, Function},
+};
+use crate::{
+    model::Fault,
+    outbound::{Dialer, ExchangeError, OnRequest, Request, below, secret_header},
+};
+
+/// A function returns at most 16 MiB; the rest is for JSON's escapes and log lines.
+const MAX_ANSWER_BYTES: usize = 24 << 20;
+/// Names this client in Convex's logs. A name of our own, since some names are held to minimum versions.
+const CLIENT: &str = concat!("clerk-convex-sync-", env!("CARGO_PKG_VERSION"));
+const CONVEX_CLIENT: HeaderName = HeaderName::from_static("convex-client");
+
+/// What a deployment is reached by.
+#[derive(Clone)]
+pub struct Options {
+    /// The deployment's origin.
+    pub url: Url,
+    /// Its deploy key.
+    pub deploy_key: SecretString,
+    /// The module that exports the functions.
+    pub module: String,
+    /// The longest a call may take.
+    pub timeout: Duration,
+    /// Shared with other edges, so that root certificates are loaded once.
+    pub dialer: Dialer,
+    /// Hears of every call by its function's name.
+    pub on_request: OnRequest,
+}
+
+/// A deployment that can be called. Cheap to clone.
+#[derive(Clone)]
+pub struct Deployment {
+    query: Url,
+    mutation: Url,
+    headers: HeaderMap,
+    module: String,
+    timeout: Duration,
+    dialer: Dialer,
+    on_request: OnRequest,
+}
+
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deployment({})", self.query.host_str().unwrap_or("?"))
+    }
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// There was no whole answer.
+    #[error("Convex could not be reached: {0}")]
+    Exchange(#[from] ExchangeError),
+    /// There was one, and it was no success.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The function succeeded with something that the contract does not allow.
+    #[error(
+        "{function} answered something else than the contract says ({what}); deploy the functions that belong to this version"
+    )]
+    OffContract {
+        /// The function.
+        function: &'static str,
+        /// What is wrong, in words of our own.
+        what: &'static str,
+    },
+}
+
+impl CallError {
+    /// A short name for metrics, logs and dead letters.
+    pub fn code(&self) -> &str {
+        match self {
+            CallError::Exchange(error) => error.code(),
+            CallError::Failed(failure) => failure.code(),
+            CallError::OffContract { .. } => "off_contract",
+        }
+    }
+
+    /// Whose fault it is; see [`Failure::fault`] for the one case that has to be checked first.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            CallError::Exchange(error) => error.fault(),
+            CallError::Failed(failure) => failure.fault(),
+            CallError::OffContract { .. } => Fault::Service { retry_after: None },
+        }
+    }
+
+    /// What the answer was, if it was one that [`Failure`] has a name for.
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            CallError::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+impl Deployment {
+    /// Prepares the calls; connects to nothing. Fails only for a key that no header can carry.
+    pub fn new(options: Options) -> Result<Deployment, CallError> {
+        let key = format!("Convex {}", options.deploy_key.expose_secret());
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, secret_header(&key)?);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONVEX_CLIENT, HeaderValue::from_static(CLIENT));
+        Ok(Deployment {
+            query: below(&options.url, &["api", "query"])?,
+            mutation: below(&options.url, &["api", "mutation"])?,
+            headers,
+            module: options.module,
+            timeout: options.timeout,
+            dialer: options.dialer,
+            on_request: options.on_request,
+        })
+    }
+
+    /// The same deployment, with somebody else listening: for what one run costs.
+    pub fn heard_by(&self, on_request: OnRequest) -> Deployment {
+        Deployment {
+            on_request,
+            ..self.clone()
+        }
+    }
+
+    /// Calls a function and reads its value.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        function: Function,
+        args: impl Serialize,
+    ) -> Result<T, CallError> {
+        let path = format!("{}:{}", self.module, function.name);
+        let call = Call {
+            path: &path,
+            args,
+            format: "json",
+        };
+        let body = serde_json::to_vec(&call).map_err(|_| ExchangeError::Unbuildable)?;
+        let url = if function.mutation {
+            &self.mutation
+        } else {
+            &self.query
+        };
+        let request = Request {
+            name: function.name,
+            method: Method::POST,
+            url: url.clone(),
+            headers: self.headers.clone(),
+            body: Some(Bytes::from(body)),
+            timeout: self.timeout,
+            max_bytes: MAX_ANSWER_BYTES,
+        };
+        let reply = self.dialer.exchange(request, &self.on_request).await?;
+        let value = answer::read(reply.status, reply.retry_after, &reply.body)?;
+        serde_json::from_str(value.get()).map_err(|_| CallError::OffContract {
+            function: function.name,
+            what: "another shape",
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading from Convex: `describe`, `list`, `get`.
+//!
+//! One call each. Paging, comparing and believing are the caller's; what is promised here is that a page
+//! is of the table and size asked for and that a cursor moves.
+
+use std::collections::HashSet;
+
+use super::{
+    deployment::{CallError, Deployment},
+    wire::{Description, Function, GetArgs, ListArgs, NoArgs, Page, Records},
+};
+use crate::model::{Key, Table};
+
+/// The most rows a page, by the contract.
+pub const MAX_PAGE_ROWS: u32 = 4000;
+/// The most keys in one `get`: each costs Convex an index range or a few, of 4,096 a call.
+pub const MAX_KEYS: usize = 1000;
+
+/// A half-open range of `createdAt`, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Inclusive; `None` begins with the rows that have no `createdAt`.
+    pub from: Option<i64>,
+    /// Exclusive; `None` is the end.
+    pub before: Option<i64>,
+}
+
+/// Reads rows.
+#[derive(Clone, Debug)]
+pub struct Reader(Deployment);
+
+impl Reader {
+    /// A reader of this deployment.
+    pub fn new(deployment: Deployment) -> Self {
+        Reader(deployment)
+    }
+
+    /// Which contract is deployed. Also the question whether functions run at all.
+    pub async fn describe(&self) -> Result<Description, CallError> {
+        self.0.call(Function::DESCRIBE, NoArgs {}).await
+    }
+
+    /// One page of a range; `cursor` is `None` on the first, then what the page before gave. A page may
+    /// hold fewer rows than asked, even none, and still not be the last: only a missing cursor ends
+    /// the range.
+    pub async fn list(
+        &self,
+        table: Table,
+        range: Range,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page, CallError> {
+        let limit = limit.clamp(1, MAX_PAGE_ROWS);
+        let args = ListArgs {
+            table,
+            from: range.from,
+            before: range.before,
+            cursor,
+            limit,
+        };
+        let page: Page = self.0.call::<Records>(Function::LIST, args).await?.into();
+        let off = |what| CallError::OffContract {
+            function: Function::LIST.name,
+            what,
+        };
+        if page.rows.len() + page.odd.len() > limit as usize {
+            return Err(off("more rows than asked for"));
+        }
+        if cursor.is_some() && page.cursor.as_deref() == cursor {
+            return Err(off("a cursor that does not move"));
+        }
+        Ok(page)
+    }
+
+    /// The rows of these keys, duplicates included; keys without a row are missing from the answer. At
+    /// most [`MAX_KEYS`] of them; none at all is no call.
+    pub async fn get(&self, table: Table, keys: &[Key]) -> Result<Page, CallError> {
+        if keys.is_empty() {
+            return Ok(Page::default());
+        }
+        let args = GetArgs { table, keys };
+        let page: Page = self.0.call::<Records>(Function::GET, args).await?.into();
+        let asked: HashSet<&Key> = keys.iter().collect();
+        if page.rows.iter().any(|row| !asked.contains(&row.key)) {
+            return Err(CallError::OffContract {
+                function: Function::GET.name,
+                what: "a row that was not asked for",
+            });
+        }
+        Ok(page)
+    }
+}

@@ -1,0 +1,289 @@
+//! What the contract's Convex functions take and answer.
+//!
+//! The only place that knows their names and the shapes of their arguments. Convex prints every number
+//! as a double (`1762939021608.0`) and NaN as a string; times are read as whole milliseconds, rounded
+//! down, and what is no finite number counts as missing. Pure.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::model::{Change, Fields, Key, Outcome, Table, Version};
+
+/// The version of the contract that this crate speaks.
+pub const CONTRACT: i64 = 1;
+
+/// One of the contract's functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name inside the module, in metrics and in logs.
+    pub name: &'static str,
+    /// True if it goes through `/api/mutation`.
+    pub mutation: bool,
+}
+
+impl Function {
+    /// Which contract is deployed.
+    pub const DESCRIBE: Function = Function::query("describe");
+    /// A page of rows.
+    pub const LIST: Function = Function::query("list");
+    /// Rows by key.
+    pub const GET: Function = Function::query("get");
+    /// The one function that writes rows.
+    pub const APPLY: Function = Function::mutation("apply");
+
+    const fn query(name: &'static str) -> Self {
+        Function {
+            name,
+            mutation: false,
+        }
+    }
+
+    const fn mutation(name: &'static str) -> Self {
+        Function {
+            name,
+            mutation: true,
+        }
+    }
+}
+
+/// The body of a call.
+#[derive(Serialize)]
+pub(super) struct Call<'a, A> {
+    pub path: &'a str,
+    pub args: A,
+    pub format: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct NoArgs {}
+
+#[derive(Serialize)]
+pub(super) struct ListArgs<'a> {
+    pub table: Table,
+    pub from: Option<i64>,
+    pub before: Option<i64>,
+    pub cursor: Option<&'a str>,
+    pub limit: u32,
+}
+
+#[derive(Serialize)]
+pub(super) struct GetArgs<'a> {
+    pub table: Table,
+    pub keys: &'a [Key],
+}
+
+#[derive(Serialize)]
+pub(super) struct ApplyArgs<'a> {
+    pub changes: Vec<&'a RawValue>,
+}
+
+/// A change as it goes over the wire, serialised once: its exact size is known for packing, and a
+/// batch that is split or sent again copies bytes only.
+#[derive(Clone)]
+pub struct Encoded {
+    table: Table,
+    key: Key,
+    json: Box<RawValue>,
+}
+
+impl Encoded {
+    /// Serialises a change.
+    pub fn of(change: &Change) -> Encoded {
+        // A change holds strings, JSON values and finite integers only, under string keys: there is
+        // nothing in it that serde_json could refuse.
+        let json = to_raw_value(change).expect("a change is always JSON");
+        Encoded {
+            table: change.table(),
+            key: change.key().clone(),
+            json,
+        }
+    }
+
+    /// The table of the row.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// The key of the row.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its size on the wire, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.json.get().len()
+    }
+
+    pub(super) fn json(&self) -> &RawValue {
+        &self.json
+    }
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes();
+        write!(f, "Encoded({}/{}, {bytes} bytes)", self.table, self.key)
+    }
+}
+
+/// What `describe` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Description {
+    /// The version of the deployed contract.
+    #[serde(deserialize_with = "whole")]
+    pub contract: i64,
+    /// The tables that the functions serve.
+    pub tables: Vec<String>,
+}
+
+/// What `apply` did with one change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The key of the change.
+    pub key: Key,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The row's Convex id, if there is a row.
+    pub id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Outcomes {
+    pub outcomes: Vec<OneOutcome>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OneOutcome {
+    pub key: String,
+    pub outcome: Outcome,
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// A row as `list` and `get` show it.
+#[derive(Clone, PartialEq)]
+pub struct Row {
+    /// Convex's own id; several rows may have one key.
+    pub id: String,
+    /// Clerk's id.
+    pub key: Key,
+    /// `clerkCreatedAt`, in milliseconds; missing on rows that the app made.
+    pub created_at: Option<i64>,
+    /// `clerkUpdatedAt`.
+    pub version: Option<Version>,
+    /// When the row was deleted softly, in milliseconds.
+    pub deleted_at: Option<i64>,
+    /// The synced columns as they are now.
+    pub fields: Fields,
+}
+
+// Fields are personal, so Debug does not show them.
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.map(Version::ms);
+        write!(f, "Row({} {} version {version:?})", self.key, self.id)
+    }
+}
+
+/// A page of `list`, or the answer of `get`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The rows, in the order of the contract.
+    pub rows: Vec<Row>,
+    /// The Convex ids of rows whose `clerkId` cannot be Clerk's: the app's own doing, not ours to touch.
+    pub odd: Vec<String>,
+    /// Where to go on; `None` when the range is done.
+    pub cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Records {
+    pub records: Vec<OneRecord>,
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OneRecord {
+    id: String,
+    key: String,
+    #[serde(default, deserialize_with = "maybe_millis")]
+    created_at: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_millis")]
+    version: Option<i64>,
+    #[serde(default, deserialize_with = "maybe_millis")]
+    deleted_at: Option<i64>,
+    fields: Fields,
+}
+
+impl From<Records> for Page {
+    fn from(read: Records) -> Page {
+        let mut page = Page {
+            rows: Vec::with_capacity(read.records.len()),
+            odd: Vec::new(),
+            cursor: read.cursor,
+        };
+        for record in read.records {
+            match Key::parse(&record.key) {
+                Some(key) => page.rows.push(Row {
+                    id: record.id,
+                    key,
+                    created_at: record.created_at,
+                    version: record.version.map(Version),
+                    deleted_at: record.deleted_at,
+                    fields: record.fields,
+                }),
+                None => page.odd.push(record.id),
+            }
+        }
+        page
+    }
+}
+
+/// A number that may be printed as a double.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    maybe_millis(deserializer)?.ok_or_else(|| de::Error::custom("not a number"))
+}
+
+/// A time that may be null, fractional, or (`"NaN"`, `"Infinity"`) no time at all.
+fn maybe_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Printed;
+    impl Visitor<'_> for Printed {
+        type Value = Option<i64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number or null")
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<Option<i64>, E> {
+            // Every whole number that a double holds exactly fits into an i64; larger ones saturate.
+            Ok(Some(number.floor() as i64))
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<Option<i64>, E> {
+            Ok(Some(number))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Option<i64>, E> {
+            Ok(Some(i64::try_from(number).unwrap_or(i64::MAX)))
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<i64>, E> {
+            match text {
+                "NaN" | "Infinity" | "-Infinity" => Ok(None),
+                _ => Err(E::custom("a time that is a string")),
+            }
+        }
+    }
+    deserializer.deserialize_any(Printed)
+}

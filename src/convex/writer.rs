@@ -1,0 +1,72 @@
+//! Writing to Convex: `apply`.
+//!
+//! Sends a batch as it is given and returns one outcome for each change, in order, or an error for the
+//! whole batch, which then changed nothing (a function is one transaction) unless the answer was lost.
+//! How batches are packed and split is not known here. Only `apply` may use it.
+
+use serde_json::value::RawValue;
+
+use super::{
+    deployment::{CallError, Deployment},
+    wire::{Applied, ApplyArgs, Encoded, Function, Outcomes},
+};
+use crate::model::Change;
+
+/// The most changes in one call, by the contract.
+pub const MAX_CHANGES: usize = 1000;
+/// The most bytes of changes in one call. Convex allows 16 MiB of arguments and as much written, and
+/// counts some values larger than their JSON, hence the margin.
+pub const MAX_CHANGE_BYTES: usize = 8 << 20;
+
+/// Writes changes.
+#[derive(Clone, Debug)]
+pub struct Writer(Deployment);
+
+impl Writer {
+    /// A writer to this deployment.
+    pub fn new(deployment: Deployment) -> Self {
+        Writer(deployment)
+    }
+
+    /// Applies changes in one transaction; see [`Writer::apply_encoded`].
+    pub async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, CallError> {
+        let encoded: Vec<Encoded> = changes.iter().map(Encoded::of).collect();
+        self.apply_encoded(&encoded).await
+    }
+
+    /// Applies changes that are serialised already, in one transaction. At most [`MAX_CHANGES`] of
+    /// them and [`MAX_CHANGE_BYTES`]; none at all is no call.
+    pub async fn apply_encoded(&self, changes: &[Encoded]) -> Result<Vec<Applied>, CallError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let raw: Vec<&RawValue> = changes.iter().map(Encoded::json).collect();
+        let args = ApplyArgs { changes: raw };
+        let answer: Outcomes = self.0.call(Function::APPLY, args).await?;
+        pair(changes, answer)
+    }
+}
+
+/// Puts outcomes beside changes; anything but one for each, in order, is off the contract.
+fn pair(changes: &[Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallError> {
+    let off = |what| CallError::OffContract {
+        function: Function::APPLY.name,
+        what,
+    };
+    if answer.outcomes.len() != changes.len() {
+        return Err(off("another number of outcomes than of changes"));
+    }
+    let pairs = changes.iter().zip(answer.outcomes);
+    pairs
+        .map(|(change, one)| {
+            if change.key().as_str() != one.key {
+                return Err(off("an outcome for another record"));
+            }
+            Ok(Applied {
+                key: change.key().clone(),
+                outcome: one.outcome,
+                id: one.id,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,303 @@
+//! Who is next: one at a time per record, many records at once, the newest of many.
+//!
+//! Pure: time is an argument, nothing is read or written. Knows keys, standings and fingerprints,
+//! never what a change contains. Promises: a record has at most one lease; what is pushed for a
+//! leased record waits; waiting events of one record collapse into the newest; every ticket that
+//! is not leased again is handed back exactly once as superseded.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque, hash_map::Entry},
+};
+
+use crate::model::{Origin, RecordKey, Standing};
+
+/// Milliseconds on the monotonic-enough clock that the caller passes in everywhere.
+pub type Millis = i64;
+
+/// One stored entry of the journal that waits to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket<P> {
+    /// The entry's number in the journal.
+    pub seq: u64,
+    /// Where its body stands in the journal.
+    pub position: P,
+    /// When it was stored, milliseconds since the epoch.
+    pub received_ms: i64,
+    /// What it says, and of when. `None`: nothing, it asks for the record to be fetched.
+    pub says: Option<Says>,
+    /// Who asked. For logs and metrics.
+    pub origin: Origin,
+}
+
+/// What an event says about its record, as far as order needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// Version and whether the record is gone.
+    pub standing: Standing,
+    /// Stands for the content: equal content has an equal fingerprint.
+    pub fingerprint: u64,
+}
+
+/// The right to work on one record. Used up by [`Waiting::finish`] or [`Waiting::put_back`].
+#[derive(Debug)]
+pub struct Lease<P> {
+    /// Which record.
+    pub record: RecordKey,
+    /// The newest entry about it.
+    pub ticket: Ticket<P>,
+    /// True if what the events say is not enough: ask Clerk.
+    pub fetch: bool,
+    /// How many tries this content has cost so far.
+    pub attempts: u32,
+}
+
+/// All entries that wait, by record.
+#[derive(Debug)]
+pub struct Waiting<P> {
+    slots: HashMap<RecordKey, Slot<P>>,
+    ready: VecDeque<RecordKey>,
+    later: BinaryHeap<Reverse<(Millis, RecordKey)>>,
+    leased: usize,
+}
+
+#[derive(Debug)]
+struct Slot<P> {
+    next: Option<Waiter<P>>,
+    leased: bool,
+    /// True while the record stands in `ready` or `later`.
+    listed: bool,
+}
+
+#[derive(Debug)]
+struct Waiter<P> {
+    ticket: Ticket<P>,
+    fetch: bool,
+    attempts: u32,
+    not_before: Millis,
+}
+
+impl<P> Default for Waiting<P> {
+    fn default() -> Self {
+        Waiting {
+            slots: HashMap::new(),
+            ready: VecDeque::new(),
+            later: BinaryHeap::new(),
+            leased: 0,
+        }
+    }
+}
+
+impl<P: Copy> Waiting<P> {
+    /// Lets an entry wait for its record. Hands back the entry that is now superseded: the one that
+    /// waited, or this one.
+    pub fn push(&mut self, record: RecordKey, ticket: Ticket<P>) -> Option<Ticket<P>> {
+        let fetch = ticket.says.is_none();
+        self.merge(
+            record,
+            Waiter {
+                ticket,
+                fetch,
+                attempts: 0,
+                not_before: Millis::MIN,
+            },
+        )
+    }
+
+    /// Takes up to `max` records whose turn it is. Records that have failed before come alone, so
+    /// that they hold up nobody: a call that finds one first returns only that one.
+    pub fn lease(&mut self, now: Millis, max: usize) -> Vec<Lease<P>> {
+        self.wake(now);
+        let mut leases = Vec::new();
+        while leases.len() < max {
+            let Some(record) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(slot) = self.slots.get_mut(&record) else {
+                continue;
+            };
+            let tried = slot.next.as_ref().is_some_and(|waiter| waiter.attempts > 0);
+            if tried && !leases.is_empty() {
+                self.ready.push_front(record);
+                break;
+            }
+            slot.listed = false;
+            let Some(waiter) = slot.next.take() else {
+                continue;
+            };
+            slot.leased = true;
+            self.leased += 1;
+            leases.push(Lease {
+                record,
+                ticket: waiter.ticket,
+                fetch: waiter.fetch,
+                attempts: waiter.attempts,
+            });
+            if tried {
+                break;
+            }
+        }
+        leases
+    }
+
+    /// Ends a lease whose entry has reached a final state or became a dead letter.
+    pub fn finish(&mut self, lease: Lease<P>) {
+        self.release(&lease.record);
+    }
+
+    /// Gives a lease back to be tried again from `not_before` on. `attempts` is the new count; `fetch`
+    /// asks for the record's present state. Hands back what is superseded, as [`Waiting::push`] does.
+    pub fn put_back(
+        &mut self,
+        lease: Lease<P>,
+        attempts: u32,
+        fetch: bool,
+        not_before: Millis,
+    ) -> Option<Ticket<P>> {
+        let waiter = Waiter {
+            ticket: lease.ticket,
+            fetch,
+            attempts,
+            not_before,
+        };
+        let lost = self.merge(lease.record.clone(), waiter);
+        self.release(&lease.record);
+        lost
+    }
+
+    /// The journal moved an entry: its body now stands elsewhere.
+    pub fn moved(&mut self, record: &RecordKey, seq: u64, position: P) {
+        if let Some(waiter) = self
+            .slots
+            .get_mut(record)
+            .and_then(|slot| slot.next.as_mut())
+            && waiter.ticket.seq == seq
+        {
+            waiter.ticket.position = position;
+        }
+    }
+
+    /// Entries that wait or are being worked on.
+    pub fn depth(&self) -> usize {
+        let waiting_behind_a_lease = if self.leased == 0 {
+            0
+        } else {
+            self.slots
+                .values()
+                .filter(|s| s.leased && s.next.is_some())
+                .count()
+        };
+        self.slots.len() + waiting_behind_a_lease
+    }
+
+    /// Records being worked on.
+    pub fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// When the entry was stored that waits longest (leased ones aside). Looks at every record.
+    pub fn oldest_received_ms(&self) -> Option<i64> {
+        self.slots
+            .values()
+            .filter_map(|slot| slot.next.as_ref())
+            .map(|w| w.ticket.received_ms)
+            .min()
+    }
+
+    /// True if a record's turn has come.
+    pub fn has_ready(&mut self, now: Millis) -> bool {
+        self.wake(now);
+        !self.ready.is_empty()
+    }
+
+    /// When the next record's turn comes, if none is ready now.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.later.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn merge(&mut self, record: RecordKey, incoming: Waiter<P>) -> Option<Ticket<P>> {
+        let slot = match self.slots.entry(record.clone()) {
+            Entry::Occupied(occupied) => occupied.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(Slot {
+                next: None,
+                leased: false,
+                listed: false,
+            }),
+        };
+        let lost = match slot.next.take() {
+            None => {
+                slot.next = Some(incoming);
+                None
+            }
+            Some(waiting) => {
+                let (kept, lost) = newest(waiting, incoming);
+                slot.next = Some(kept);
+                Some(lost)
+            }
+        };
+        if !slot.leased {
+            self.list(record);
+        }
+        lost
+    }
+
+    fn release(&mut self, record: &RecordKey) {
+        let Some(slot) = self.slots.get_mut(record) else {
+            return;
+        };
+        if slot.leased {
+            slot.leased = false;
+            self.leased -= 1;
+        }
+        if slot.next.is_some() {
+            self.list(record.clone());
+        } else {
+            self.slots.remove(record);
+        }
+    }
+
+    fn list(&mut self, record: RecordKey) {
+        let Some(slot) = self.slots.get_mut(&record) else {
+            return;
+        };
+        let Some(waiter) = slot.next.as_ref().filter(|_| !slot.listed) else {
+            return;
+        };
+        slot.listed = true;
+        if waiter.not_before == Millis::MIN {
+            self.ready.push_back(record);
+        } else {
+            self.later.push(Reverse((waiter.not_before, record)));
+        }
+    }
+
+    fn wake(&mut self, now: Millis) {
+        while self.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            if let Some(Reverse((_, record))) = self.later.pop() {
+                self.ready.push_back(record);
+            }
+        }
+    }
+}
+
+/// Which of two waiting entries of one record stays, and how; and which one is superseded.
+fn newest<P>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) {
+    // A wait that a failure has earned is neither skipped nor prolonged by what arrives meanwhile.
+    let not_before = waiting.not_before.max(incoming.not_before);
+    let (mut kept, lost, tie) = match (waiting.ticket.says, incoming.ticket.says) {
+        // A wish to fetch covers every event: what Clerk will say is at least as new.
+        (None, _) => (waiting, incoming, false),
+        (_, None) => (incoming, waiting, false),
+        (Some(old), Some(new)) if new.standing > old.standing => (incoming, waiting, false),
+        (Some(old), Some(new)) if new.standing < old.standing => (waiting, incoming, false),
+        (Some(old), Some(new)) => (waiting, incoming, old.fingerprint != new.fingerprint),
+    };
+    kept.not_before = not_before;
+    // Doubt survives unless strictly newer content has settled it.
+    kept.fetch |= tie || (lost.fetch && kept.ticket.says == lost.ticket.says);
+    (kept, lost.ticket)
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! How a journal comes to life: the settings, the lock, the scan, the committer's thread.
+//!
+//! Promises that a second process is refused before anything is touched, that damage never stops the
+//! start, and that opening needs no free space once a segment exists.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use tokio::sync::{mpsc, watch};
+
+use super::committer::{Committer, State};
+use super::disk::{Disk, RealDisk};
+use super::error::OpenError;
+use super::handle::{Health, Journal, Notice, Shared};
+use super::index::{Index, REMEMBERED_DELIVERIES};
+use super::lock::Lock;
+use super::reader::Reader;
+use super::recover::{Recovered, Scan};
+use super::writer::{WriteError, Writer};
+
+/// The bounds of a journal.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When a new segment is begun, in bytes.
+    pub segment_bytes: u64,
+    /// The most requests that share one sync.
+    pub group_requests: usize,
+    /// About the most bytes that share one sync.
+    pub group_bytes: usize,
+    /// The most requests that wait for the committer.
+    pub waiting_requests: usize,
+    /// The most bytes that wait for the committer.
+    pub waiting_bytes: usize,
+    /// The most entries that are not final.
+    pub max_entries: usize,
+    /// The most that all segments together may take, in bytes.
+    pub max_bytes: u64,
+    /// How many segments may stand before what is left in the oldest is copied forward.
+    pub keep_segments: usize,
+    /// How many settled deliveries are remembered to recognise a late copy.
+    pub remembered_deliveries: usize,
+    /// No entry gets a number below this: one more than the highest that `STATE` knows of.
+    pub first_seq: u64,
+}
+
+impl Options {
+    /// A segment's limit is kept between these, so that offsets fit 32 bits, in bytes.
+    const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024 * 1024;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            segment_bytes: 64 * 1024 * 1024,
+            group_requests: 512,
+            group_bytes: 8 * 1024 * 1024,
+            waiting_requests: 1024,
+            waiting_bytes: 32 * 1024 * 1024,
+            max_entries: 1_000_000,
+            max_bytes: 8 * 1024 * 1024 * 1024,
+            keep_segments: 4,
+            remembered_deliveries: REMEMBERED_DELIVERIES,
+            first_seq: 1,
+        }
+    }
+}
+
+/// An open journal.
+pub struct Opened {
+    /// The handle.
+    pub journal: Journal,
+    /// What earlier processes left to do.
+    pub recovered: Recovered,
+    /// What is stored from now on, in order. Never more than [`Options::max_entries`] and what moves.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, which is made if it is not there, and starts its thread.
+    pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+        Journal::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        mut options: Options,
+    ) -> Result<Opened, OpenError> {
+        let fail = |source| OpenError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        make_private_dir(dir).map_err(fail)?;
+        let lock = Lock::take(dir)?;
+        options.segment_bytes = options.segment_bytes.clamp(
+            *Options::SEGMENT_BYTES.start(),
+            *Options::SEGMENT_BYTES.end(),
+        );
+
+        // Keyed anew by each process, so that no sender can choose ids that meet.
+        let hasher = RandomState::new();
+        let hash = |id: &str| hasher.hash_one(id).max(1);
+        let index = Index::new(options.remembered_deliveries);
+        let mut scan = Scan::new(dir, &hash, index);
+        let tail = scan.run(disk.as_ref())?;
+        let (recovered, mut index, next_seq) = scan.finish();
+        let next_seq = next_seq.max(options.first_seq);
+        let writer = match tail {
+            Some(tail) if tail.usable => Writer::resume(
+                Arc::clone(&disk),
+                dir,
+                tail.number,
+                tail.len,
+                tail.torn,
+                options.segment_bytes,
+            )
+            .map_err(fail)?,
+            tail => {
+                let number = tail.map_or(1, |tail| tail.number + 1);
+                Writer::create(disk, dir, number, next_seq, options.segment_bytes).map_err(
+                    |(WriteError::NoRoom(source) | WriteError::Broken(source))| fail(source),
+                )?
+            }
+        };
+        index.grow(writer.number(), writer.len());
+
+        let (sender, commands) = sync_channel(options.waiting_requests);
+        let (notices, notices_out) = mpsc::unbounded_channel();
+        let (health, health_out) = watch::channel(Health::Writing);
+        let shared = Arc::new(Shared::new(
+            Reader::new(dir.to_owned()),
+            hasher,
+            options.waiting_bytes,
+        ));
+        shared.publish(&index, next_seq);
+        let committer = Committer {
+            options,
+            commands,
+            shared: Arc::clone(&shared),
+            index,
+            writer,
+            notices,
+            health,
+            next_seq,
+            lock: Some(lock),
+            state: State::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || committer.run())
+            .map_err(fail)?;
+        Ok(Opened {
+            journal: Journal::new(sender, shared, health_out, thread),
+            recovered,
+            notices: notices_out,
+        })
+    }
+}
+
+/// Makes the directory for its owner only, or takes others' access away.
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    const DIR_MODE: u32 = 0o700;
+    if !dir.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::File::open(parent)?.sync_all()?;
+        }
+    }
+    if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(DIR_MODE))?;
+    }
+    Ok(())
+}

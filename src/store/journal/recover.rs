@@ -1,0 +1,348 @@
+//! Opens what an earlier process left behind, whatever state it is in.
+//!
+//! Reads every segment from the oldest on and follows its frames. Promises: no panic on any bytes;
+//! every whole frame is found, also behind a damaged one; the torn tail that a kill or a power cut
+//! leaves is cut off (and kept in a `.torn` file unless it is only zeros); damage is counted and
+//! told. Entries that nobody was told of may come back: repeating them is harmless.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::entry::{Meta, Parked, ParkedMeta, Position};
+use super::error::OpenError;
+use super::format::{Payload, decode};
+use super::frame::{FORMAT, FRAME_HEAD_BYTES, HEADER_BYTES, Header, frame, unchecked_frame};
+use super::index::Index;
+use super::writer::segment_path;
+
+/// How many bytes may be put through the checksum in search of the next whole frame, a segment.
+/// Random bytes need far less; it bounds what made-up lengths can cost at start.
+const SEARCH_BYTES: usize = 256 * 1024 * 1024;
+/// The most `.torn` files kept.
+const KEPT_TORN: usize = 8;
+
+/// What was found when the journal was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// What waits to be worked off, oldest first.
+    pub pending: Vec<Meta>,
+    /// The dead letters, oldest first.
+    pub parked: Vec<ParkedMeta>,
+    /// The highest number of an entry ever seen here; zero for a journal without any.
+    pub highest_seq: u64,
+    /// How many entries were read, settled ones included.
+    pub entries: u64,
+    /// How many segment files there were. Zero: the journal is new, or was emptied.
+    pub segments: usize,
+    /// Their length together, in bytes.
+    pub bytes: u64,
+    /// What was not as it was written.
+    pub damage: Damage,
+}
+
+/// Bytes that could not be read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Damaged places, torn tails not counted: a kill leaves those.
+    pub places: u32,
+    /// Their length together, in bytes.
+    pub bytes: u64,
+    /// What was cut off the newest segment, in bytes.
+    pub torn_bytes: u64,
+    /// Where cut-off bytes are kept.
+    pub set_aside: Vec<PathBuf>,
+    /// Segments whose number is missing between others.
+    pub missing_segments: u32,
+}
+
+impl Damage {
+    /// True if acknowledged deliveries may be missing: a full diff has to say which.
+    pub fn may_have_lost(&self) -> bool {
+        self.places > 0 || self.missing_segments > 0
+    }
+}
+
+/// The end of the newest segment.
+pub struct Tail {
+    /// The segment's number.
+    pub number: u32,
+    /// How much of it is good, in bytes.
+    pub len: u64,
+    /// True if more stands behind that.
+    pub torn: bool,
+    /// True if it can be written on.
+    pub usable: bool,
+}
+
+/// Reads the segments of a directory.
+pub struct Scan<'a> {
+    dir: &'a Path,
+    hash: &'a dyn Fn(&str) -> u64,
+    /// What is live, and where.
+    pub index: Index,
+    metas: HashMap<u64, Meta>,
+    parked: HashMap<u64, Parked>,
+    /// What will be reported.
+    pub found: Recovered,
+    /// The number that the next entry gets, at least.
+    pub next_seq: u64,
+}
+
+impl<'a> Scan<'a> {
+    /// Nothing read yet. `hash` stands for a delivery id in the index.
+    pub fn new(dir: &'a Path, hash: &'a dyn Fn(&str) -> u64, index: Index) -> Self {
+        Scan {
+            dir,
+            hash,
+            index,
+            metas: HashMap::new(),
+            parked: HashMap::new(),
+            found: Recovered::default(),
+            next_seq: 1,
+        }
+    }
+
+    /// Reads everything. Answers where writing can go on, or `None` for an empty directory.
+    pub fn run(&mut self, disk: &dyn Disk) -> Result<Option<Tail>, OpenError> {
+        let numbers = segment_numbers(self.dir)?;
+        self.found.segments = numbers.len();
+        let mut buffer = Vec::new();
+        let mut tail = None;
+        for (at, &number) in numbers.iter().enumerate() {
+            let last = at + 1 == numbers.len();
+            if at > 0 {
+                self.found.damage.missing_segments += number - numbers[at - 1] - 1;
+            }
+            let unread = self.load(number, &mut buffer);
+            let (good, whole_header) = self.segment(number, &buffer)?;
+            self.found.bytes += buffer.len() as u64 + unread;
+            self.index.grow(number, buffer.len() as u64 + unread);
+            let rest = &buffer[good..];
+            if last {
+                let torn = !rest.is_empty();
+                tail = Some(Tail {
+                    number,
+                    len: good as u64,
+                    torn: torn && !self.cut(disk, number, good as u64, rest),
+                    usable: whole_header && unread == 0,
+                });
+                if whole_header && unread == 0 {
+                    self.index.grow(number, good as u64);
+                }
+            } else if !rest.is_empty() {
+                self.damaged(rest.len() as u64);
+            }
+            if unread > 0 {
+                self.damaged(unread);
+            }
+        }
+        Ok(tail)
+    }
+
+    /// What waits and what is parked, in order.
+    pub fn finish(mut self) -> (Recovered, Index, u64) {
+        let mut found = self.found;
+        found.highest_seq = self.next_seq - 1;
+        for (seq, parked) in self.parked {
+            if let Some(meta) = self.metas.remove(&seq) {
+                found.parked.push(ParkedMeta { meta, parked });
+            }
+        }
+        found.parked.sort_unstable_by_key(|parked| parked.meta.seq);
+        found.pending = self.metas.into_values().collect();
+        found.pending.sort_unstable_by_key(|meta| meta.seq);
+        (found, self.index, self.next_seq)
+    }
+
+    /// Reads a segment as far as it can be read; answers how many bytes could not.
+    fn load(&self, number: u32, buffer: &mut Vec<u8>) -> u64 {
+        buffer.clear();
+        let path = segment_path(self.dir, number);
+        let len = fs::metadata(&path).map_or(0, |meta| meta.len());
+        let read = File::open(&path).and_then(|mut file| {
+            buffer.reserve_exact(usize::try_from(len).unwrap_or(0));
+            file.read_to_end(buffer)
+        });
+        match read {
+            Ok(_) => 0,
+            Err(error) => {
+                tracing::warn!(%error, segment = number, "a journal segment cannot be read to its end");
+                len.saturating_sub(buffer.len() as u64).max(1)
+            }
+        }
+    }
+
+    /// Follows the frames of a segment; answers how many bytes of it are good, damaged places
+    /// between good frames included, and whether its header was whole.
+    fn segment(&mut self, number: u32, bytes: &[u8]) -> Result<(usize, bool), OpenError> {
+        let header = Header::decode(bytes);
+        if let Some(header) = header {
+            if header.format > FORMAT {
+                return Err(OpenError::Newer {
+                    path: segment_path(self.dir, number),
+                    found: header.format,
+                    known: FORMAT,
+                });
+            }
+            self.next_seq = self.next_seq.max(header.first_seq);
+        } else if bytes.len() > HEADER_BYTES {
+            self.damaged(HEADER_BYTES as u64);
+        }
+        let mut good = HEADER_BYTES.min(bytes.len());
+        let mut search = SEARCH_BYTES;
+        self.index.grow(number, good as u64);
+        while good < bytes.len() {
+            let at = match whole(bytes, good) {
+                Some(_) => good,
+                None => match resync(bytes, good, &mut search) {
+                    Some(next) => {
+                        self.damaged((next - good) as u64);
+                        next
+                    }
+                    None => break,
+                },
+            };
+            // `resync` and `whole` looked at this very place.
+            let Some((payload, len)) = whole(bytes, at) else {
+                break;
+            };
+            let position = Position {
+                segment: number,
+                offset: at as u32,
+                len: len as u32,
+            };
+            self.apply(payload, position);
+            good = at + FRAME_HEAD_BYTES + len;
+        }
+        Ok((good, header.is_some()))
+    }
+
+    fn apply(&mut self, payload: Payload<'_>, position: Position) {
+        match payload {
+            Payload::Entry(head) => {
+                let seq = head.seq;
+                let delivery = head.delivery.map_or(0, |(id, _)| (self.hash)(id));
+                self.found.entries += 1;
+                self.next_seq = self.next_seq.max(seq.saturating_add(1));
+                self.index.store(seq, position, delivery);
+                self.metas.insert(seq, head.meta(position));
+            }
+            Payload::Settle(settled) => {
+                for verdict in settled {
+                    self.next_seq = self.next_seq.max(verdict.seq.saturating_add(1));
+                    self.index.settle(verdict.seq);
+                    self.metas.remove(&verdict.seq);
+                    self.parked.remove(&verdict.seq);
+                }
+            }
+            Payload::Park(parked) => {
+                self.index.park(parked.seq, position);
+                if self.metas.contains_key(&parked.seq) {
+                    self.parked.insert(parked.seq, parked);
+                }
+            }
+            Payload::Unpark(seq) => {
+                self.index.unpark(seq);
+                self.parked.remove(&seq);
+            }
+        }
+    }
+
+    fn damaged(&mut self, bytes: u64) {
+        self.found.damage.places += 1;
+        self.found.damage.bytes += bytes;
+    }
+
+    /// Cuts the torn tail off the newest segment; false if that was not possible now.
+    fn cut(&mut self, disk: &dyn Disk, number: u32, good: u64, rest: &[u8]) -> bool {
+        self.found.damage.torn_bytes += rest.len() as u64;
+        if rest.iter().any(|byte| *byte != 0) {
+            match set_aside(self.dir, number, good, rest) {
+                Ok(path) => self.found.damage.set_aside.push(path),
+                Err(error) => {
+                    tracing::warn!(%error, "the torn end of the journal could not be kept");
+                }
+            }
+        }
+        let path = segment_path(self.dir, number);
+        let cut = disk.open(&path).and_then(|mut file| {
+            let len = file.truncate(good)?;
+            file.sync()?;
+            Ok(len == good)
+        });
+        cut.unwrap_or(false)
+    }
+}
+
+fn whole(bytes: &[u8], at: usize) -> Option<(Payload<'_>, usize)> {
+    let payload = frame(bytes.get(at..)?)?;
+    Some((decode(payload)?, payload.len()))
+}
+
+/// Finds the next whole frame behind a damaged one: first where its length says, then byte by byte.
+/// A frame made up inside a body is not to be feared: JSON holds no zero bytes, a length always does.
+fn resync(bytes: &[u8], damaged: usize, search: &mut usize) -> Option<usize> {
+    let mut check = |at: usize| -> bool {
+        let Some(payload) = bytes.get(at..).and_then(unchecked_frame) else {
+            return false;
+        };
+        let cost = payload.len() + FRAME_HEAD_BYTES;
+        if *search < cost {
+            return false;
+        }
+        *search -= cost;
+        whole(bytes, at).is_some()
+    };
+    if let Some(payload) = unchecked_frame(&bytes[damaged..]) {
+        let next = damaged + FRAME_HEAD_BYTES + payload.len();
+        if check(next) {
+            return Some(next);
+        }
+    }
+    (damaged + 1..bytes.len()).find(|at| check(*at))
+}
+
+fn set_aside(dir: &Path, number: u32, from: u64, rest: &[u8]) -> io::Result<PathBuf> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "torn")
+        {
+            kept.push(path);
+        }
+    }
+    kept.sort_unstable();
+    for old in kept.iter().rev().skip(KEPT_TORN - 1) {
+        fs::remove_file(old)?;
+    }
+    let path = dir.join(format!("{number:010}-{from:010}.torn"));
+    // A temporary file is for the owner only, as this has to be.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    io::Write::write_all(&mut file, rest)?;
+    file.persist(&path)?;
+    Ok(path)
+}
+
+fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let fail = |source| OpenError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        let number: Option<u32> = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".seg"))
+            .filter(|stem| stem.len() == 10)
+            .and_then(|stem| stem.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}

@@ -1,0 +1,157 @@
+//! Disk use stays near what is still needed, and nothing needed goes with it.
+
+use super::*;
+
+fn big(n: u64) -> NewEntry {
+    delivery(&format!("msg_{n}"), "user_1", &[b'x'; 1000])
+}
+
+fn segment_files(dir: &Path) -> usize {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .filter(|file| {
+            let path = file.as_ref().unwrap().path();
+            path.extension().is_some_and(|extension| extension == "seg")
+        })
+        .count()
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let there = async {
+        while !what() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), there)
+        .await
+        .expect("it happens within moments");
+}
+
+#[tokio::test]
+async fn finished_segments_go_oldest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Journal::open(dir.path(), small()).unwrap();
+    let journal = &opened.journal;
+    for n in 1..=30 {
+        store(journal, big(n)).await;
+    }
+    let all = segment_files(dir.path());
+    assert!(all >= 8, "{all} segments");
+    // The oldest entry is still needed: nothing goes, however much behind it is final. (Too much of
+    // everything is needed for carrying.)
+    journal.settle((2..=12).map(settled));
+    journal.sync().await.unwrap();
+    journal.pulse().await.unwrap();
+    assert_eq!(segment_files(dir.path()), all);
+    journal.settle([settled(1)]);
+    until(|| segment_files(dir.path()) <= all - 3).await;
+    journal.settle((13..=30).map(settled));
+    until(|| segment_files(dir.path()) <= 2).await;
+    drop(opened);
+    let again = open(dir.path());
+    assert!(again.recovered.pending.is_empty());
+    assert_eq!(again.recovered.highest_seq, 30);
+}
+
+#[tokio::test]
+async fn what_is_left_in_old_segments_is_carried_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Journal::open(dir.path(), small()).unwrap();
+    let journal = opened.journal.clone();
+    store(&journal, big(1)).await;
+    store(&journal, big(2)).await;
+    journal.park(parked(2));
+    for n in 3..=200 {
+        let seq = store(&journal, big(n)).await;
+        journal.settle([settled(seq)]);
+    }
+    until(|| journal.stats().segments <= 6).await;
+
+    // The queue was told where the two lie now, and a reader finds them there.
+    let mut places = std::collections::HashMap::new();
+    let mut moves = 0;
+    loop {
+        let now = [journal.locate(1).await, journal.locate(2).await];
+        while let Ok(notice) = opened.notices.try_recv() {
+            match notice {
+                Notice::Stored(metas) => {
+                    places.extend(metas.into_iter().map(|meta| (meta.seq, meta.position)));
+                }
+                Notice::Moved(moved) => {
+                    moves += moved.len();
+                    places.extend(moved);
+                }
+            }
+        }
+        // Unless they moved once more in between.
+        if [1, 2].map(|seq| places.get(&seq).copied()) == now {
+            break;
+        }
+    }
+    assert!(moves >= 2, "{moves} moves");
+    for seq in [1, 2] {
+        assert_eq!(journal.read(places[&seq]).unwrap().content, big(seq));
+    }
+    drop((opened, journal));
+
+    let again = Journal::open(dir.path(), small()).unwrap();
+    assert_eq!(pending(&again.recovered), [1]);
+    assert_eq!(again.recovered.parked[0].parked, parked(2));
+    assert_eq!(again.recovered.parked[0].meta.seq, 2);
+    // They are still copies of themselves.
+    assert_eq!(
+        again.journal.append(big(1)).await,
+        Ok(Appended::Known { settled: false })
+    );
+}
+
+#[tokio::test]
+async fn a_reader_with_an_old_place_is_told_to_ask_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = Journal::open(dir.path(), small()).unwrap();
+    let journal = opened.journal.clone();
+    store(&journal, big(1)).await;
+    let Some(Notice::Stored(first)) = opened.notices.recv().await else {
+        panic!("nothing was told");
+    };
+    let old = first[0].position;
+    for n in 2..=60 {
+        let seq = store(&journal, big(n)).await;
+        journal.settle([settled(seq)]);
+    }
+    until(|| journal.read(old).is_err()).await;
+    assert!(matches!(journal.read(old), Err(ReadError::Gone)));
+    let new = journal.locate(1).await.unwrap();
+    assert_eq!(journal.read(new).unwrap().content, big(1));
+}
+
+#[tokio::test]
+async fn disk_use_is_bounded_by_twice_what_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: 16 * 1024,
+        ..Options::default()
+    };
+    let keep = options.keep_segments as u64;
+    let limit = options.segment_bytes;
+    let opened = Journal::open(dir.path(), options).unwrap();
+    let journal = &opened.journal;
+    // Every fifth entry stays for good, in every segment alike.
+    let mut needed = 0;
+    for n in 1..=1500 {
+        let seq = store(journal, big(n)).await;
+        if n % 5 == 0 {
+            needed += 1200;
+        } else {
+            journal.settle([settled(seq)]);
+        }
+        if n % 100 == 0 {
+            let bound = needed * 2 + (keep + 2) * limit;
+            until(|| journal.stats().bytes <= bound).await;
+        }
+    }
+    drop(opened);
+    let again = open(dir.path());
+    let fifth: Vec<u64> = (1..=300).map(|n| n * 5).collect();
+    assert_eq!(pending(&again.recovered), fifth);
+}

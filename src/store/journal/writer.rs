@@ -1,0 +1,224 @@
+//! The segment that is being written: append, sync, start the next one, mend a torn tail.
+//!
+//! Knows bytes and files, no entries. Promises that after a failed write nothing half-written stands
+//! before what is written next: the tail is cut off, and where that fails a new segment is begun.
+//! Tells a disk that has no room (which passes) from one that cannot be believed (which does not).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::disk::{Disk, SegmentFile};
+use super::frame::{FORMAT, HEADER_BYTES, Header};
+
+/// Why bytes did not reach the disk.
+#[derive(Debug)]
+pub enum WriteError {
+    /// No room, or read-only: nothing was kept, and later writes may work.
+    NoRoom(io::Error),
+    /// A sync failed, or the disk failed otherwise. What it holds is unknown, and asking it again
+    /// may bring a false yes.
+    Broken(io::Error),
+}
+
+/// The file of a segment.
+pub fn segment_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:010}.seg"))
+}
+
+/// See the module's words.
+pub struct Writer {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    limit: u64,
+    file: Box<dyn SegmentFile>,
+    number: u32,
+    len: u64,
+    torn: bool,
+    unsynced: bool,
+}
+
+impl Writer {
+    /// Begins a new segment.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        number: u32,
+        first_seq: u64,
+        limit: u64,
+    ) -> Result<Writer, WriteError> {
+        let file = begin_segment(disk.as_ref(), dir, number, first_seq)?;
+        Ok(Writer {
+            disk,
+            dir: dir.to_owned(),
+            limit,
+            file,
+            number,
+            len: HEADER_BYTES as u64,
+            torn: false,
+            unsynced: true,
+        })
+    }
+
+    /// Goes on in a segment that is good up to `len`; `torn` says that more stands behind it.
+    pub fn resume(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        number: u32,
+        len: u64,
+        torn: bool,
+        limit: u64,
+    ) -> io::Result<Writer> {
+        let file = disk.open(&segment_path(dir, number))?;
+        Ok(Writer {
+            disk,
+            dir: dir.to_owned(),
+            limit,
+            file,
+            number,
+            len,
+            torn,
+            unsynced: true,
+        })
+    }
+
+    /// The number of the segment being written.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Its length, in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Writes all of `bytes` behind what is there and says at which offset. They are not durable
+    /// before [`Writer::sync`]. A segment that would grow past its limit is finished first.
+    pub fn append(&mut self, bytes: &[u8], next_seq: u64) -> Result<u32, WriteError> {
+        self.mend(next_seq)?;
+        let full = self.len + bytes.len() as u64 > self.limit;
+        if full && self.len > HEADER_BYTES as u64 {
+            self.roll(next_seq)?;
+        }
+        let offset = self.len;
+        self.unsynced = true;
+        if let Err(error) = write_all(self.file.as_mut(), bytes, offset) {
+            self.torn = true;
+            // If this does not work now, it is done before the next write.
+            let _ = self.cut();
+            return Err(classify(error));
+        }
+        self.len += bytes.len() as u64;
+        // Groups are far below 1 GiB and so is the limit, so an offset fits.
+        Ok(offset as u32)
+    }
+
+    /// Returns when everything appended is on stable storage.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        if self.unsynced {
+            self.file.sync().map_err(WriteError::Broken)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Removes the file of a segment that is not needed any more. The directory is synced so that a
+    /// power cut cannot bring back an older segment without the younger one that settles it.
+    pub fn remove(&mut self, number: u32) -> Result<(), WriteError> {
+        match self.disk.remove(&segment_path(&self.dir, number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(WriteError::NoRoom(error));
+            }
+            _ => {}
+        }
+        self.disk.sync_dir(&self.dir).map_err(WriteError::Broken)
+    }
+
+    fn mend(&mut self, next_seq: u64) -> Result<(), WriteError> {
+        if !self.torn || self.cut().is_ok() {
+            return Ok(());
+        }
+        self.roll(next_seq)
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        if self.file.truncate(self.len)? != self.len {
+            return Err(io::Error::other("the file kept its length"));
+        }
+        self.torn = false;
+        Ok(())
+    }
+
+    fn roll(&mut self, next_seq: u64) -> Result<(), WriteError> {
+        // Verdicts may have been written without a sync; a finished segment must be whole.
+        self.sync()?;
+        let number = self.number + 1;
+        self.file = begin_segment(self.disk.as_ref(), &self.dir, number, next_seq)?;
+        self.number = number;
+        self.len = HEADER_BYTES as u64;
+        self.torn = false;
+        self.unsynced = true;
+        Ok(())
+    }
+}
+
+fn begin_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u32,
+    first_seq: u64,
+) -> Result<Box<dyn SegmentFile>, WriteError> {
+    let path = segment_path(dir, number);
+    let mut file = match disk.create(&path) {
+        // Left behind by an attempt that failed and could not be cleared away: it holds nothing.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut file = disk.open(&path).map_err(classify)?;
+            file.truncate(0).map_err(classify)?;
+            file
+        }
+        other => other.map_err(classify)?,
+    };
+    let header = Header {
+        format: FORMAT,
+        segment: number,
+        first_seq,
+    };
+    if let Err(error) = write_all(file.as_mut(), &header.encode(), 0) {
+        let _ = disk.remove(&path);
+        return Err(classify(error));
+    }
+    disk.sync_dir(dir).map_err(WriteError::Broken)?;
+    Ok(file)
+}
+
+fn write_all(file: &mut dyn SegmentFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written.min(bytes.len())..];
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn classify(error: io::Error) -> WriteError {
+    let passes = [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+    ];
+    match Errno::from_io_error(&error) {
+        Some(errno) if passes.contains(&errno) => WriteError::NoRoom(error),
+        _ => WriteError::Broken(error),
+    }
+}
