@@ -1,1 +1,247 @@
-//! Telemetry (being written).
+//! Logging and metrics: set-up, and every field and metric name written once.
+//!
+//! A log line is a sentence with fields; the fields are `table`, `key`, `delivery`, `version_ms`,
+//! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
+//! values of one [`Metrics`], not globals, so that several daemons can live in one process.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+use tracing_subscriber::{EnvFilter, Layer, Registry as Subscribers, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat};
+
+/// What `Content-Type` the metrics have.
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Labels of `webhooks_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// The event's type, or `none` where it is not known.
+    pub r#type: String,
+    /// What was answered and why.
+    pub result: &'static str,
+}
+
+/// Labels of `changes_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChangeLabels {
+    /// The table.
+    pub table: &'static str,
+    /// What became of the change.
+    pub outcome: &'static str,
+    /// Who asked.
+    pub source: &'static str,
+}
+
+/// Labels of `clerk_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClerkLabels {
+    /// The request's name.
+    pub endpoint: &'static str,
+    /// The HTTP status; 0 when there was no answer.
+    pub status: u32,
+}
+
+/// Labels of `convex_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConvexLabels {
+    /// The function.
+    pub function: &'static str,
+    /// The HTTP status; 0 when there was no answer.
+    pub status: u32,
+}
+
+/// Labels of `retries_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetryLabels {
+    /// What is tried again: `record` or a service.
+    pub cause: &'static str,
+}
+
+/// Everything that is counted. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// `webhooks_total{type,result}`
+    pub webhooks: Family<WebhookLabels, Counter>,
+    /// `changes_total{table,outcome,source}`
+    pub changes: Family<ChangeLabels, Counter>,
+    /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
+    pub latency: Histogram,
+    /// `queue_depth`
+    pub queue_depth: Gauge,
+    /// `queue_oldest_age_seconds`
+    pub queue_oldest_age: Gauge,
+    /// `dead_letters`
+    pub dead_letters: Gauge,
+    /// `retries_total`
+    pub retries: Family<RetryLabels, Counter>,
+    /// `clerk_requests_total{endpoint,status}`
+    pub clerk_requests: Family<ClerkLabels, Counter>,
+    /// `convex_requests_total{function,status}`
+    pub convex_requests: Family<ConvexLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("clerk_convex_sync");
+        // From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
+        let buckets = [
+            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0,
+            7200.0, 36_000.0,
+        ];
+        let latency = Histogram::new(buckets);
+        let webhooks = Family::default();
+        let changes = Family::default();
+        let queue_depth = Gauge::default();
+        let queue_oldest_age = Gauge::default();
+        let dead_letters = Gauge::default();
+        let retries = Family::default();
+        let clerk_requests = Family::default();
+        let convex_requests = Family::default();
+        registry.register("webhooks", "Webhook requests by type and result", webhooks.clone());
+        registry.register("changes", "Changes by table, outcome and source", changes.clone());
+        registry.register(
+            "sync_latency_seconds",
+            "From the event's timestamp to the commit in Convex",
+            latency.clone(),
+        );
+        registry.register("queue_depth", "Entries that wait or are being applied", queue_depth.clone());
+        registry.register(
+            "queue_oldest_age_seconds",
+            "Age of the entry that waits longest",
+            queue_oldest_age.clone(),
+        );
+        registry.register("dead_letters", "Records that need attention", dead_letters.clone());
+        registry.register("retries", "Tries after a failure", retries.clone());
+        registry.register(
+            "clerk_requests",
+            "Requests to Clerk by endpoint and status",
+            clerk_requests.clone(),
+        );
+        registry.register(
+            "convex_requests",
+            "Calls to Convex by function and status",
+            convex_requests.clone(),
+        );
+        registry.register(
+            "build",
+            "The running version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Metrics {
+            registry: Arc::new(registry),
+            webhooks,
+            changes,
+            latency,
+            queue_depth,
+            queue_oldest_age,
+            dead_letters,
+            retries,
+            clerk_requests,
+            convex_requests,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a webhook request. `kind` must be bounded: a known event type or a harmless short name.
+    pub fn webhook(&self, kind: &str, result: &'static str) {
+        let labels = WebhookLabels { r#type: kind.to_owned(), result };
+        self.webhooks.get_or_create(&labels).inc();
+    }
+
+    /// Counts what became of a change.
+    pub fn change(&self, table: &'static str, outcome: &'static str, source: &'static str) {
+        self.changes.get_or_create(&ChangeLabels { table, outcome, source }).inc();
+    }
+
+    /// Everything in OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if text::encode(&mut text, &self.registry).is_err() {
+            // Writing to a String cannot fail; an encoder bug would show as an empty page.
+            let _ = writeln!(text, "# EOF");
+        }
+        text
+    }
+}
+
+/// Changes the log level while running.
+#[derive(Clone)]
+pub struct LogLevel(reload::Handle<EnvFilter, Subscribers>);
+
+impl LogLevel {
+    /// Sets it; a level that cannot be read changes nothing.
+    pub fn set(&self, level: &str) {
+        if let Ok(filter) = filter(level) {
+            let _ = self.0.reload(filter);
+        }
+    }
+}
+
+/// Starts logging for this process, to stderr or to journald. Call once.
+pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
+    let initial = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(initial);
+    let format = match log.format {
+        LogFormat::Auto if under_systemd => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Text,
+        chosen => chosen,
+    };
+    let stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false);
+    let layer: Box<dyn Layer<_> + Send + Sync> = match format {
+        LogFormat::Json => Box::new(stderr.json().flatten_event(true)),
+        LogFormat::Journald => match tracing_journald::layer() {
+            Ok(journald) => Box::new(journald),
+            Err(_) => Box::new(stderr),
+        },
+        LogFormat::Text | LogFormat::Auto => Box::new(stderr),
+    };
+    // A second call, as in tests, keeps the first subscriber.
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    LogLevel(handle)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().parse(format!("{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_names_of_the_contract() {
+        let metrics = Metrics::default();
+        metrics.webhook("user.created", "stored");
+        metrics.change("users", "created", "webhook");
+        metrics.latency.observe(0.02);
+        metrics.retries.get_or_create(&RetryLabels { cause: "record" }).inc();
+        metrics.clerk_requests.get_or_create(&ClerkLabels { endpoint: "get_user", status: 200 }).inc();
+        metrics.convex_requests.get_or_create(&ConvexLabels { function: "apply", status: 200 }).inc();
+        let text = metrics.render();
+        for line in [
+            "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
+            "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
+            "clerk_convex_sync_sync_latency_seconds_count 1",
+            "clerk_convex_sync_queue_depth 0",
+            "clerk_convex_sync_queue_oldest_age_seconds 0",
+            "clerk_convex_sync_dead_letters 0",
+            "clerk_convex_sync_retries_total{cause=\"record\"} 1",
+            "clerk_convex_sync_clerk_requests_total{endpoint=\"get_user\",status=\"200\"} 1",
+            "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
+            concat!("clerk_convex_sync_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

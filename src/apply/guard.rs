@@ -4,16 +4,10 @@
 //! older than what was seen is written, content known to be there is not sent again, and where the
 //! ledger cannot tell, Clerk is asked instead of guessed.
 
-use crate::model::{ContentHash, Standing, Version};
-
-/// What the ledger last saw of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// How far it had come.
-    pub standing: Standing,
-    /// Its mapped content; of a deletion, anything.
-    pub hash: ContentHash,
-}
+use crate::{
+    model::{ContentHash, Standing, Version},
+    store::state::Seen,
+};
 
 /// What to do with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +55,10 @@ impl Why {
 /// `floor` is the newest version that the ledger has forgotten anything of.
 pub fn at_a_glance(seen: Option<Seen>, floor: Version, says: Standing) -> Option<Verdict> {
     match seen {
-        Some(seen) if seen.standing.deleted && says.deleted => Some(Verdict::Unchanged),
-        Some(seen) if seen.standing.deleted => Some(Verdict::Stale(Why::Deleted)),
+        Some(seen) if seen.deleted && says.deleted => Some(Verdict::Unchanged),
+        Some(seen) if seen.deleted => Some(Verdict::Stale(Why::Deleted)),
         _ if says.deleted => Some(Verdict::Write),
-        Some(seen) if says.version < seen.standing.version => Some(Verdict::Stale(Why::Older)),
+        Some(seen) if says.version < seen.version => Some(Verdict::Stale(Why::Older)),
         None if says.version <= floor => Some(Verdict::Ask(Doubt::BeyondLedger)),
         _ => None,
     }
@@ -77,7 +71,7 @@ pub fn judge(seen: Option<Seen>, floor: Version, says: Standing, hash: ContentHa
     }
     match seen {
         Some(seen) if seen.hash == hash => Verdict::Unchanged,
-        Some(seen) if seen.standing.version == says.version => Verdict::Ask(Doubt::Tie),
+        Some(seen) if seen.version == says.version => Verdict::Ask(Doubt::Tie),
         _ => Verdict::Write,
     }
 }
@@ -92,8 +86,8 @@ pub fn judge_fetched(
     insist: bool,
 ) -> Verdict {
     match seen {
-        Some(seen) if seen.standing.deleted => Verdict::Write,
-        Some(seen) if version < seen.standing.version => Verdict::Stale(Why::Older),
+        Some(seen) if seen.deleted => Verdict::Write,
+        Some(seen) if version < seen.version => Verdict::Stale(Why::Older),
         Some(seen) if seen.hash == hash && !insist => Verdict::Unchanged,
         _ => Verdict::Write,
     }
@@ -115,7 +109,11 @@ mod tests {
     }
 
     fn seen(standing: Standing, hash: ContentHash) -> Option<Seen> {
-        Some(Seen { standing, hash })
+        Some(Seen {
+            version: standing.version,
+            deleted: standing.deleted,
+            hash,
+        })
     }
 
     #[test]

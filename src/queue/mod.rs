@@ -1,4 +1,9 @@
-//! Between what was stored and what is written: whose turn it is.
+//! Between what was stored and what is written: whose turn it is, how long a retry waits, and what
+//! needs attention.
+//!
+//! [`order`], [`backoff`] and [`dead_letters`] are pure. They know keys, versions and where an entry
+//! lies in the journal, never what a change contains.
 
 pub mod backoff;
+pub mod dead_letters;
 pub mod order;

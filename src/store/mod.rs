@@ -1,10 +1,16 @@
 //! The disk: what must not be lost, and what can be derived again.
 //!
 //! [`journal`] is what a 2xx rests on: every accepted delivery, synced before anyone hears of it. It
-//! knows nothing of what a delivery means. Everything else the daemon remembers can be rebuilt from
-//! the journal and from Clerk, so it may be lost, and losing it is said aloud.
+//! knows nothing of what a delivery means. [`state`] is everything else that the daemon remembers; it
+//! can be rebuilt from the journal and from Clerk, so it may be lost, and losing it is said aloud.
+//! [`state_file`] is the small witness beside both that tells an emptied store from a new one.
 
 pub mod journal;
+pub mod state;
+pub mod state_file;
+
+mod directory;
+mod lock;
 
 /// Whose fault a failure is, and so what it costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,9 +16,9 @@ use super::entry::Position;
 use super::error::AppendError;
 use super::group::{Carried, Command, Group, Note, place, stage_notes};
 use super::index::Index;
-use super::lock::Lock;
 use super::writer::{WriteError, Writer};
 use super::{Health, Notice, Options, Shared};
+use crate::store::lock::Lock;
 
 /// How long a verdict may wait for a group to go with.
 const NOTE_DELAY: Duration = Duration::from_millis(20);

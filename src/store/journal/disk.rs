@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::store::directory;
+
 /// Read and write for the owner only: deliveries hold personal data.
 const FILE_MODE: u32 = 0o600;
 
@@ -57,7 +59,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        directory::sync(dir)
     }
 }
 

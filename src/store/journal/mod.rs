@@ -18,7 +18,6 @@ mod frame;
 mod group;
 mod handle;
 mod index;
-mod lock;
 mod open;
 mod reader;
 mod recover;

@@ -3,10 +3,7 @@
 //! Promises that a second process is refused before anything is touched, that damage never stops the
 //! start, and that opening needs no free space once a segment exists.
 
-use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -18,10 +15,11 @@ use super::disk::{Disk, RealDisk};
 use super::error::OpenError;
 use super::handle::{Health, Journal, Notice, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
-use super::lock::Lock;
 use super::reader::Reader;
 use super::recover::{Recovered, Scan};
 use super::writer::{WriteError, Writer};
+use crate::store::directory;
+use crate::store::lock::Lock;
 
 /// The bounds of a journal.
 #[derive(Clone, Debug)]
@@ -95,8 +93,10 @@ impl Journal {
             path: dir.to_owned(),
             source,
         };
-        make_private_dir(dir).map_err(fail)?;
-        let lock = Lock::take(dir)?;
+        directory::make_private(dir).map_err(fail)?;
+        let lock = Lock::take(&dir.join("LOCK"))
+            .map_err(fail)?
+            .ok_or_else(|| OpenError::InUse(dir.to_owned()))?;
         options.segment_bytes = options.segment_bytes.clamp(
             *Options::SEGMENT_BYTES.start(),
             *Options::SEGMENT_BYTES.end(),
@@ -160,22 +160,4 @@ impl Journal {
             notices: notices_out,
         })
     }
-}
-
-/// Makes the directory for its owner only, or takes others' access away.
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    const DIR_MODE: u32 = 0o700;
-    if !dir.is_dir() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIR_MODE)
-            .create(dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::File::open(parent)?.sync_all()?;
-        }
-    }
-    if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(DIR_MODE))?;
-    }
-    Ok(())
 }

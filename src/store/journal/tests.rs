@@ -2,6 +2,7 @@
 
 mod damage;
 mod faulty;
+mod faulty_disk;
 mod life;
 mod model;
 mod trim;

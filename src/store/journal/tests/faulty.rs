@@ -1,131 +1,14 @@
-//! A disk that refuses what it is told to refuse, and the journal's answers.
-//!
-//! The faults stand between the journal and real files, so that what is left behind is real.
+//! The journal's answers when the disk refuses, fails, or loses its power.
 
-use std::io;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::super::disk::{Disk, RealDisk, SegmentFile};
+use super::faulty_disk::{Asked, FaultyDisk};
 use super::*;
-
-/// What was asked of the disk, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    Create,
-    Write(usize),
-    Sync,
-    SyncDir,
-    Truncate,
-    Remove,
-}
-
-/// What the disk is to do wrong.
-#[derive(Default)]
-pub struct Faults {
-    /// How many bytes may still be written; then there is no room. Every write takes at most 1000.
-    pub room: Option<usize>,
-    /// What a write answers once, instead of writing.
-    pub write: Option<Errno>,
-    /// What every sync of a file answers.
-    pub sync: Option<Errno>,
-    /// What every sync of a directory answers.
-    pub sync_dir: Option<Errno>,
-    /// What cutting a file answers.
-    pub truncate: Option<Errno>,
-    /// True while syncs have to wait.
-    pub hang: bool,
-    pub asked: Vec<Asked>,
-}
-
-/// See the module's words.
-#[derive(Clone, Default)]
-pub struct FaultyDisk(pub Arc<Mutex<Faults>>);
-
-struct FaultyFile {
-    file: Box<dyn SegmentFile>,
-    faults: Arc<Mutex<Faults>>,
-}
-
-impl FaultyDisk {
-    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut self.0.lock().unwrap());
-    }
-
-    pub fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.0.lock().unwrap().asked)
-    }
-
-    fn wrap(&self, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
-        Box::new(FaultyFile {
-            file,
-            faults: Arc::clone(&self.0),
-        })
-    }
-}
-
-fn fail(errno: Option<Errno>) -> io::Result<()> {
-    errno.map_or(Ok(()), |errno| Err(errno.into()))
-}
-
-impl Disk for FaultyDisk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        self.0.lock().unwrap().asked.push(Asked::Create);
-        RealDisk.create(path).map(|file| self.wrap(file))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        RealDisk.open(path).map(|file| self.wrap(file))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.lock().unwrap().asked.push(Asked::Remove);
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut faults = self.0.lock().unwrap();
-        faults.asked.push(Asked::SyncDir);
-        fail(faults.sync_dir)?;
-        RealDisk.sync_dir(dir)
-    }
-}
-
-impl SegmentFile for FaultyFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut faults = self.faults.lock().unwrap();
-        fail(faults.write.take())?;
-        let mut count = bytes.len();
-        if let Some(room) = &mut faults.room {
-            if *room == 0 {
-                return Err(Errno::NOSPC.into());
-            }
-            count = count.min(*room).min(1000);
-            *room -= count;
-        }
-        faults.asked.push(Asked::Write(count));
-        self.file.write_at(&bytes[..count], offset)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        while self.faults.lock().unwrap().hang {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let mut faults = self.faults.lock().unwrap();
-        faults.asked.push(Asked::Sync);
-        fail(faults.sync)?;
-        self.file.sync()
-    }
-
-    fn truncate(&mut self, len: u64) -> io::Result<u64> {
-        let mut faults = self.faults.lock().unwrap();
-        faults.asked.push(Asked::Truncate);
-        fail(faults.truncate)?;
-        self.file.truncate(len)
-    }
-}
 
 fn open_faulty(disk: &FaultyDisk, dir: &Path, options: Options) -> Opened {
     Journal::open_on(Arc::new(disk.clone()), dir, options).unwrap()
@@ -336,4 +219,70 @@ fn a_directory_without_room_for_the_first_segment_is_told_so() {
         .filter(|path| path.extension().is_some())
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Appends from several tasks while the power is cut at twenty moments; answers how many entries were
+/// lost of those that had been answered, and were not final, before each cut.
+async fn lost_in_power_cuts(pretend: bool) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    disk.set(|faults| faults.pretend = pretend);
+    let options = Options {
+        segment_bytes: 32 * 1024,
+        ..Options::default()
+    };
+    let opened = open_faulty(&disk, dir.path(), options);
+    let answered: Arc<std::sync::Mutex<BTreeSet<u64>>> = Arc::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let (journal, answered, stop) = (
+                opened.journal.clone(),
+                Arc::clone(&answered),
+                Arc::clone(&stop),
+            );
+            tokio::spawn(async move {
+                let mut n = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    n += 1;
+                    let seq = store(&journal, big(task * 1_000_000 + n)).await;
+                    answered.lock().unwrap().insert(seq);
+                    if n % 3 != 0 {
+                        answered.lock().unwrap().remove(&seq);
+                        journal.settle([settled(seq)]);
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut lost = 0;
+    for cut in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_millis(7)).await;
+        let left = tempfile::tempdir().unwrap();
+        let before = answered.lock().unwrap().clone();
+        disk.power_cut(dir.path(), left.path(), cut * 37 % 101);
+        let found = pending(&open(left.path()).recovered);
+        let found: BTreeSet<u64> = found.into_iter().collect();
+        // What became final between the look and the cut is not lost.
+        let after = answered.lock().unwrap().clone();
+        lost += before
+            .intersection(&after)
+            .filter(|seq| !found.contains(seq))
+            .count();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_takes_nothing_that_was_answered() {
+    assert_eq!(lost_in_power_cuts(false).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_only_pretends_to_sync_is_caught_by_the_same_test() {
+    assert!(lost_in_power_cuts(true).await > 0);
 }

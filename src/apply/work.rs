@@ -1,0 +1,342 @@
+//! From a lease to something that can be written: read, guard, map, guard again.
+//!
+//! Knows the journal, the ledger and the mapping; makes no request. What it cannot decide becomes an
+//! [`Ending`] that says what happens next, so that the caller has no opinion about records.
+
+use std::time::Duration;
+
+use super::{
+    Lease, Shared,
+    guard::{self, Verdict, Why},
+    instance::Belonging,
+};
+use crate::{
+    clerk::{
+        RawRecord,
+        wire::{Envelope, Head, Parents},
+    },
+    convex::wire::Encoded,
+    mapping,
+    model::{Change, ConfirmedDelete, ContentHash, Outcome, RecordKey, Standing, Table},
+    store::{
+        journal::{Cause, Entry, ReadError, RequestOrigin},
+        state::Seen,
+    },
+};
+
+/// A lease with what is to be written for it.
+#[derive(Debug)]
+pub struct Work {
+    /// The right to do so.
+    pub lease: Lease,
+    /// The rows, ready for the wire; written in one transaction.
+    pub changes: Vec<Encoded>,
+    /// What the ledger will remember.
+    pub seen: Seen,
+    /// When it happened by the event, in milliseconds; for latency.
+    pub happened_ms: Option<i64>,
+}
+
+impl Work {
+    /// Changes and bytes, for packing.
+    pub fn size(&self) -> (usize, usize) {
+        (self.changes.len(), self.changes.iter().map(Encoded::bytes).sum())
+    }
+}
+
+/// What becomes of a lease.
+#[derive(Debug)]
+pub enum Ending {
+    /// It is done with for good.
+    Final(Final),
+    /// The record cannot be written as it is: costs an attempt.
+    Refused {
+        /// A short name.
+        code: String,
+        /// For a person.
+        reason: String,
+    },
+    /// A service is away, or the disk is: costs nothing.
+    Hold(Duration),
+    /// The event is not enough: ask Clerk, at once.
+    Ask,
+}
+
+/// The final states of an entry, with their codes in the journal. Codes are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// Convex answered.
+    Applied(Outcome),
+    /// The ledger knew better.
+    Stale(Why),
+    /// The ledger knew that Convex has this content.
+    Known,
+    /// A newer entry about the same record came while it waited.
+    Superseded,
+    /// Another instance's.
+    Foreign,
+    /// A person dropped it, or it made way for newer dead letters.
+    Dropped,
+}
+
+impl Final {
+    /// The code in the journal.
+    pub const fn code(self) -> u8 {
+        match self {
+            Final::Applied(outcome) => match outcome {
+                Outcome::Created => 1,
+                Outcome::Updated => 2,
+                Outcome::Linked => 3,
+                Outcome::Unchanged => 4,
+                Outcome::Stale => 5,
+                Outcome::Deleted => 6,
+                Outcome::Absent => 7,
+                Outcome::Tombstoned => 8,
+            },
+            Final::Stale(_) => 20,
+            Final::Known => 21,
+            Final::Superseded => 22,
+            Final::Foreign => 23,
+            Final::Dropped => 24,
+        }
+    }
+
+    /// The `outcome` in metrics and logs. What the ledger decided has the name of what Convex would
+    /// have said.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Final::Applied(outcome) => outcome.name(),
+            Final::Stale(_) => "stale",
+            Final::Known => "unchanged",
+            Final::Superseded => "superseded",
+            Final::Foreign => "foreign_instance",
+            Final::Dropped => "dropped",
+        }
+    }
+
+    /// More about it, for the journal and the log.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Final::Stale(why) => Some(why.words()),
+            _ => None,
+        }
+    }
+}
+
+/// An entry that Clerk has to be asked about, with what the request needs.
+#[derive(Debug)]
+pub struct Question {
+    /// The right to work on the record.
+    pub lease: Lease,
+    /// A membership's ends, without which it cannot be asked for.
+    pub parents: Option<Parents>,
+    /// The instance that the event names, if whose it is has to be found out.
+    pub instance: Option<Box<str>>,
+    /// True if Clerk's answer decides whether the event is ours at all.
+    pub arbitrate: bool,
+    /// Somebody wants this record written, whatever the ledger believes.
+    pub insist: bool,
+}
+
+impl Shared {
+    /// Decides about a lease by its event alone.
+    pub(super) fn prepare(&self, lease: Lease) -> Result<Work, (Lease, Ending)> {
+        let seen = self.seen(&lease.record);
+        let floor = self.state.ledger_floor();
+        if let Some(says) = lease.ticket.says
+            && let Some(verdict) = guard::at_a_glance(seen, floor, says.standing)
+            && verdict != Verdict::Write
+        {
+            return Err(self.ended(lease, verdict, None));
+        }
+        let entry = match self.read(&lease) {
+            Ok(entry) => entry,
+            Err(ending) => return Err((lease, ending)),
+        };
+        let body = &entry.content.body;
+        let head = match Head::parse(body) {
+            Ok(head) => head,
+            Err(error) => return Err((lease, refused("malformed", error.to_string()))),
+        };
+        match self.judge_instance(head.instance_id.as_deref()) {
+            Belonging::Ours => {}
+            Belonging::Foreign => return Err((lease, Ending::Final(Final::Foreign))),
+            Belonging::Unsure => return Err((lease, Ending::Ask)),
+        }
+        let happened_ms = head.happened.map(|at| at.ms());
+        if let Some(deletion) = head.deletion() {
+            return Ok(self.deletion(lease, &deletion, head.standing, happened_ms));
+        }
+        let mapped = Envelope::parse(body)
+            .and_then(|envelope| envelope.data().map(|data| self.map(head.record.table, data)));
+        let changes = match mapped {
+            Ok(Ok(changes)) => changes,
+            Ok(Err(error)) => {
+                let ending = refused(error.code(), error.to_string());
+                return Err((lease, ending));
+            }
+            Err(error) => return Err((lease, refused("malformed", error.to_string()))),
+        };
+        let hash = hash_of(&changes);
+        match guard::judge(seen, floor, head.standing, hash) {
+            Verdict::Write => Ok(work(lease, &changes, head.standing, hash, happened_ms)),
+            verdict => Err(self.ended(lease, verdict, Some((head.standing, hash)))),
+        }
+    }
+
+    /// What Clerk has to be asked for a lease.
+    pub(super) fn question(&self, lease: Lease) -> Result<Question, (Lease, Ending)> {
+        let entry = match self.read(&lease) {
+            Ok(entry) => entry,
+            Err(ending) => return Err((lease, ending)),
+        };
+        let related = entry.content.related;
+        let head = Head::parse(&entry.content.body).ok();
+        let instance = head.as_ref().and_then(|head| head.instance_id.clone());
+        let arbitrate = self.judge_instance(instance.as_deref()) == Belonging::Unsure;
+        let insist = matches!(
+            entry.content.cause,
+            Cause::Request { origin: RequestOrigin::Operator | RequestOrigin::Repair }
+        );
+        let parents = Parents { organization: related.organization, user: related.user };
+        Ok(Question { lease, parents: Some(parents), instance, arbitrate, insist })
+    }
+
+    /// Decides about a record as Clerk has just shown it.
+    pub(super) fn fetched(
+        &self,
+        lease: Lease,
+        record: &RawRecord,
+        insist: bool,
+    ) -> Result<Work, (Lease, Ending)> {
+        let changes = match self.map(record.table(), record.text()) {
+            Ok(changes) => changes,
+            Err(error) => {
+                let ending = refused(error.code(), error.to_string());
+                return Err((lease, ending));
+            }
+        };
+        let hash = hash_of(&changes);
+        let standing = Standing::alive(record.version());
+        let seen = self.seen(&lease.record);
+        match guard::judge_fetched(seen, record.version(), hash, insist) {
+            Verdict::Write => Ok(work(lease, &changes, standing, hash, None)),
+            verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
+        }
+    }
+
+    /// Decides about a record that Clerk has just said does not exist.
+    pub(super) fn gone(&self, lease: Lease, deletion: &ConfirmedDelete, now_ms: i64) -> Work {
+        let version = lease.ticket.says.map_or(now_ms, |says| says.standing.version.ms());
+        let standing = Standing::gone(crate::model::Version(version));
+        self.deletion(lease, deletion, standing, None)
+    }
+
+    fn deletion(
+        &self,
+        lease: Lease,
+        deletion: &ConfirmedDelete,
+        standing: Standing,
+        happened_ms: Option<i64>,
+    ) -> Work {
+        let settings = self.settings.load();
+        // Only users have a soft way to go and files.
+        let users = deletion.table() == Table::Users;
+        let mode = if users { settings.delete_mode } else { Default::default() };
+        let change = Change::delete(deletion, mode, users.then_some(settings.files_on_delete));
+        work(lease, &[change], standing, ContentHash([0; 16]), happened_ms)
+    }
+
+    fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
+        let settings = self.settings.load();
+        let mapped = mapping::record(table, data, &settings.user_rules)?;
+        for note in mapped.iter().flat_map(|mapped| &mapped.notes) {
+            tracing::debug!(table = table.name(), ?note, "not taken over as it is");
+        }
+        // Profiles are not synced yet: of a user only the first row is written.
+        let rows = mapped.into_iter().filter(|mapped| mapped.upsert.table == table);
+        Ok(rows.map(mapping::Mapped::into_change).collect())
+    }
+
+    fn ended(
+        &self,
+        lease: Lease,
+        verdict: Verdict,
+        content: Option<(Standing, ContentHash)>,
+    ) -> (Lease, Ending) {
+        let ending = match verdict {
+            Verdict::Unchanged => {
+                if let Some((standing, hash)) = content {
+                    let seen = seen(standing, hash);
+                    self.remember(&[(lease.record.clone(), seen)]);
+                }
+                Ending::Final(Final::Known)
+            }
+            Verdict::Stale(why) => Ending::Final(Final::Stale(why)),
+            Verdict::Ask(_) | Verdict::Write => Ending::Ask,
+        };
+        (lease, ending)
+    }
+
+    fn read(&self, lease: &Lease) -> Result<Entry, Ending> {
+        // The entry may be on its way to another segment; the notice of that comes soon.
+        const SOON: Duration = Duration::from_millis(20);
+        self.journal.read(lease.ticket.position).map_err(|error| match error {
+            ReadError::Gone => Ending::Hold(SOON),
+            ReadError::Io(_) => Ending::Hold(Duration::from_secs(1)),
+            ReadError::Damaged(_) if lease.fetch => refused("damaged", error.to_string()),
+            // What the event said is lost; what Clerk says is not.
+            ReadError::Damaged(_) => Ending::Ask,
+        })
+    }
+}
+
+/// A refusal of a record.
+pub(super) fn refused(code: &str, reason: String) -> Ending {
+    Ending::Refused { code: code.to_owned(), reason }
+}
+
+/// What the ledger keeps of this.
+pub(super) fn seen(standing: Standing, hash: ContentHash) -> Seen {
+    Seen { version: standing.version, deleted: standing.deleted, hash }
+}
+
+fn work(
+    lease: Lease,
+    changes: &[Change],
+    standing: Standing,
+    hash: ContentHash,
+    happened_ms: Option<i64>,
+) -> Work {
+    Work {
+        lease,
+        changes: changes.iter().map(Encoded::of).collect(),
+        seen: seen(standing, hash),
+        happened_ms,
+    }
+}
+
+fn hash_of(changes: &[Change]) -> ContentHash {
+    ContentHash::of_all(changes.iter().filter_map(|change| match change {
+        Change::Upsert(upsert) => Some(&upsert.fields),
+        Change::Delete { .. } => None,
+    }))
+}
+
+impl Shared {
+    /// What the ledger knows of a record. A ledger that does not answer knows nothing: Convex
+    /// compares versions itself.
+    pub(super) fn seen(&self, record: &RecordKey) -> Option<Seen> {
+        self.state.ledger_get(record).unwrap_or_else(|error| {
+            self.state_failed(&error);
+            None
+        })
+    }
+
+    /// Lets the ledger remember.
+    pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
+        if let Err(error) = self.state.ledger_put_many(seen) {
+            self.state_failed(&error);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Dead letters: records that need attention.
+//!
+//! An index over what the journal has parked; bodies stay there. Pure. Bounded: when there is no room,
+//! the oldest makes way, which costs nothing but its note, since the next scan looks at every record.
+
+use std::collections::BTreeMap;
+
+use crate::store::journal::{Meta, Parked};
+
+/// One dead letter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The stored entry.
+    pub meta: Meta,
+    /// Why and since when.
+    pub parked: Parked,
+}
+
+/// The name by which people speak of a dead letter: `dl_` and the entry's number.
+pub fn name_of(seq: u64) -> String {
+    format!("dl_{seq}")
+}
+
+/// The inverse of [`name_of`].
+pub fn seq_of(name: &str) -> Option<u64> {
+    name.strip_prefix("dl_")?.parse().ok()
+}
+
+/// All dead letters, oldest first.
+#[derive(Debug)]
+pub struct DeadLetters {
+    letters: BTreeMap<u64, DeadLetter>,
+    limit: usize,
+}
+
+impl DeadLetters {
+    /// Room for `limit` of them.
+    pub fn new(limit: usize) -> Self {
+        DeadLetters { letters: BTreeMap::new(), limit: limit.max(1) }
+    }
+
+    /// Adds one. Hands back those that had to make way.
+    pub fn add(&mut self, letter: DeadLetter) -> Vec<DeadLetter> {
+        self.letters.insert(letter.meta.seq, letter);
+        let mut out = Vec::new();
+        while self.letters.len() > self.limit {
+            out.extend(self.letters.pop_first().map(|(_, letter)| letter));
+        }
+        out
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, seq: u64) -> Option<DeadLetter> {
+        self.letters.remove(&seq)
+    }
+
+    /// Looks at one.
+    pub fn get(&self, seq: u64) -> Option<&DeadLetter> {
+        self.letters.get(&seq)
+    }
+
+    /// The journal moved an entry.
+    pub fn moved(&mut self, seq: u64, position: crate::store::journal::Position) {
+        if let Some(letter) = self.letters.get_mut(&seq) {
+            letter.meta.position = position;
+        }
+    }
+
+    /// Up to `limit` after `after`, oldest first.
+    pub fn page(&self, after: Option<u64>, limit: usize) -> Vec<DeadLetter> {
+        let from = after.map_or(0, |seq| seq.saturating_add(1));
+        self.letters.range(from..).take(limit).map(|(_, letter)| letter.clone()).collect()
+    }
+
+    /// The numbers of all.
+    pub fn seqs(&self) -> Vec<u64> {
+        self.letters.keys().copied().collect()
+    }
+
+    /// The dead letters about a record that newer content has settled since.
+    pub fn about(&self, record: &crate::model::RecordKey) -> Vec<u64> {
+        let same = |letter: &&DeadLetter| letter.meta.record.as_ref() == Some(record);
+        self.letters.values().filter(same).map(|letter| letter.meta.seq).collect()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Version,
+        store::journal::{CauseKind, Position},
+    };
+
+    fn letter(seq: u64) -> DeadLetter {
+        DeadLetter {
+            meta: Meta {
+                seq,
+                position: Position { segment: 1, offset: 0, len: 0 },
+                received_ms: 0,
+                record: None,
+                version: Version(0),
+                deleted: false,
+                fingerprint: 0,
+                cause: CauseKind::Delivery,
+            },
+            parked: Parked { seq, attempts: 1, code: "x".into(), reason: "y".into(), at_ms: 0 },
+        }
+    }
+
+    #[test]
+    fn the_oldest_makes_way_and_pages_follow_one_another() {
+        let mut letters = DeadLetters::new(3);
+        assert!((1..=3).all(|seq| letters.add(letter(seq)).is_empty()));
+        assert_eq!(letters.add(letter(4))[0].meta.seq, 1);
+        let seqs = |page: Vec<DeadLetter>| page.iter().map(|l| l.meta.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(letters.page(None, 2)), [2, 3]);
+        assert_eq!(seqs(letters.page(Some(3), 2)), [4]);
+    }
+
+    #[test]
+    fn names_read_back() {
+        assert_eq!(seq_of(&name_of(42)), Some(42));
+        assert_eq!(seq_of("42"), None);
+    }
+}

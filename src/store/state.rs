@@ -1,0 +1,196 @@
+//! What the daemon remembers and could find out again: the ledger, and small named cells.
+//!
+//! Kept in sled, which is fast and cannot be trusted: its flush does not reach the disk in a power
+//! cut, one flipped bit can make it panic, and a full disk stays full for it until the process ends.
+//! So nothing rests on it alone: damage is set aside and the content is built anew, a generation
+//! number kept outside notices an emptied store, and every call answers an error where sled panics.
+//! All calls block for as long as the disk takes.
+
+mod ledger;
+mod open;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use thiserror::Error;
+
+use super::lock::Lock;
+use super::{Fault, directory};
+use ledger::Ledger;
+
+pub use ledger::Seen;
+pub use open::{Opened, Options, Reason};
+
+/// The longest key, in bytes: 128 is the most that sled stores well.
+pub const MAX_KEY_BYTES: usize = 128;
+/// The longest value, in bytes: larger ones end up in files that sled never syncs.
+pub const MAX_VALUE_BYTES: usize = 4096;
+/// The most cells that one listing gives.
+pub const MAX_LISTED: usize = 1000;
+
+/// Why the state did not answer.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// Another process has it.
+    #[error("{} is used by another process; stop the other daemon", .0.display())]
+    InUse(PathBuf),
+    /// The disk refused; for a full disk this stays so until the daemon is started again.
+    #[error("the state cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+    /// The store is damaged; the next start sets it aside.
+    #[error("the state is damaged: {0}")]
+    Damaged(String),
+    /// A key or value is longer than the store takes.
+    #[error("{what} of {bytes} bytes is longer than the state takes ({limit})")]
+    TooLong {
+        /// Key or value.
+        what: &'static str,
+        /// Its length, in bytes.
+        bytes: usize,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+}
+
+impl StateError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            StateError::TooLong { .. } => Fault::Record,
+            _ => Fault::Ours,
+        }
+    }
+}
+
+impl From<sled::Error> for StateError {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => StateError::Io(error),
+            other => StateError::Damaged(other.to_string()),
+        }
+    }
+}
+
+/// See the module's words. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: sled::Db,
+    cells: sled::Tree,
+    ledger: Ledger,
+    /// Our own handle of sled's main file, to sync what sled only hands to the kernel.
+    file: File,
+    dir: PathBuf,
+    failed: AtomicBool,
+    _lock: Lock,
+}
+
+impl State {
+    /// Returns when everything put so far is on stable storage.
+    pub fn sync(&self) -> Result<(), StateError> {
+        let inner = &self.inner;
+        self.guard(|| {
+            inner.db.flush()?;
+            let blobs = inner.dir.join("blobs");
+            // Empty as long as the bounds on values hold; sled itself never syncs what is in there.
+            if blobs.is_dir() {
+                for blob in fs::read_dir(&blobs)? {
+                    File::open(blob?.path())?.sync_all()?;
+                }
+                directory::sync(&blobs)?;
+            }
+            inner.file.sync_data()?;
+            Ok(())
+        })
+    }
+
+    /// The bytes in a named cell.
+    pub fn get_cell(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        check("cell name", name.len(), MAX_KEY_BYTES)?;
+        self.guard(|| Ok(self.inner.cells.get(name)?.map(|value| value.to_vec())))
+    }
+
+    /// Puts bytes into a named cell, or empties it. Who names cells bounds their number.
+    pub fn put_cell(&self, name: &str, value: Option<&[u8]>) -> Result<(), StateError> {
+        check("cell name", name.len(), MAX_KEY_BYTES)?;
+        check("cell", value.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)?;
+        self.guard(|| {
+            match value {
+                Some(value) => self.inner.cells.insert(name, value)?,
+                None => self.inner.cells.remove(name)?,
+            };
+            Ok(())
+        })
+    }
+
+    /// Puts bytes into a cell if it holds `old` (`None`: if it is empty). False if it does not.
+    pub fn compare_and_set(
+        &self,
+        name: &str,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool, StateError> {
+        check("cell name", name.len(), MAX_KEY_BYTES)?;
+        check("cell", new.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)?;
+        self.guard(|| {
+            let swapped = self.inner.cells.compare_and_swap(name, old, new)?;
+            Ok(swapped.is_ok())
+        })
+    }
+
+    /// The cells whose names begin so, by name, at most [`MAX_LISTED`].
+    pub fn cells(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StateError> {
+        self.guard(|| {
+            let mut found = Vec::new();
+            for cell in self.inner.cells.scan_prefix(prefix).take(MAX_LISTED) {
+                let (name, value) = cell?;
+                found.push((String::from_utf8_lossy(&name).into_owned(), value.to_vec()));
+            }
+            Ok(found)
+        })
+    }
+
+    /// True once a call failed for want of a working disk. sled does not recover from that: the
+    /// daemon has to be started again.
+    pub fn failed(&self) -> bool {
+        self.inner.failed.load(Ordering::Relaxed)
+    }
+
+    /// What sled takes on disk, in bytes.
+    pub fn bytes(&self) -> Result<u64, StateError> {
+        self.guard(|| Ok(self.inner.db.size_on_disk()?))
+    }
+
+    /// Runs a call into sled, which may panic where it should answer an error.
+    fn guard<T>(&self, call: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+        let outcome = guarded(call);
+        if matches!(outcome, Err(StateError::Io(_) | StateError::Damaged(_))) {
+            self.inner.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+fn guarded<T>(call: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    // What is shared across the boundary is sled's own, and is not used again for good: the caller
+    // is told that the state is damaged.
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(StateError::Damaged("sled panicked".into())))
+}
+
+fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), StateError> {
+    if bytes > limit {
+        return Err(StateError::TooLong { what, bytes, limit });
+    }
+    Ok(())
+}

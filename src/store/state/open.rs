@@ -1,0 +1,264 @@
+//! Opens the state, or sets it aside and begins anew.
+//!
+//! sled answers damage with an error, with a panic, with an empty store, or not at all; each of them
+//! ends here in a working store and a reason to be told. Only what is no damage stops the start:
+//! another process, a full or read-only disk.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::ledger::Ledger;
+use super::{Inner, State, StateError, guarded};
+use crate::model::Version;
+use crate::store::directory;
+use crate::store::lock::Lock;
+
+/// How long sled may take to open before it counts as damaged. A healthy store of this size takes
+/// well under a second.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
+/// The most damaged stores kept for inspection.
+const KEPT_ASIDE: usize = 3;
+/// The cell that holds the generation.
+const GENERATION: &str = "generation";
+const STORE: &str = "sled";
+
+/// The bounds of the state, and what is known of it from outside.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// sled's cache, in bytes. It may take several times as much.
+    pub cache_bytes: u64,
+    /// The most records in the ledger.
+    pub ledger_records: usize,
+    /// The generation that has to be here, from `STATE`; `None` if nothing is known of one.
+    pub generation: Option<u64>,
+    /// The time, for the names of what is set aside and for the floor after a rebuild.
+    pub now: DateTime<Utc>,
+}
+
+impl Options {
+    /// The default bounds at this time.
+    pub fn at(now: DateTime<Utc>, generation: Option<u64>) -> Self {
+        Options {
+            cache_bytes: 8 * 1024 * 1024,
+            ledger_records: 100_000,
+            generation,
+            now,
+        }
+    }
+}
+
+/// An open state.
+pub struct Opened {
+    /// The handle.
+    pub state: State,
+    /// Set if what was here is lost. The ledger's floor is now, then; deletions have to be held until a
+    /// full diff has passed.
+    pub rebuilt: Option<Reason>,
+    /// The number of this store's life, synced; to be written to `STATE`.
+    pub generation: u64,
+}
+
+/// Why the state was built anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It could not be opened. It is kept here.
+    Damaged {
+        /// What sled said.
+        message: String,
+        /// Where it was moved.
+        set_aside: PathBuf,
+    },
+    /// It opened, but it is not the store that belongs here. It is kept here.
+    Foreign {
+        /// Where it was moved.
+        set_aside: PathBuf,
+    },
+    /// It was empty although it should not be.
+    Emptied,
+}
+
+/// What sled made of a directory.
+enum Found {
+    Open(Box<Parts>),
+    Damaged(String),
+}
+
+struct Parts {
+    db: sled::Db,
+    cells: sled::Tree,
+    ledger: Ledger,
+    generation: Option<u64>,
+}
+
+impl State {
+    /// Opens the state in this directory, which is made if it is not there.
+    pub fn open(dir: &Path, options: &Options) -> Result<Opened, StateError> {
+        directory::make_private(dir)?;
+        let lock = Lock::take(&dir.join("LOCK"))?;
+        let lock = lock.ok_or_else(|| StateError::InUse(dir.to_owned()))?;
+        let store = dir.join(STORE);
+        let (parts, rebuilt) = match open_store(&store, options)? {
+            Found::Damaged(message) => {
+                let set_aside = set_aside(dir, &store, options.now)?;
+                (
+                    fresh(&store, options)?,
+                    Some(Reason::Damaged { message, set_aside }),
+                )
+            }
+            Found::Open(parts) => match (parts.generation, options.generation) {
+                (Some(here), Some(known)) if here != known => {
+                    drop(parts);
+                    let set_aside = set_aside(dir, &store, options.now)?;
+                    (fresh(&store, options)?, Some(Reason::Foreign { set_aside }))
+                }
+                (None, Some(_)) => (*parts, Some(Reason::Emptied)),
+                _ => (*parts, None),
+            },
+        };
+        let generation = match parts.generation {
+            Some(generation) => generation,
+            None => {
+                let generation: u64 = rand::random();
+                parts
+                    .cells
+                    .insert(GENERATION, &generation.to_le_bytes()[..])?;
+                generation
+            }
+        };
+        make_files_private(&store)?;
+        let state = State {
+            inner: Arc::new(Inner {
+                file: File::open(store.join("db"))?,
+                db: parts.db,
+                cells: parts.cells,
+                ledger: parts.ledger,
+                dir: store.clone(),
+                failed: AtomicBool::new(false),
+                _lock: lock,
+            }),
+        };
+        if rebuilt.is_some() {
+            // What was forgotten is not known, so nothing said before now proves anything.
+            state.raise_floor(Version(options.now.timestamp_millis()))?;
+        }
+        state.sync()?;
+        directory::sync(&store)?;
+        directory::sync(dir)?;
+        Ok(Opened {
+            state,
+            rebuilt,
+            generation,
+        })
+    }
+}
+
+fn fresh(store: &Path, options: &Options) -> Result<Parts, StateError> {
+    match open_store(store, options)? {
+        Found::Open(parts) => Ok(*parts),
+        Found::Damaged(message) => Err(StateError::Damaged(message)),
+    }
+}
+
+/// Opens sled on a thread of its own: a panic ends that thread, and a hang only leaves it behind.
+fn open_store(store: &Path, options: &Options) -> Result<Found, StateError> {
+    let config = sled::Config::new()
+        .path(store)
+        .cache_capacity(options.cache_bytes)
+        .flush_every_ms(Some(500));
+    let limit = options.ledger_records;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("state-open".into())
+        .spawn(move || {
+            let _ = sender.send(guarded(|| read_store(&config, limit)));
+        })?;
+    match receiver.recv_timeout(OPEN_TIMEOUT) {
+        Ok(Ok(parts)) => Ok(Found::Open(Box::new(parts))),
+        Ok(Err(StateError::Io(error))) if passes(&error) => Err(StateError::Io(error)),
+        Ok(Err(error)) => Ok(Found::Damaged(error.to_string())),
+        Err(_) => Ok(Found::Damaged("sled did not open in time".into())),
+    }
+}
+
+fn read_store(config: &sled::Config, limit: usize) -> Result<Parts, StateError> {
+    let db = config.open()?;
+    let cells = db.open_tree("cells")?;
+    let ledger = Ledger::open(&db, &cells, limit)?;
+    let generation = match cells.get(GENERATION)? {
+        Some(bytes) => {
+            let bytes = bytes.as_ref().try_into();
+            let bytes = bytes.map_err(|_| StateError::Damaged("the generation".into()))?;
+            Some(u64::from_le_bytes(bytes))
+        }
+        None => None,
+    };
+    Ok(Parts {
+        db,
+        cells,
+        ledger,
+        generation,
+    })
+}
+
+/// True if the disk is at fault and not what is on it: setting the store aside would not help.
+fn passes(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::OutOfMemory
+    )
+}
+
+/// Renames a store, and removes the oldest of those set aside before.
+fn set_aside(dir: &Path, store: &Path, now: DateTime<Utc>) -> io::Result<PathBuf> {
+    const INFIX: &str = ".corrupt-";
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with(&format!("{STORE}{INFIX}"))) {
+            kept.push(path);
+        }
+    }
+    // The names carry the time, so that they sort by age.
+    kept.sort_unstable();
+    for old in kept.iter().rev().skip(KEPT_ASIDE - 1) {
+        fs::remove_dir_all(old)?;
+    }
+    let stamp = now.format("%Y%m%dT%H%M%S%3fZ");
+    let mut aside = dir.join(format!("{STORE}{INFIX}{stamp}"));
+    let mut again = 0;
+    while aside.exists() && again < KEPT_ASIDE {
+        again += 1;
+        aside = dir.join(format!("{STORE}{INFIX}{stamp}-{again}"));
+    }
+    fs::rename(store, &aside)?;
+    fs::set_permissions(&aside, Permissions::from_mode(0o700))?;
+    directory::sync(dir)?;
+    Ok(aside)
+}
+
+/// sled makes its files as the process's mask allows; they are for the owner only.
+fn make_files_private(store: &Path) -> io::Result<()> {
+    fs::set_permissions(store, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(store)? {
+        let entry = entry?;
+        let mode = if entry.file_type()?.is_dir() {
+            0o700
+        } else {
+            0o600
+        };
+        fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
