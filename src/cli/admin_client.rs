@@ -168,11 +168,6 @@ impl AdminClient {
         })
     }
 
-    /// Where the daemon is asked, for people.
-    pub fn place(&self) -> &str {
-        &self.place
-    }
-
     /// `GET path`; the path with its query, ready for the wire.
     ///
     /// # Errors

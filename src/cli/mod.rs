@@ -11,11 +11,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod admin_client;
 pub mod check;
 mod completions;
+mod ends;
 mod exit;
 mod failures;
 mod init;
 mod man;
 mod output;
+mod sandbox;
 mod signals;
 mod status;
 mod switch;
@@ -54,6 +56,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a simulated Clerk and a simulated Convex, to develop or to try the daemon against
+    Sandbox(sandbox::SandboxArgs),
     /// Write the Convex functions into a Convex project, and a starter configuration
     Init(init::InitArgs),
     /// Check the configuration, and on request both services
@@ -161,6 +165,7 @@ fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
 
 async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     let exit = match command {
+        Command::Sandbox(args) => sandbox::sandbox(&args, context).await?,
         Command::Init(args) => init::init(&args, context)?,
         Command::Check(args) => {
             let config = context.config.clone();
