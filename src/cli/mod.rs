@@ -1,1 +1,191 @@
-//! The cli module (being written).
+//! The command line: the tree of commands, one file for each.
+//!
+//! A command reads the part of the configuration that it needs, does its work through the daemon or
+//! the library, and returns an [`Exit`] or a [`Failure`]; [`main`] alone prints failures and ends the
+//! process. Data goes to stdout, everything else to stderr. What the daemon needs too is not here.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+mod admin_client;
+pub mod check;
+mod completions;
+mod ends;
+mod exit;
+mod failures;
+mod init;
+mod man;
+mod output;
+mod sandbox;
+mod signals;
+mod status;
+mod switch;
+mod webhook;
+
+use self::{
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::config::{Config, Env, Local, Sending};
+
+/// Keeps the tables of a Convex deployment equal to a Clerk instance.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clerk-convex-sync",
+    version,
+    about,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Exit codes: 0 done and in sync · 1 failed · 2 usage or configuration ·
+3 differences remain · 4 the daemon is not reachable, or another process holds the state"
+)]
+pub struct Cli {
+    /// The configuration file (TOML); /etc/clerk-convex-sync/config.toml if it is there
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a simulated Clerk and a simulated Convex, to develop or to try the daemon against
+    Sandbox(sandbox::SandboxArgs),
+    /// Write the Convex functions into a Convex project, and a starter configuration
+    Init(init::InitArgs),
+    /// Check the configuration, and on request both services
+    Check(CheckArgs),
+    /// Show the queue, the last runs, failures and latency of the running daemon
+    Status(status::StatusArgs),
+    /// Look at events that could not be applied, try them again, or give them up
+    #[command(subcommand)]
+    Failures(failures::FailuresCommand),
+    /// Stop applying changes; intake goes on
+    Pause(switch::SwitchArgs),
+    /// Go on applying changes
+    Resume(switch::SwitchArgs),
+    /// Send signed test events
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page (roff)
+    Man(man::ManArgs),
+}
+
+/// The option that turns the output into a document.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct JsonArg {
+    /// Print one JSON document and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Also ask both services: keys, the deployed functions, the instance, the clock
+    #[arg(long)]
+    online: bool,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+/// What every command is given beside its own arguments.
+struct Context {
+    /// The file named by `--config`.
+    config: Option<PathBuf>,
+    /// The environment.
+    env: Env,
+    /// The two streams.
+    output: Output,
+}
+
+impl Context {
+    fn local(&self) -> Result<Local, Failure> {
+        Config::load_local(self.config.as_deref(), &self.env)
+            .map_err(|mistakes| Failure::mistakes(&mistakes))
+    }
+
+    fn sending(&self) -> Result<Sending, Failure> {
+        Sending::load(self.config.as_deref(), &self.env)
+            .map_err(|mistakes| Failure::mistakes(&mistakes))
+    }
+}
+
+/// Reads the arguments of the process, does what they say, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap, with exit code 0; usage errors have 2.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    let env = Env::from_process();
+    let output = Output::new(&env);
+    let context = Context {
+        config: cli.config,
+        env,
+        output,
+    };
+    match perform(cli.command, &context) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.complain(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    // An error means that one is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(format!("cannot start threads: {error}"))
+                .help("raise the limit of processes of this user (`ulimit -u`)")
+        })?;
+    runtime.block_on(dispatch(command, context))
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    let exit = match command {
+        Command::Sandbox(args) => sandbox::sandbox(&args, context).await?,
+        Command::Init(args) => init::init(&args, context)?,
+        Command::Check(args) => {
+            let config = context.config.clone();
+            return Ok(check::run(config, &context.env, args.online, args.json.json).await);
+        }
+        Command::Status(args) => status::status(&args, context).await?,
+        Command::Failures(command) => failures::failures(command, context).await?,
+        Command::Pause(args) => switch::pause(&args, context).await?,
+        Command::Resume(args) => switch::resume(&args, context).await?,
+        Command::Webhook(command) => webhook::webhook(command, context).await?,
+        Command::Completions(args) => completions::completions(&args, context)?,
+        Command::Man(args) => man::man(&args, context)?,
+    };
+    Ok(exit.into())
+}
+
+/// The command tree as clap sees it, for completions and the manual.
+fn tree() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::{Secret, reader::Reader};
 
 /// Secrets that may sign at once. A rotation keeps the old one for a day, so two is usual; ten leaves
 /// room for every endpoint of a crowded instance.
-const MOST_WEBHOOK_SECRETS: usize = 10;
+pub(super) const MOST_WEBHOOK_SECRETS: usize = 10;
 
 /// The shortest signing key that is believed, in bytes; Svix makes 24.
 const SHORTEST_WEBHOOK_SECRET: usize = 16;

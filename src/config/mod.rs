@@ -26,6 +26,7 @@ mod repair;
 mod report;
 mod schedule;
 mod secret;
+mod sending;
 mod state;
 mod sync;
 mod users;
@@ -46,6 +47,7 @@ pub use self::{
     report::Report,
     schedule::Schedule,
     secret::{Personal, Secret},
+    sending::Sending,
     state::{Backend, State},
     sync::Sync,
     users::{ExtraField, Users},
