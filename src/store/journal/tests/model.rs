@@ -1,4 +1,7 @@
 //! Random lives with random ends, held against what must be true of every one of them.
+//!
+//! What was acknowledged and is not final is found, unless the damage hit that very frame; what is
+//! found was written; and the journal works on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
