@@ -187,7 +187,7 @@ fn apply(dir: &Path, end: &End) -> Option<(u32, std::ops::Range<usize>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_was_acknowledged_is_found_unless_the_damage_hit_it(steps in steps(), end in end()) {
