@@ -11,7 +11,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use tracing_subscriber::{EnvFilter, Layer, Registry as Subscribers, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry as Subscribers, layer::SubscriberExt, reload,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat};
 
@@ -104,20 +107,36 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
-        registry.register("webhooks", "Webhook requests by type and result", webhooks.clone());
-        registry.register("changes", "Changes by table, outcome and source", changes.clone());
+        registry.register(
+            "webhooks",
+            "Webhook requests by type and result",
+            webhooks.clone(),
+        );
+        registry.register(
+            "changes",
+            "Changes by table, outcome and source",
+            changes.clone(),
+        );
         registry.register(
             "sync_latency_seconds",
             "From the event's timestamp to the commit in Convex",
             latency.clone(),
         );
-        registry.register("queue_depth", "Entries that wait or are being applied", queue_depth.clone());
+        registry.register(
+            "queue_depth",
+            "Entries that wait or are being applied",
+            queue_depth.clone(),
+        );
         registry.register(
             "queue_oldest_age_seconds",
             "Age of the entry that waits longest",
             queue_oldest_age.clone(),
         );
-        registry.register("dead_letters", "Records that need attention", dead_letters.clone());
+        registry.register(
+            "dead_letters",
+            "Records that need attention",
+            dead_letters.clone(),
+        );
         registry.register("retries", "Tries after a failure", retries.clone());
         registry.register(
             "clerk_requests",
@@ -152,13 +171,22 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a webhook request. `kind` must be bounded: a known event type or a harmless short name.
     pub fn webhook(&self, kind: &str, result: &'static str) {
-        let labels = WebhookLabels { r#type: kind.to_owned(), result };
+        let labels = WebhookLabels {
+            r#type: kind.to_owned(),
+            result,
+        };
         self.webhooks.get_or_create(&labels).inc();
     }
 
     /// Counts what became of a change.
     pub fn change(&self, table: &'static str, outcome: &'static str, source: &'static str) {
-        self.changes.get_or_create(&ChangeLabels { table, outcome, source }).inc();
+        self.changes
+            .get_or_create(&ChangeLabels {
+                table,
+                outcome,
+                source,
+            })
+            .inc();
     }
 
     /// Everything in OpenMetrics text.
@@ -207,12 +235,17 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
         LogFormat::Text | LogFormat::Auto => Box::new(stderr),
     };
     // A second call, as in tests, keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init();
     LogLevel(handle)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().parse(format!("{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn"))
+    EnvFilter::builder().parse(format!(
+        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn"
+    ))
 }
 
 #[cfg(test)]
@@ -225,9 +258,24 @@ mod tests {
         metrics.webhook("user.created", "stored");
         metrics.change("users", "created", "webhook");
         metrics.latency.observe(0.02);
-        metrics.retries.get_or_create(&RetryLabels { cause: "record" }).inc();
-        metrics.clerk_requests.get_or_create(&ClerkLabels { endpoint: "get_user", status: 200 }).inc();
-        metrics.convex_requests.get_or_create(&ConvexLabels { function: "apply", status: 200 }).inc();
+        metrics
+            .retries
+            .get_or_create(&RetryLabels { cause: "record" })
+            .inc();
+        metrics
+            .clerk_requests
+            .get_or_create(&ClerkLabels {
+                endpoint: "get_user",
+                status: 200,
+            })
+            .inc();
+        metrics
+            .convex_requests
+            .get_or_create(&ConvexLabels {
+                function: "apply",
+                status: 200,
+            })
+            .inc();
         let text = metrics.render();
         for line in [
             "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
@@ -239,7 +287,11 @@ mod tests {
             "clerk_convex_sync_retries_total{cause=\"record\"} 1",
             "clerk_convex_sync_clerk_requests_total{endpoint=\"get_user\",status=\"200\"} 1",
             "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
-            concat!("clerk_convex_sync_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            concat!(
+                "clerk_convex_sync_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -16,6 +16,7 @@ import type {
 import type * as clerkSync from "../clerkSync.js";
 import type * as clerkSyncLib_apply from "../clerkSyncLib/apply.js";
 import type * as clerkSyncLib_cascade from "../clerkSyncLib/cascade.js";
+import type * as clerkSyncLib_database from "../clerkSyncLib/database.js";
 import type * as clerkSyncLib_edits from "../clerkSyncLib/edits.js";
 import type * as clerkSyncLib_factory from "../clerkSyncLib/factory.js";
 import type * as clerkSyncLib_fits from "../clerkSyncLib/fits.js";
@@ -43,6 +44,7 @@ declare const fullApi: ApiFromModules<{
   clerkSync: typeof clerkSync;
   "clerkSyncLib/apply": typeof clerkSyncLib_apply;
   "clerkSyncLib/cascade": typeof clerkSyncLib_cascade;
+  "clerkSyncLib/database": typeof clerkSyncLib_database;
   "clerkSyncLib/edits": typeof clerkSyncLib_edits;
   "clerkSyncLib/factory": typeof clerkSyncLib_factory;
   "clerkSyncLib/fits": typeof clerkSyncLib_fits;

@@ -10,7 +10,7 @@
 
 import type { Value } from "convex/values";
 import type { Columns, MutationCtx, Reader } from "./database";
-import { fits } from "./fits";
+import { fits, has } from "./fits";
 import { ECHO_WAIT_MS, holdsBack } from "./newest";
 import { refusal } from "./refusal";
 import {
@@ -58,7 +58,7 @@ export async function editProfile(
   const key = edit.clerkId;
   const table = tableOf(settings, "profiles", key);
   for (const [name, value] of Object.entries(edit.fields)) {
-    const field = table.fields[name];
+    const field = has(table.fields, name) ? table.fields[name] : undefined;
     if (field === undefined || !settings.editable.has(name)) {
       throw refusal("unknown_field", key, name);
     }
@@ -134,7 +134,7 @@ export async function withheldFields(
   const rows = await outboxOf(call.ctx.db, call.settings, change.key);
   const releases = new Map<OutboxRow, string[]>();
   for (const [name, value] of concerned) {
-    const latest = rows.findLast((row) => name in row.fields);
+    const latest = latestOf(rows, name);
     if (latest === undefined) continue;
     const held = {
       status: latest.status,
@@ -158,6 +158,11 @@ export async function dropEdits(call: Call, key: string): Promise<void> {
   for (const row of await outboxOf(call.ctx.db, call.settings, key)) {
     await call.ctx.db.delete(row._id);
   }
+}
+
+/** The latest edit of a field, of edits in the order in which they were made. */
+function latestOf(rows: OutboxRow[], name: string): OutboxRow | undefined {
+  return rows.filter((row) => has(row.fields, name)).pop();
 }
 
 async function outboxOf(db: Reader, settings: Settings, key: string): Promise<OutboxRow[]> {
@@ -185,7 +190,7 @@ async function enqueue(
   const replaced: Record<string, Text[]> = {};
   for (const name of Object.keys(fields)) {
     const current = valueOf(table, row, name);
-    const latest = earlier.findLast((each) => name in each.fields && each.status !== "refused");
+    const latest = latestOf(earlier.filter((each) => each.status !== "refused"), name);
     const before = latest?.replaced[name] ?? [];
     base[name] = pending?.base[name] ?? current;
     replaced[name] = [...new Set([...before, current])]

@@ -51,33 +51,45 @@ export type Options<
   hooks?: Hooks<DataModel, Names>;
 };
 
-type InternalQuery<Args extends Record<string, unknown>, Result> = RegisteredQuery<
-  "internal",
-  Args,
-  Promise<Result>
->;
-type InternalMutation<Args extends Record<string, unknown>, Result> = RegisteredMutation<
-  "internal",
-  Args,
-  Promise<Result>
->;
+type Page = { records: SyncRecord[]; cursor: string | null };
 
-/** The functions to be exported from the module, and the helper for the app's own mutations. */
+/**
+ * The functions to be exported from the module, and the helper for the app's own mutations.
+ *
+ * `RegisteredQuery` and `RegisteredMutation` are spelled out each time: behind an alias of ours,
+ * Convex's `api` types would lose what the functions take and return.
+ */
 export type ClerkSync<DataModel extends GenericDataModel> = {
   /** Which contract this deployment speaks, and which tables it syncs. */
-  describe: InternalQuery<Record<string, never>, { contract: number; tables: string[] }>;
+  describe: RegisteredQuery<
+    "internal",
+    Record<string, never>,
+    Promise<{ contract: number; tables: string[] }>
+  >;
   /** A page of a table in the order of Clerk's `created_at`. */
-  list: InternalQuery<ListArgs, { records: SyncRecord[]; cursor: string | null }>;
+  list: RegisteredQuery<"internal", ListArgs, Promise<Page>>;
   /** The rows of some keys. */
-  get: InternalQuery<{ table: Table; keys: string[] }, { records: SyncRecord[] }>;
+  get: RegisteredQuery<
+    "internal",
+    { table: Table; keys: string[] },
+    Promise<{ records: SyncRecord[] }>
+  >;
   /** Writes a batch of changes, all or none. */
-  apply: InternalMutation<{ changes: Change[] }, { outcomes: Outcome[] }>;
+  apply: RegisteredMutation<
+    "internal",
+    { changes: Change[] },
+    Promise<{ outcomes: Outcome[] }>
+  >;
   /** Users' own changes that wait to be carried to Clerk. */
-  edits: InternalQuery<{ limit: number }, { edits: Edit[] }>;
+  edits: RegisteredQuery<"internal", { limit: number }, Promise<{ edits: Edit[] }>>;
   /** What became of them there. */
-  settle: InternalMutation<{ settled: Settlement[] }, { settled: number }>;
+  settle: RegisteredMutation<
+    "internal",
+    { settled: Settlement[] },
+    Promise<{ settled: number }>
+  >;
   /** One step of a deletion that is too large for one transaction; only the scheduler calls it. */
-  cascade: InternalMutation<{ jobs: CascadeJob[] }, null>;
+  cascade: RegisteredMutation<"internal", { jobs: CascadeJob[] }, Promise<null>>;
   /** Records a user's own change of profile fields; call it from a mutation that checked who asks. */
   editProfile: (
     ctx: GenericMutationCtx<DataModel>,

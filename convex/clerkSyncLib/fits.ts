@@ -60,9 +60,15 @@ export function unfit(
     }
   }
   for (const [field, value] of Object.entries(object)) {
-    if (value !== undefined && !Object.hasOwn(fields, field)) return { field, fault: "unknown" };
+    if (value !== undefined && !has(fields, field)) return { field, fault: "unknown" };
   }
   return null;
+}
+
+/** Whether an object itself, and not what it inherits from, has a property: `Object.hasOwn`, for
+ * projects that compile for an older standard. */
+export function has(object: object, name: string): boolean {
+  return Object.prototype.hasOwnProperty.call(object, name);
 }
 
 function isObject(value: Value): value is Record<string, Value> {

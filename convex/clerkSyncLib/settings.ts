@@ -52,7 +52,7 @@ export type SettingsOptions = {
   files?: FilesOptions;
   /** The profile fields that `editProfile` accepts. Default: `firstName`, `lastName`. */
   editable?: readonly string[];
-  hooks?: AnyHooks;
+  hooks?: AnyHooks | undefined;
 };
 
 /** A synced field: its column, and what the column accepts. */

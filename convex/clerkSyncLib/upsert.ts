@@ -6,7 +6,7 @@
 import { compareValues, type Value } from "convex/values";
 import type { Columns } from "./database";
 import { withheldFields } from "./edits";
-import { fits } from "./fits";
+import { fits, has } from "./fits";
 import { conclude, guard, type Incoming, type Standing } from "./newest";
 import { derivedOrganization, refreshOrganization } from "./organization";
 import { refusal } from "./refusal";
@@ -73,7 +73,7 @@ function checked(table: TableSettings, change: Upsert): Columns {
   }
   const columns: Columns = {};
   for (const [name, value] of Object.entries(change.fields)) {
-    if (!Object.hasOwn(table.fields, name)) throw refusal("unknown_field", key, name);
+    if (!has(table.fields, name)) throw refusal("unknown_field", key, name);
     const stored = toColumn(table, name, value);
     const field = table.fields[name];
     if (field === undefined || !fits(field.validator, stored)) {

@@ -1,1 +1,118 @@
-//! The admin module (being written).
+//! The operators' door: status, metrics, dead letters, pause, reload.
+//!
+//! HTTP over a Unix socket in the state directory, which only the daemon's user and root may open;
+//! over TCP only with a token. Knows handles, never the store or a secret. Nothing here can delay an
+//! acknowledgement: it runs with the appliers, not with intake.
+
+mod failures;
+mod listen;
+mod status;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+
+use crate::{
+    apply,
+    report::alert::Alerts,
+    store::journal::Journal,
+    telemetry::{METRICS_TYPE, Metrics},
+};
+
+pub use listen::{bind_socket, serve_socket, serve_tcp};
+
+/// Re-reads the configuration. Answers with what needs a restart, or with what is wrong.
+pub type Reload = Arc<dyn Fn() -> Result<Vec<String>, String> + Send + Sync>;
+
+/// What the operators' door leads to.
+#[derive(Clone)]
+pub struct Admin {
+    /// The queue and its workers.
+    pub applier: apply::Handle,
+    /// The services, settings and the instance.
+    pub shared: Arc<apply::Shared>,
+    /// For reading a dead letter's body.
+    pub journal: Journal,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is wrong.
+    pub alerts: Alerts,
+    /// When the daemon started, milliseconds since the epoch.
+    pub started_ms: i64,
+    /// Reads the configuration again.
+    pub reload: Reload,
+}
+
+impl Admin {
+    /// All routes, without any check of who asks.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/status", get(status::status))
+            .route("/metrics", get(metrics))
+            .route("/pause", post(|state| pause(state, true)))
+            .route("/resume", post(|state| pause(state, false)))
+            .route("/reload", post(reload))
+            .route("/failures", get(failures::list))
+            .route("/failures/retry", post(failures::retry))
+            .route(
+                "/failures/{id}",
+                get(failures::show).delete(failures::drop_one),
+            )
+            .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
+            .with_state(self)
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    if let Some(status) = admin.applier.status().await {
+        let now_ms = admin.shared.clock.now_ms();
+        let age = status
+            .oldest_received_ms
+            .map_or(0, |at| (now_ms - at).max(0) / 1000);
+        admin.metrics.queue_oldest_age.set(age);
+    }
+    (
+        [(header::CONTENT_TYPE, METRICS_TYPE)],
+        admin.metrics.render(),
+    )
+        .into_response()
+}
+
+async fn pause(State(admin): State<Admin>, paused: bool) -> Response {
+    admin.applier.pause(paused).await;
+    Json(json!({ "paused": paused })).into_response()
+}
+
+async fn reload(State(admin): State<Admin>) -> Response {
+    let read = tokio::task::spawn_blocking(move || (admin.reload)()).await;
+    match read {
+        Ok(Ok(restart)) => {
+            Json(json!({ "reloaded": true, "needs_restart": restart })).into_response()
+        }
+        Ok(Err(mistakes)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &mistakes),
+        Err(_) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "reading the configuration failed; see the log",
+        ),
+    }
+}
+
+/// An answer that says what went wrong.
+fn problem(status: StatusCode, words: &str) -> Response {
+    (status, Json(json!({ "error": words }))).into_response()
+}
+
+/// The answer when the applier has ended.
+fn ending() -> Response {
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the daemon is shutting down; try again when it is back",
+    )
+}

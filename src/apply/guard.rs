@@ -149,9 +149,15 @@ mod tests {
     fn what_clerk_says_now_settles_a_tie_but_a_lagging_answer_does_not_go_back() {
         let known = seen(alive(200), A);
         assert_eq!(judge_fetched(known, Version(200), B, false), Verdict::Write);
-        assert_eq!(judge_fetched(known, Version(200), A, false), Verdict::Unchanged);
+        assert_eq!(
+            judge_fetched(known, Version(200), A, false),
+            Verdict::Unchanged
+        );
         assert_eq!(judge_fetched(known, Version(200), A, true), Verdict::Write);
-        assert_eq!(judge_fetched(known, Version(199), B, true), Verdict::Stale(Why::Older));
+        assert_eq!(
+            judge_fetched(known, Version(199), B, true),
+            Verdict::Stale(Why::Older)
+        );
         assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
     }
 }

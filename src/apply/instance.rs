@@ -31,7 +31,9 @@ pub enum Belonging {
 impl Pin {
     /// What to think of an event that names this instance. The first name is remembered.
     pub fn judge(&mut self, instance: Option<&str>) -> Belonging {
-        let Some(instance) = instance else { return Belonging::Ours };
+        let Some(instance) = instance else {
+            return Belonging::Ours;
+        };
         match self {
             Pin::Unknown => {
                 *self = Pin::Presumed(instance.into());
@@ -95,7 +97,11 @@ mod tests {
         assert_eq!(pin.judge(Some("ins_real")), Belonging::Ours);
         assert_eq!(pin.judge(Some("ins_123")), Belonging::Foreign);
         pin.proved("ins_123");
-        assert_eq!(pin.instance(), Some("ins_real"), "known once, known for good");
+        assert_eq!(
+            pin.instance(),
+            Some("ins_real"),
+            "known once, known for good"
+        );
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub struct Work {
 impl Work {
     /// Changes and bytes, for packing.
     pub fn size(&self) -> (usize, usize) {
-        (self.changes.len(), self.changes.iter().map(Encoded::bytes).sum())
+        (
+            self.changes.len(),
+            self.changes.iter().map(Encoded::bytes).sum(),
+        )
     }
 }
 
@@ -60,6 +63,8 @@ pub enum Ending {
     Hold(Duration),
     /// The event is not enough: ask Clerk, at once.
     Ask,
+    /// The entry is on its way to another place in the journal, or final.
+    Moved,
 }
 
 /// The final states of an entry, with their codes in the journal. Codes are never reused.
@@ -167,8 +172,11 @@ impl Shared {
         if let Some(deletion) = head.deletion() {
             return Ok(self.deletion(lease, &deletion, head.standing, happened_ms));
         }
-        let mapped = Envelope::parse(body)
-            .and_then(|envelope| envelope.data().map(|data| self.map(head.record.table, data)));
+        let mapped = Envelope::parse(body).and_then(|envelope| {
+            envelope
+                .data()
+                .map(|data| self.map(head.record.table, data))
+        });
         let changes = match mapped {
             Ok(Ok(changes)) => changes,
             Ok(Err(error)) => {
@@ -196,10 +204,21 @@ impl Shared {
         let arbitrate = self.judge_instance(instance.as_deref()) == Belonging::Unsure;
         let insist = matches!(
             entry.content.cause,
-            Cause::Request { origin: RequestOrigin::Operator | RequestOrigin::Repair }
+            Cause::Request {
+                origin: RequestOrigin::Operator | RequestOrigin::Repair
+            }
         );
-        let parents = Parents { organization: related.organization, user: related.user };
-        Ok(Question { lease, parents: Some(parents), instance, arbitrate, insist })
+        let parents = Parents {
+            organization: related.organization,
+            user: related.user,
+        };
+        Ok(Question {
+            lease,
+            parents: Some(parents),
+            instance,
+            arbitrate,
+            insist,
+        })
     }
 
     /// Decides about a record as Clerk has just shown it.
@@ -227,7 +246,10 @@ impl Shared {
 
     /// Decides about a record that Clerk has just said does not exist.
     pub(super) fn gone(&self, lease: Lease, deletion: &ConfirmedDelete, now_ms: i64) -> Work {
-        let version = lease.ticket.says.map_or(now_ms, |says| says.standing.version.ms());
+        let version = lease
+            .ticket
+            .says
+            .map_or(now_ms, |says| says.standing.version.ms());
         let standing = Standing::gone(crate::model::Version(version));
         self.deletion(lease, deletion, standing, None)
     }
@@ -242,9 +264,19 @@ impl Shared {
         let settings = self.settings.load();
         // Only users have a soft way to go and files.
         let users = deletion.table() == Table::Users;
-        let mode = if users { settings.delete_mode } else { Default::default() };
+        let mode = if users {
+            settings.delete_mode
+        } else {
+            Default::default()
+        };
         let change = Change::delete(deletion, mode, users.then_some(settings.files_on_delete));
-        work(lease, &[change], standing, ContentHash([0; 16]), happened_ms)
+        work(
+            lease,
+            &[change],
+            standing,
+            ContentHash([0; 16]),
+            happened_ms,
+        )
     }
 
     fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
@@ -254,7 +286,9 @@ impl Shared {
             tracing::debug!(table = table.name(), ?note, "not taken over as it is");
         }
         // Profiles are not synced yet: of a user only the first row is written.
-        let rows = mapped.into_iter().filter(|mapped| mapped.upsert.table == table);
+        let rows = mapped
+            .into_iter()
+            .filter(|mapped| mapped.upsert.table == table);
         Ok(rows.map(mapping::Mapped::into_change).collect())
     }
 
@@ -279,26 +313,33 @@ impl Shared {
     }
 
     fn read(&self, lease: &Lease) -> Result<Entry, Ending> {
-        // The entry may be on its way to another segment; the notice of that comes soon.
-        const SOON: Duration = Duration::from_millis(20);
-        self.journal.read(lease.ticket.position).map_err(|error| match error {
-            ReadError::Gone => Ending::Hold(SOON),
-            ReadError::Io(_) => Ending::Hold(Duration::from_secs(1)),
-            ReadError::Damaged(_) if lease.fetch => refused("damaged", error.to_string()),
-            // What the event said is lost; what Clerk says is not.
-            ReadError::Damaged(_) => Ending::Ask,
-        })
+        self.journal
+            .read(lease.ticket.position)
+            .map_err(|error| match error {
+                ReadError::Gone => Ending::Moved,
+                ReadError::Io(_) => Ending::Hold(Duration::from_secs(1)),
+                ReadError::Damaged(_) if lease.fetch => refused("damaged", error.to_string()),
+                // What the event said is lost; what Clerk says is not.
+                ReadError::Damaged(_) => Ending::Ask,
+            })
     }
 }
 
 /// A refusal of a record.
 pub(super) fn refused(code: &str, reason: String) -> Ending {
-    Ending::Refused { code: code.to_owned(), reason }
+    Ending::Refused {
+        code: code.to_owned(),
+        reason,
+    }
 }
 
 /// What the ledger keeps of this.
 pub(super) fn seen(standing: Standing, hash: ContentHash) -> Seen {
-    Seen { version: standing.version, deleted: standing.deleted, hash }
+    Seen {
+        version: standing.version,
+        deleted: standing.deleted,
+        hash,
+    }
 }
 
 fn work(

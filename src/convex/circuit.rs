@@ -142,6 +142,16 @@ impl Circuit {
         self.enter(State::Open { until, hold });
     }
 
+    /// How long nothing would be admitted from `now` on; zero if a call may go.
+    pub fn wait(&self, now: Instant) -> Duration {
+        let until = match self.state {
+            State::Closed { .. } => return Duration::ZERO,
+            State::Open { until, .. } => until,
+            State::HalfOpen { probe_until, .. } => probe_until,
+        };
+        until.saturating_duration_since(now)
+    }
+
     /// The name in the status: `closed`, `open`, `half_open`.
     pub fn name(&self) -> &'static str {
         match self.state {

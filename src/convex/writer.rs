@@ -31,16 +31,17 @@ impl Writer {
     /// Applies changes in one transaction; see [`Writer::apply_encoded`].
     pub async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, CallError> {
         let encoded: Vec<Encoded> = changes.iter().map(Encoded::of).collect();
-        self.apply_encoded(&encoded).await
+        self.apply_encoded(&encoded.iter().collect::<Vec<_>>())
+            .await
     }
 
     /// Applies changes that are serialised already, in one transaction. At most [`MAX_CHANGES`] of
     /// them and [`MAX_CHANGE_BYTES`]; none at all is no call.
-    pub async fn apply_encoded(&self, changes: &[Encoded]) -> Result<Vec<Applied>, CallError> {
+    pub async fn apply_encoded(&self, changes: &[&Encoded]) -> Result<Vec<Applied>, CallError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let raw: Vec<&RawValue> = changes.iter().map(Encoded::json).collect();
+        let raw: Vec<&RawValue> = changes.iter().map(|change| change.json()).collect();
         let args = ApplyArgs { changes: raw };
         let answer: Outcomes = self.0.call(Function::APPLY, args).await?;
         pair(changes, answer)
@@ -48,7 +49,7 @@ impl Writer {
 }
 
 /// Puts outcomes beside changes; anything but one for each, in order, is off the contract.
-fn pair(changes: &[Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallError> {
+fn pair(changes: &[&Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallError> {
     let off = |what| CallError::OffContract {
         function: Function::APPLY.name,
         what,

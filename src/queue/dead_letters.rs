@@ -36,7 +36,10 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Room for `limit` of them.
     pub fn new(limit: usize) -> Self {
-        DeadLetters { letters: BTreeMap::new(), limit: limit.max(1) }
+        DeadLetters {
+            letters: BTreeMap::new(),
+            limit: limit.max(1),
+        }
     }
 
     /// Adds one. Hands back those that had to make way.
@@ -69,7 +72,11 @@ impl DeadLetters {
     /// Up to `limit` after `after`, oldest first.
     pub fn page(&self, after: Option<u64>, limit: usize) -> Vec<DeadLetter> {
         let from = after.map_or(0, |seq| seq.saturating_add(1));
-        self.letters.range(from..).take(limit).map(|(_, letter)| letter.clone()).collect()
+        self.letters
+            .range(from..)
+            .take(limit)
+            .map(|(_, letter)| letter.clone())
+            .collect()
     }
 
     /// The numbers of all.
@@ -80,7 +87,11 @@ impl DeadLetters {
     /// The dead letters about a record that newer content has settled since.
     pub fn about(&self, record: &crate::model::RecordKey) -> Vec<u64> {
         let same = |letter: &&DeadLetter| letter.meta.record.as_ref() == Some(record);
-        self.letters.values().filter(same).map(|letter| letter.meta.seq).collect()
+        self.letters
+            .values()
+            .filter(same)
+            .map(|letter| letter.meta.seq)
+            .collect()
     }
 
     /// How many.
@@ -106,7 +117,11 @@ mod tests {
         DeadLetter {
             meta: Meta {
                 seq,
-                position: Position { segment: 1, offset: 0, len: 0 },
+                position: Position {
+                    segment: 1,
+                    offset: 0,
+                    len: 0,
+                },
                 received_ms: 0,
                 record: None,
                 version: Version(0),
@@ -114,7 +129,13 @@ mod tests {
                 fingerprint: 0,
                 cause: CauseKind::Delivery,
             },
-            parked: Parked { seq, attempts: 1, code: "x".into(), reason: "y".into(), at_ms: 0 },
+            parked: Parked {
+                seq,
+                attempts: 1,
+                code: "x".into(),
+                reason: "y".into(),
+                at_ms: 0,
+            },
         }
     }
 

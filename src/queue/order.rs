@@ -59,6 +59,8 @@ pub struct Waiting<P> {
     ready: VecDeque<RecordKey>,
     later: BinaryHeap<Reverse<(Millis, RecordKey)>>,
     leased: usize,
+    /// Slots that hold an entry.
+    waiters: usize,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl<P> Default for Waiting<P> {
             ready: VecDeque::new(),
             later: BinaryHeap::new(),
             leased: 0,
+            waiters: 0,
         }
     }
 }
@@ -126,6 +129,7 @@ impl<P: Copy> Waiting<P> {
                 continue;
             };
             slot.leased = true;
+            self.waiters -= 1;
             self.leased += 1;
             leases.push(Lease {
                 record,
@@ -165,29 +169,23 @@ impl<P: Copy> Waiting<P> {
         lost
     }
 
-    /// The journal moved an entry: its body now stands elsewhere.
-    pub fn moved(&mut self, record: &RecordKey, seq: u64, position: P) {
-        if let Some(waiter) = self
+    /// The journal moved entries: `to` says where an entry's body stands now, if it moved. Leased ones
+    /// are the caller's.
+    pub fn moved(&mut self, to: impl Fn(u64) -> Option<P>) {
+        for waiter in self
             .slots
-            .get_mut(record)
-            .and_then(|slot| slot.next.as_mut())
-            && waiter.ticket.seq == seq
+            .values_mut()
+            .filter_map(|slot| slot.next.as_mut())
         {
-            waiter.ticket.position = position;
+            if let Some(position) = to(waiter.ticket.seq) {
+                waiter.ticket.position = position;
+            }
         }
     }
 
     /// Entries that wait or are being worked on.
     pub fn depth(&self) -> usize {
-        let waiting_behind_a_lease = if self.leased == 0 {
-            0
-        } else {
-            self.slots
-                .values()
-                .filter(|s| s.leased && s.next.is_some())
-                .count()
-        };
-        self.slots.len() + waiting_behind_a_lease
+        self.waiters + self.leased
     }
 
     /// Records being worked on.
@@ -227,6 +225,7 @@ impl<P: Copy> Waiting<P> {
         let lost = match slot.next.take() {
             None => {
                 slot.next = Some(incoming);
+                self.waiters += 1;
                 None
             }
             Some(waiting) => {

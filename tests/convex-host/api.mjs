@@ -105,32 +105,37 @@ export function checkClient(headers) {
   }
 }
 
-/** Runs a call and gives its 200 answer. `format` is looked at last, as in Convex: too late to undo. */
-export async function runCall(deployment, call, admin, redact) {
-  if (call.onlyAdmin && !admin) {
+/**
+ * The function that a call may run: `{ found }`, or `{ refusal }`, a message. That a function is internal
+ * and that there is none must look alike to anybody without the key.
+ */
+export async function lookUp(deployment, { kind, path, onlyAdmin }, admin) {
+  if (onlyAdmin && !admin) {
     throw new HttpError(403, "BadDeployKey", "This needs the key of the deployment");
   }
-  const answer = await invoke(deployment, call, admin, redact);
-  const encode = encoder(call.format);
-  if (encode === null) throw new HttpError(400, "BadFormat", `unknown format: ${call.format}`);
+  const found = await deployment.find(path);
+  if (found === null || (found.internal && !admin)) {
+    return { refusal: `Could not find public function for '${path}'.` };
+  }
+  if (kind === null || kind === found.kind) return { found };
+  const name = (word) => word[0].toUpperCase() + word.slice(1);
+  return {
+    refusal: `Trying to execute ${path} as ${name(kind)}, but it is defined as ${name(found.kind)}.`,
+  };
+}
+
+/** An answer in the format that was asked for. Looked at last, as in Convex: too late to undo. */
+export function encoded(answer, format) {
+  const encode = encoder(format);
+  if (encode === null) throw new HttpError(400, "BadFormat", `unknown format: ${format}`);
   if (answer.status === "success") return { ...answer, value: encode(answer.value) };
   return answer.errorData === undefined
     ? answer
     : { ...answer, errorData: encode(answer.errorData) };
 }
 
-async function invoke(deployment, { kind, path, args }, admin, redact) {
-  const found = await deployment.find(path);
-  if (found === null || (found.internal && !admin)) {
-    return thrown(redact, `Could not find public function for '${path}'.`);
-  }
-  if (kind !== null && kind !== found.kind) {
-    const name = (word) => word[0].toUpperCase() + word.slice(1);
-    return thrown(
-      redact,
-      `Trying to execute ${path} as ${name(kind)}, but it is defined as ${name(found.kind)}.`,
-    );
-  }
+/** Runs a function that was looked up. */
+export async function invoke(deployment, found, { path, args }, redact) {
   let given;
   try {
     given = jsonToConvex(Array.isArray(args) ? (args[0] ?? {}) : args);

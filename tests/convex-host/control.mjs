@@ -12,22 +12,27 @@ const MAX_CALLS = 1000;
 export class Control {
   #deployment;
   #faults = new Faults();
-  #counts = {};
-  #calls = [];
+  #tally = emptyTally();
 
   constructor(deployment) {
     this.#deployment = deployment;
   }
 
-  judge(functionPath, args) {
-    return this.#faults.judge(functionPath, args);
+  judge(functionName, args) {
+    return this.#faults.judge(functionName, args);
   }
 
-  /** `status` is the HTTP status, 0 where the connection was cut. */
-  record(functionPath, args, status) {
-    this.#counts[functionPath] = (this.#counts[functionPath] ?? 0) + 1;
-    this.#calls.push({ function: functionPath, changes: changesOf(args).length, status });
-    if (this.#calls.length > MAX_CALLS) this.#calls.shift();
+  /** `status` is the HTTP status, 0 where the connection was cut; `outcome` is how the call ended. */
+  record({ name, kind }, args, status, outcome) {
+    const tally = this.#tally;
+    const changes = changesOf(args).length;
+    tally.queries += kind === "query" ? 1 : 0;
+    tally.mutations += kind === "mutation" ? 1 : 0;
+    tally.changes += changes;
+    tally.counts[name] = (tally.counts[name] ?? 0) + 1;
+    tally.outcomes[outcome] = (tally.outcomes[outcome] ?? 0) + 1;
+    tally.calls.push({ function: name, changes, status, outcome });
+    if (tally.calls.length > MAX_CALLS) tally.calls.shift();
   }
 
   /** The answer to a request under `/_sim/`. */
@@ -44,7 +49,11 @@ export class Control {
       case "POST /_sim/patch":
         return await this.#patch(parsed(body));
       case "GET /_sim/calls":
-        return { counts: { ...this.#counts }, calls: [...this.#calls] };
+        return this.#tally;
+      case "POST /_sim/remove":
+        return await this.#remove(parsed(body));
+      case "POST /_sim/edit":
+        return await this.#edit(parsed(body));
       case "POST /_sim/faults":
         return this.#setFaults(parsed(body));
       default:
@@ -55,8 +64,7 @@ export class Control {
   #reset() {
     this.#deployment.reset();
     this.#faults.replace([]);
-    this.#counts = {};
-    this.#calls = [];
+    this.#tally = emptyTally();
     return {};
   }
 
@@ -66,9 +74,15 @@ export class Control {
     return rows.map(encoder("json"));
   }
 
-  async #insert({ table, doc }) {
+  /** One row (`doc`), or many in one transaction (`docs`). */
+  async #insert({ table, doc, docs = [] }) {
     this.#check(table);
-    return { id: await this.#write((ctx) => ctx.db.insert(table, doc)) };
+    if (doc !== undefined) return { id: await this.#write((ctx) => ctx.db.insert(table, doc)) };
+    return await this.#write(async (ctx) => {
+      const ids = [];
+      for (const each of docs) ids.push(await ctx.db.insert(table, each));
+      return { ids };
+    });
   }
 
   async #patch({ table, id, doc }) {
@@ -76,10 +90,28 @@ export class Control {
     // A null column is removed, as JSON has no undefined and the app's columns hold no null.
     const columns = Object.entries(doc).map(([name, value]) => [name, value ?? undefined]);
     await this.#write(async (ctx) => {
-      if (ctx.db.normalizeId(table, id) === null) throw new Error(`no row ${id} in ${table}`);
+      await mustExist(ctx, table, id);
       await ctx.db.patch(id, Object.fromEntries(columns));
     });
     return {};
+  }
+
+  /** Takes a row out, without a tombstone. */
+  async #remove({ table, id }) {
+    this.#check(table);
+    await this.#write(async (ctx) => {
+      await mustExist(ctx, table, id);
+      await ctx.db.delete(id);
+    });
+    return {};
+  }
+
+  /** A user's own edit, as an app would record it. */
+  async #edit({ key, fields }) {
+    const editProfile = await this.#deployment.helper("clerkSync", "editProfile");
+    if (editProfile === undefined) throw new HttpError(404, "NotFound", "there is no editProfile");
+    const { editId } = await this.#write((ctx) => editProfile(ctx, { clerkId: key, fields }));
+    return { id: editId };
   }
 
   async #write(code) {
@@ -104,6 +136,15 @@ export class Control {
       throw new HttpError(400, "BadRequest", `there is no table ${table}`);
     }
   }
+}
+
+function emptyTally() {
+  return { queries: 0, mutations: 0, changes: 0, counts: {}, outcomes: {}, calls: [] };
+}
+
+async function mustExist(ctx, table, id) {
+  const known = ctx.db.normalizeId(table, id);
+  if (known === null || (await ctx.db.get(known)) === null) throw new Error(`no row ${id} in ${table}`);
 }
 
 function parsed(body) {

@@ -53,12 +53,17 @@ export class Deployment {
       (each) => found[`is${each[0].toUpperCase()}${each.slice(1)}`] === true,
     );
     if (kind === undefined) return null;
-    return { kind, internal: found.isInternal === true, reference: `${module}:${name}` };
+    return { kind, name, internal: found.isInternal === true, reference: `${module}:${name}` };
   }
 
   /** Runs a function that `find` found, as one transaction. */
   async run({ kind, reference }, args) {
     return (await this.#convex[kind](makeFunctionReference(reference), args)) ?? null;
+  }
+
+  /** Something that a module exports and that is no function of Convex's, such as a helper. */
+  async helper(module, name) {
+    return (await this.#modules[`./${module}.ts`]?.())?.[name];
   }
 
   /** Runs code with `ctx.db`, for what tests do behind the functions' back. */

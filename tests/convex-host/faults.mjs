@@ -1,6 +1,6 @@
 // How the host is told to misbehave: rules, and the verdict over one call.
 //
-// A rule may name a function (`apply` or `clerkSync:apply`), how often it strikes and how likely. Waits
+// A rule may name a function (`apply`), how often it strikes and how likely. Waits
 // add up; of the other kinds the first that applies counts. The dice start from a fixed seed, so a run
 // can be repeated. Knows nothing of HTTP.
 
@@ -47,12 +47,12 @@ export class Faults {
   }
 
   /** What happens to this call: how long it waits, and which rule strikes it, if any. */
-  judge(functionPath, args) {
+  judge(functionName, args) {
     const verdict = { waitMs: 0, rule: null };
     for (const rule of this.#rules) {
       const waits = rule.kind === "latency";
       if (verdict.rule !== null && !waits) continue;
-      if (!concerns(rule, functionPath, args)) continue;
+      if (!concerns(rule, functionName, args)) continue;
       if (rule.ratio !== undefined && this.#roll() >= rule.ratio) continue;
       if (rule.times !== undefined) rule.times -= 1;
       verdict.waitMs += rule.ms ?? 0;
@@ -71,11 +71,9 @@ export class Faults {
   }
 }
 
-function concerns(rule, functionPath, args) {
+function concerns(rule, functionName, args) {
   if (rule.times === 0) return false;
-  const named = rule.function;
-  const bare = functionPath.slice(functionPath.indexOf(":") + 1);
-  if (named !== undefined && named !== functionPath && named !== bare) return false;
+  if (rule.function !== undefined && rule.function !== functionName) return false;
   return rule.kind !== "reject_key" || changesOf(args).some((change) => change?.key === rule.key);
 }
 

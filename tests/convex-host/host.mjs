@@ -24,8 +24,6 @@ async function main() {
   tsx.register();
   const { serve } = await import("./server.mjs");
   const { server, url } = await serve(options);
-  process.stdout.write(`${JSON.stringify({ url })}\n`);
-
   const stop = () => {
     server.close();
     server.closeAllConnections();
@@ -40,6 +38,8 @@ async function main() {
     process.stdin.on("error", stop);
     process.stdin.resume();
   }
+  // Last, so that whoever reads the line may end the host at once.
+  process.stdout.write(`${JSON.stringify({ url })}\n`);
 }
 
 main().catch((error) => {

@@ -3,20 +3,19 @@
 import { once } from "node:events";
 import http from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
-import { authorize, checkClient, HttpError, MAX_BODY_BYTES, readCall, runCall, thrown } from "./api.mjs";
+import {
+  authorize,
+  checkClient,
+  encoded,
+  HttpError,
+  invoke,
+  lookUp,
+  MAX_BODY_BYTES,
+  readCall,
+  thrown,
+} from "./api.mjs";
 import { Control } from "./control.mjs";
 import { Deployment } from "./deployment.mjs";
-
-/** The code of an HTTP error that a rule asks for, where it names none. */
-const CODES = {
-  400: "BadJsonBody",
-  401: "BadAdminKey",
-  403: "BadDeployKey",
-  404: "NotFound",
-  429: "TooManyConcurrentRequests",
-  500: "InternalServerError",
-  503: "OptimisticConcurrencyControlFailure",
-};
 
 /** Thrown where the connection is to be cut without an answer. */
 const CUT = Symbol("cut");
@@ -52,12 +51,13 @@ async function handle(context, request, response) {
     }
     if (!(error instanceof HttpError)) throw error;
     const { status, code, message, headers } = error;
-    send(response, { status, json: { code, message }, headers });
+    const json = url.pathname.startsWith("/_sim/") ? { error: message } : { code, message };
+    send(response, { status, json, headers });
   }
 }
 
 async function api(context, request, url, body) {
-  const { control, options } = context;
+  const { deployment, options } = context;
   if (request.method === "GET" && url.pathname === "/version") return { status: 200, text: "unknown" };
   if (request.method === "GET" && url.pathname === "/instance_name") {
     return { status: 200, text: "clerk-convex-sync-host" };
@@ -69,48 +69,56 @@ async function api(context, request, url, body) {
   checkClient(request.headers);
   const call = readCall(request.method, url, body);
   if (call === null) throw new HttpError(404, "NotFound", `${request.method} ${url.pathname}`);
-  const { waitMs, rule } = control.judge(call.path, call.args);
+  const admin = authorize(request.headers, url, options.key);
+  const { found, refusal } = await lookUp(deployment, call, admin);
+  const ending =
+    found === undefined
+      ? { json: thrown(options.redact, refusal) }
+      : await run(context, call, found);
+  const json = ending.json === undefined ? undefined : encoded(ending.json, call.format);
+  return { ...ending, status: ending.status ?? 200, json };
+}
+
+/** Runs the call, with whatever is to go wrong, and notes how it ended. */
+async function run(context, call, found) {
+  const { control } = context;
+  const { waitMs, rule } = control.judge(found.name, call.args);
   if (waitMs > 0) await wait(waitMs);
-  let status = 0;
+  const note = (status, outcome) => control.record(found, call.args, status, outcome);
   try {
-    const admin = authorize(request.headers, url, options.key);
-    const answer = rule === null ? await run(context, call, admin) : await strike(context, call, admin, rule);
-    status = answer.status;
-    return answer;
+    const ending = rule === null ? await invoked(context, call, found) : await strike(context, call, found, rule);
+    note(ending.status ?? 200, ending.text === undefined ? ending.json.status : "garbage");
+    return ending;
   } catch (error) {
-    if (error instanceof HttpError) status = error.status;
+    if (error instanceof HttpError) note(error.status, "refused");
+    else note(0, rule?.kind ?? "cut");
     throw error;
-  } finally {
-    control.record(call.path, call.args, status);
   }
 }
 
-async function run({ deployment, options }, call, admin) {
-  return { status: 200, json: await runCall(deployment, call, admin, options.redact) };
+async function invoked({ deployment, options }, call, found) {
+  return { json: await invoke(deployment, found, call, options.redact) };
 }
 
 /** What a rule does in the place of the call. */
-async function strike(context, call, admin, rule) {
+async function strike(context, call, found, rule) {
   const redact = rule.redacted ?? context.options.redact;
   switch (rule.kind) {
     case "status": {
       const status = rule.status ?? 503;
       const headers = rule.retry_after === undefined ? {} : { "retry-after": String(rule.retry_after) };
-      throw new HttpError(status, rule.code ?? CODES[status] ?? "InternalServerError", "simulated", headers);
+      throw new HttpError(status, rule.code ?? "InternalServerError", "refused by a rule", headers);
     }
-    case "error": {
-      const data = rule.code === undefined ? undefined : { code: rule.code, key: rule.key ?? null };
-      return { status: rule.status ?? 200, json: thrown(redact, "Uncaught Error: simulated", data) };
-    }
+    case "error":
     case "reject_key": {
-      const data = { code: rule.code ?? "rejected", key: rule.key };
-      // Redacted: as when the refusal was no ConvexError and production hid its message.
-      return { status: rule.status ?? 200, json: thrown(redact, "Uncaught Error: simulated", rule.redacted === true ? undefined : data) };
+      const code = rule.code ?? (rule.kind === "reject_key" ? "rejected" : undefined);
+      const data = code === undefined ? undefined : { code, key: rule.key ?? null };
+      return { status: rule.status, json: thrown(redact, "Uncaught Error: thrown by a rule", data) };
     }
     case "garbage":
-      return { status: rule.status ?? 200, text: "<html><body>upstream con" };
+      return { text: '<html>\0{"status":', type: "application/json" };
     case "applied_then_cut":
-      await run(context, call, admin);
+      await invoked(context, call, found);
       throw CUT;
     default:
       throw CUT;
@@ -134,9 +142,12 @@ async function readBody(request) {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-function send(response, { status, json, text, headers = {} }) {
+function send(response, { status, json, text, type, headers = {} }) {
   const body = json === undefined ? text : JSON.stringify(json);
-  const type = json === undefined ? "text/plain" : "application/json";
-  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.writeHead(status, {
+    "content-type": type ?? (json === undefined ? "text/plain" : "application/json"),
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+  });
   response.end(body);
 }

@@ -6,7 +6,7 @@
 
 use super::faults::Fault;
 use super::ids::Id;
-use super::limits::LimitSettings;
+use super::limits::{LimitSettings, Limits};
 use super::profile::Door;
 use super::refusal::Refusal;
 use super::requests::Requests;
@@ -375,6 +375,8 @@ impl Shared {
         self.sender.reset();
         held(&self.faults).clear();
         *held(&self.requests) = Requests::default();
+        let mut limits = held(&self.limits);
+        *limits = Limits::new(limits.settings);
     }
 }
 

@@ -72,8 +72,10 @@ fn once() -> u32 {
 /// One order to misbehave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Matches endpoints that contain this text, as in `GET /v1/users`; empty matches all.
-    /// A `$` at the end anchors it: `GET /v1/users$` is not `GET /v1/users/count`.
+    /// Matches requests whose method and path contain this text, as in `GET /v1/users`; empty
+    /// matches all. The path is the template (`/v1/users/{user_id}`) or the real one, so that one
+    /// record can be meant. A `$` at the end anchors it: `GET /v1/users$` is not
+    /// `GET /v1/users/count`.
     #[serde(default)]
     pub endpoint: String,
     /// Matching requests that still go well before it begins.
@@ -110,10 +112,10 @@ impl Fault {
         self
     }
 
-    fn matches(&self, endpoint: &str) -> bool {
+    fn matches(&self, endpoint: &str, path: &str) -> bool {
         match self.endpoint.strip_suffix('$') {
-            Some(end) => endpoint.ends_with(end),
-            None => endpoint.contains(&self.endpoint),
+            Some(end) => endpoint.ends_with(end) || path.ends_with(end),
+            None => endpoint.contains(&self.endpoint) || path.contains(&self.endpoint),
         }
     }
 }
@@ -142,11 +144,12 @@ impl Faults {
         &self.0
     }
 
-    /// What goes wrong with a request to `endpoint`; uses the orders up.
-    pub fn strike(&mut self, endpoint: &str) -> Vec<Wrong> {
+    /// What goes wrong with a request, given with its template and with its real path; uses the
+    /// orders up.
+    pub fn strike(&mut self, endpoint: &str, path: &str) -> Vec<Wrong> {
         let mut wrongs = Vec::new();
         for fault in &mut self.0 {
-            if !fault.matches(endpoint) {
+            if !fault.matches(endpoint, path) {
                 continue;
             }
             if fault.after > 0 {
@@ -165,12 +168,16 @@ impl Faults {
 mod tests {
     use super::*;
 
+    fn strike(faults: &mut Faults, path: &str) -> Vec<Wrong> {
+        faults.strike(&path.replace("user_1", "{user_id}"), path)
+    }
+
     #[test]
     fn an_order_waits_then_applies_then_is_gone() {
         let mut faults = Faults::default();
         faults.add(Fault::next("GET /v1/users$", Wrong::Cut).after(2).times(2));
         let hits: Vec<bool> = (0..6)
-            .map(|_| !faults.strike("GET /v1/users").is_empty())
+            .map(|_| !strike(&mut faults, "GET /v1/users").is_empty())
             .collect();
         assert_eq!(hits, [false, false, true, true, false, false]);
         assert!(faults.waiting().is_empty());
@@ -180,9 +187,25 @@ mod tests {
     fn only_the_endpoint_that_was_named_is_struck() {
         let mut faults = Faults::default();
         faults.add(Fault::next("GET /v1/users$", Wrong::EmptyListing));
-        assert!(faults.strike("GET /v1/users/count").is_empty());
-        assert!(faults.strike("POST /v1/users").is_empty());
-        assert_eq!(faults.strike("GET /v1/users"), [Wrong::EmptyListing]);
+        assert!(strike(&mut faults, "GET /v1/users/count").is_empty());
+        assert!(strike(&mut faults, "POST /v1/users").is_empty());
+        assert_eq!(strike(&mut faults, "GET /v1/users"), [Wrong::EmptyListing]);
+    }
+
+    #[test]
+    fn one_record_can_be_meant() {
+        let mut faults = Faults::default();
+        faults.add(Fault::next("/v1/users/user_1", Wrong::Cut).times(2));
+        faults.add(Fault::next("{user_id}", Wrong::Garbage));
+        assert!(strike(&mut faults, "GET /v1/users/user_2").is_empty());
+        assert_eq!(
+            strike(&mut faults, "GET /v1/users/user_1"),
+            [Wrong::Cut, Wrong::Garbage]
+        );
+        assert_eq!(
+            strike(&mut faults, "PATCH /v1/users/user_1/metadata"),
+            [Wrong::Cut]
+        );
     }
 
     #[test]

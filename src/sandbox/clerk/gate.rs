@@ -62,7 +62,8 @@ pub async fn pass(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     let template = template.unwrap_or_else(|| path.clone());
     let endpoint = format!("{} {template}", request.method());
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let wrongs = held(&shared.faults).strike(&endpoint);
+    let real = format!("{} {path}", request.method());
+    let wrongs = held(&shared.faults).strike(&endpoint, &real);
     wait(&shared, &wrongs).await;
     let response = match instead(&wrongs) {
         Some(response) => response,

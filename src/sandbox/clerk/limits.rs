@@ -17,7 +17,7 @@ const MAX_REMEMBERED: usize = 10_000;
 
 /// The limits in force; 0 switches one off.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Requests of the instance in ten seconds (Clerk: 1000 in production, 100 in development).
     pub per_10s: u32,

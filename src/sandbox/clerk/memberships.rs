@@ -1,12 +1,19 @@
-//! Who is in which organization, listed by time for the instance, an organization and a user.
+//! Who is in which organization: listed by time for the instance, an organization and a user.
 //!
-//! Users and organizations are named by their slots. Offset listings jump to a rank instead of
-//! walking. It does not check that slots are taken: the world does before it asks.
+//! Users and organizations are named by their slots, a membership by the pair of them. Offset
+//! listings jump to a rank instead of walking. Every change emits its event; for memberships that
+//! vanish with their owner that is a setting, since it is not documented.
 
 use super::ids::Id;
 use super::metadata::Metadata;
+use super::organizations::set_metadata;
 use super::ranked::Ranked;
+use super::refusal::Refusal;
+use super::render;
 use super::shelf::Place;
+use super::state::World;
+use super::users::{MetadataCall, USER};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 /// A user in an organization. Times are Unix milliseconds.
@@ -102,6 +109,121 @@ impl Memberships {
     }
 }
 
+impl World {
+    /// Puts a user in an organization.
+    pub fn add_member(
+        &mut self,
+        organization: u32,
+        user: u32,
+        role: &str,
+        body: &Map<String, Value>,
+    ) -> Result<u32, Refusal> {
+        let limit = self.organization(organization)?.max_allowed_memberships;
+        let Some(id) = self.users.get(user).map(|u| u.id) else {
+            return Err(Refusal::UserNotFound(String::new()));
+        };
+        let members = &self.organizations.members;
+        if members.find(organization, user).is_some() {
+            return Err(Refusal::AlreadyMember(id.with(USER).to_string()));
+        }
+        if limit > 0 && members.of_organization(organization).len() >= limit as usize {
+            return Err(Refusal::MembershipQuota(limit));
+        }
+        let now = self.now_ms();
+        let mut membership = Membership {
+            id: self.ids.id(),
+            organization,
+            user,
+            role: checked_role(role)?.into(),
+            public_metadata: Metadata::default(),
+            private_metadata: Metadata::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        let (public, private) = (
+            &mut membership.public_metadata,
+            &mut membership.private_metadata,
+        );
+        set_metadata(public, private, body, MetadataCall::Replace)?;
+        let slot = self.organizations.members.insert(membership);
+        self.emit_membership("organizationMembership.created", slot);
+        Ok(slot)
+    }
+
+    /// Changes a member's role.
+    pub fn change_role(&mut self, slot: u32, role: &str) -> Result<(), Refusal> {
+        let role = checked_role(role)?;
+        let now = self.now_ms();
+        let membership = self
+            .organizations
+            .members
+            .get_mut(slot)
+            .ok_or(Refusal::MembershipNotFound)?;
+        membership.role = role.into();
+        membership.updated_at = now.max(membership.updated_at + 1);
+        self.emit_membership("organizationMembership.updated", slot);
+        Ok(())
+    }
+
+    /// Merges a membership's metadata.
+    pub fn membership_metadata(
+        &mut self,
+        slot: u32,
+        body: &Map<String, Value>,
+    ) -> Result<(), Refusal> {
+        let now = self.now_ms();
+        let membership = self
+            .organizations
+            .members
+            .get_mut(slot)
+            .ok_or(Refusal::MembershipNotFound)?;
+        let (mut public, mut private) = (
+            membership.public_metadata.clone(),
+            membership.private_metadata.clone(),
+        );
+        set_metadata(&mut public, &mut private, body, MetadataCall::Merge)?;
+        (membership.public_metadata, membership.private_metadata) = (public, private);
+        membership.updated_at = now.max(membership.updated_at + 1);
+        self.emit_membership("organizationMembership.updated", slot);
+        Ok(())
+    }
+
+    /// Takes a user out of an organization; `tell` says whether an event goes out.
+    pub fn drop_membership(&mut self, slot: u32, tell: bool) {
+        if tell {
+            self.emit_membership("organizationMembership.deleted", slot);
+        }
+        self.organizations.members.remove(slot);
+    }
+
+    /// Takes a user that is being deleted out of every organization.
+    pub fn drop_memberships_of_user(&mut self, user: u32) {
+        let list = self.organizations.members.of_user(user);
+        let all: Vec<Place> = list.ascending(0, list.len()).collect();
+        for (_, slot) in all {
+            self.drop_membership(slot, self.settings.cascade_events);
+        }
+    }
+
+    /// The slot of a membership named by organization and user, or Clerk's 404.
+    pub fn membership_slot(&self, organization: &str, user: &str) -> Result<u32, Refusal> {
+        let organization = self.organization_slot(organization)?;
+        let user = Id::parse(USER, user).and_then(|id| self.users.slot(id));
+        user.and_then(|user| self.organizations.members.find(organization, user))
+            .ok_or(Refusal::MembershipNotFound)
+    }
+
+    fn emit_membership(&mut self, kind: &'static str, slot: u32) {
+        let now = self.now_ms();
+        let Some(data) = render::membership(self, slot) else {
+            return;
+        };
+        let at = now.max(data.updated_at());
+        let event = render::envelope(kind, &data, at, &self.settings);
+        self.outbox.push(event);
+    }
+}
+
 fn drop_place(lists: &mut HashMap<u32, Ranked<Place>>, owner: u32, place: &Place) {
     let Some(list) = lists.get_mut(&owner) else {
         return;
@@ -110,4 +232,12 @@ fn drop_place(lists: &mut HashMap<u32, Ranked<Place>>, owner: u32, place: &Place
     if list.len() == 0 {
         lists.remove(&owner);
     }
+}
+
+/// Custom roles begin like the two that every instance has.
+fn checked_role(role: &str) -> Result<&str, Refusal> {
+    let known = role.len() > "org:".len() && role.starts_with("org:");
+    known
+        .then_some(role)
+        .ok_or_else(|| Refusal::ParamValue("role".into(), role.into()))
 }

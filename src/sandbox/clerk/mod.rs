@@ -28,12 +28,14 @@ mod render;
 pub mod requests;
 mod routes;
 mod seed;
+mod selection;
 pub mod sender;
 mod server;
 mod shelf;
 pub mod state;
 mod user_routes;
 mod users;
+mod wording;
 
 #[cfg(test)]
 mod tests;

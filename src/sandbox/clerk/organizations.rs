@@ -1,11 +1,10 @@
-//! Organizations, and what happens to them and their members.
+//! Organizations, and what happens to them: created, changed, deleted.
 //!
-//! As in Clerk, the creator becomes the first admin, a deleted organization takes its memberships
-//! with it, and a membership is addressed by organization and user. Every change emits its event;
-//! for memberships that vanish with their owner that is a setting, since it is not documented.
+//! As in Clerk, the creator becomes the first admin and a deleted organization takes its
+//! memberships with it. Every change emits its event. It does not know who asked.
 
 use super::ids::Id;
-use super::memberships::{Membership, Memberships};
+use super::memberships::Memberships;
 use super::metadata::Metadata;
 use super::profile;
 use super::ranked::Ranked;
@@ -23,7 +22,7 @@ pub const ORGANIZATION: &str = "org_";
 const DEFAULT_MEMBERS: u32 = 5;
 /// Longest name of an organization.
 const MAX_NAME: usize = 256;
-/// Roles that exist in a new instance.
+/// The role that a creator gets.
 const ADMIN: &str = "org:admin";
 
 /// One organization. Times are Unix milliseconds.
@@ -207,101 +206,6 @@ impl World {
         Ok(data)
     }
 
-    /// Puts a user in an organization.
-    pub fn add_member(
-        &mut self,
-        organization: u32,
-        user: u32,
-        role: &str,
-        body: &Map<String, Value>,
-    ) -> Result<u32, Refusal> {
-        let limit = self.organization(organization)?.max_allowed_memberships;
-        let Some(id) = self.users.get(user).map(|u| u.id) else {
-            return Err(Refusal::UserNotFound(String::new()));
-        };
-        let members = &self.organizations.members;
-        if members.find(organization, user).is_some() {
-            return Err(Refusal::AlreadyMember(id.with(USER).to_string()));
-        }
-        if limit > 0 && members.of_organization(organization).len() >= limit as usize {
-            return Err(Refusal::MembershipQuota(limit));
-        }
-        let now = self.now_ms();
-        let mut membership = Membership {
-            id: self.ids.id(),
-            organization,
-            user,
-            role: checked_role(role)?.into(),
-            public_metadata: Metadata::default(),
-            private_metadata: Metadata::default(),
-            created_at: now,
-            updated_at: now,
-        };
-        let (public, private) = (
-            &mut membership.public_metadata,
-            &mut membership.private_metadata,
-        );
-        set_metadata(public, private, body, MetadataCall::Replace)?;
-        let slot = self.organizations.members.insert(membership);
-        self.emit_membership("organizationMembership.created", slot);
-        Ok(slot)
-    }
-
-    /// Changes a member's role.
-    pub fn change_role(&mut self, slot: u32, role: &str) -> Result<(), Refusal> {
-        let role = checked_role(role)?;
-        let now = self.now_ms();
-        let membership = self
-            .organizations
-            .members
-            .get_mut(slot)
-            .ok_or(Refusal::MembershipNotFound)?;
-        membership.role = role.into();
-        membership.updated_at = now.max(membership.updated_at + 1);
-        self.emit_membership("organizationMembership.updated", slot);
-        Ok(())
-    }
-
-    /// Merges a membership's metadata.
-    pub fn membership_metadata(
-        &mut self,
-        slot: u32,
-        body: &Map<String, Value>,
-    ) -> Result<(), Refusal> {
-        let now = self.now_ms();
-        let membership = self
-            .organizations
-            .members
-            .get_mut(slot)
-            .ok_or(Refusal::MembershipNotFound)?;
-        let (mut public, mut private) = (
-            membership.public_metadata.clone(),
-            membership.private_metadata.clone(),
-        );
-        set_metadata(&mut public, &mut private, body, MetadataCall::Merge)?;
-        (membership.public_metadata, membership.private_metadata) = (public, private);
-        membership.updated_at = now.max(membership.updated_at + 1);
-        self.emit_membership("organizationMembership.updated", slot);
-        Ok(())
-    }
-
-    /// Takes a user out of an organization; `tell` says whether an event goes out.
-    pub fn drop_membership(&mut self, slot: u32, tell: bool) {
-        if tell {
-            self.emit_membership("organizationMembership.deleted", slot);
-        }
-        self.organizations.members.remove(slot);
-    }
-
-    /// Takes a user that is being deleted out of every organization.
-    pub fn drop_memberships_of_user(&mut self, user: u32) {
-        let list = self.organizations.members.of_user(user);
-        let all: Vec<Place> = list.ascending(0, list.len()).collect();
-        for (_, slot) in all {
-            self.drop_membership(slot, self.settings.cascade_events);
-        }
-    }
-
     /// The slot behind a user id, or Clerk's 404.
     pub fn user_slot(&self, id: &str) -> Result<u32, Refusal> {
         let slot = Id::parse(USER, id).and_then(|id| self.users.slot(id));
@@ -315,15 +219,7 @@ impl World {
             .ok_or(Refusal::OrganizationNotFound)
     }
 
-    /// The slot of a membership named by organization and user, or Clerk's 404.
-    pub fn membership_slot(&self, organization: &str, user: &str) -> Result<u32, Refusal> {
-        let organization = self.organization_slot(organization)?;
-        let user = Id::parse(USER, user).and_then(|id| self.users.slot(id));
-        user.and_then(|user| self.organizations.members.find(organization, user))
-            .ok_or(Refusal::MembershipNotFound)
-    }
-
-    fn organization(&self, slot: u32) -> Result<Organization, Refusal> {
+    pub(super) fn organization(&self, slot: u32) -> Result<Organization, Refusal> {
         self.organizations
             .get(slot)
             .cloned()
@@ -345,16 +241,6 @@ impl World {
         let data = render::organization(organization, &self.settings, None);
         self.outbox
             .push(render::envelope(kind, &data, at, &self.settings));
-    }
-
-    fn emit_membership(&mut self, kind: &'static str, slot: u32) {
-        let now = self.now_ms();
-        let Some(data) = render::membership(self, slot) else {
-            return;
-        };
-        let at = now.max(data.updated_at());
-        let event = render::envelope(kind, &data, at, &self.settings);
-        self.outbox.push(event);
     }
 
     /// A slug made of the name that no other organization has.
@@ -403,7 +289,9 @@ fn set_field(o: &mut Organization, key: &str, value: &Value) -> Result<(), Refus
     Ok(())
 }
 
-fn set_metadata(
+/// Sets the two metadata fields of an organization or a membership; `user_id` and `role` may stand
+/// beside them in the body.
+pub(super) fn set_metadata(
     public: &mut Metadata,
     private: &mut Metadata,
     body: &Map<String, Value>,
@@ -422,12 +310,4 @@ fn set_metadata(
         };
     }
     Ok(())
-}
-
-/// Custom roles begin like the two that every instance has.
-fn checked_role(role: &str) -> Result<&str, Refusal> {
-    let known = role.len() > "org:".len() && role.starts_with("org:");
-    known
-        .then_some(role)
-        .ok_or_else(|| Refusal::ParamValue("role".into(), role.into()))
 }

@@ -1,7 +1,7 @@
 //! A sorted set that also knows ranks: how many keys lie below one, and which key is the nth.
 //!
 //! Counting a window of `created_at` and jumping to an offset must not cost a walk over a million
-//! users. Keys lie in sorted chunks of at most [`SPLIT_AT`]; a rank is a binary search for the
+//! users. Keys lie in sorted chunks of at most `SPLIT_AT`; a rank is a binary search for the
 //! chunk and the sum of the lengths before it, about a thousand additions for a million keys.
 //! It knows nothing of what the keys stand for.
 

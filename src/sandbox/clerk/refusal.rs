@@ -1,8 +1,7 @@
 //! Every way in which the simulated Clerk says no, with Clerk's own status, code and texts.
 //!
-//! Texts and statuses follow Clerk's published error catalogue. The envelope is
-//! `{"errors":[{message, long_message, code, meta?}], "clerk_trace_id"}`. It decides nothing: the
-//! world and the gate choose a variant, this file only words it.
+//! The envelope is `{"errors":[{message, long_message, code, meta?}], "clerk_trace_id"}`; codes and
+//! texts stand in `wording`. It decides nothing: the world and the gate choose a variant.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -100,288 +99,28 @@ pub enum Refusal {
     },
 }
 
-/// Status, code, short message, long message, name of the parameter.
-type Wording = (u16, &'static str, String, String, Option<String>);
-
 impl Refusal {
     /// HTTP status.
     pub fn status(&self) -> u16 {
-        self.wording().0
+        self.wording().status
     }
 
     /// Clerk's machine-readable code.
     pub fn code(&self) -> &'static str {
-        self.wording().1
+        self.wording().code
     }
 
     /// The error envelope.
     pub fn envelope(&self) -> Value {
-        let (_, code, message, long_message, param) = self.wording();
-        let mut error = json!({ "message": message, "long_message": long_message, "code": code });
-        if let Some(name) = param {
+        let said = self.wording();
+        let mut error =
+            json!({ "message": said.short, "long_message": said.long, "code": said.code });
+        if let Some(name) = said.param {
             error["meta"] = json!({ "param_name": name });
         }
         let trace = uuid::Uuid::new_v4().simple().to_string();
         json!({ "errors": [error], "clerk_trace_id": trace })
     }
-
-    fn wording(&self) -> Wording {
-        let plain = |status, code, short: &str, long: &str| {
-            (status, code, short.to_owned(), long.to_owned(), None)
-        };
-        match self {
-            Self::UserNotFound(id) => {
-                let long = format!("No user was found with id {id}");
-                (404, "resource_not_found", "not found".into(), long, None)
-            }
-            Self::OrganizationNotFound => plain(
-                404,
-                "resource_not_found",
-                "not found",
-                "Given organization not found.",
-            ),
-            Self::MembershipNotFound => plain(
-                404,
-                "resource_not_found",
-                "not found",
-                "Organization membership not found",
-            ),
-            Self::PathNotFound => plain(
-                404,
-                "resource_not_found",
-                "not found",
-                "The requested path does not exist.",
-            ),
-            Self::KeyInvalid => {
-                let text = "The provided Clerk Secret Key is invalid. Make sure that your Clerk Secret Key is correct.";
-                plain(401, "clerk_key_invalid", text, text)
-            }
-            Self::AuthenticationMissing => plain(
-                401,
-                "authentication_invalid",
-                "Invalid authentication",
-                "Unable to authenticate the request, you need to supply an active session",
-            ),
-            Self::AuthorizationFormat => plain(
-                401,
-                "authorization_header_format_invalid",
-                "Invalid Authorization header format",
-                "Invalid Authorization header format. Must be 'Bearer <YOUR_API_KEY>'",
-            ),
-            Self::OriginConflict => plain(
-                400,
-                "origin_authorization_headers_conflict",
-                "Setting both the 'Origin' and 'Authorization' headers is forbidden",
-                "Only one of the 'Origin' and 'Authorization' headers should be provided, but not both.",
-            ),
-            Self::ApiVersion(reason) => {
-                let long = format!("Invalid Clerk API version: {reason}");
-                (
-                    400,
-                    "api_version_invalid",
-                    "invalid API version".into(),
-                    long,
-                    None,
-                )
-            }
-            Self::OrganizationsDisabled => plain(
-                403,
-                "organization_not_enabled_in_instance",
-                "access denied",
-                "The organizations feature is not enabled for this instance. You can enable it at https://dashboard.clerk.com.",
-            ),
-            Self::BodyInvalid => plain(
-                400,
-                "request_body_invalid",
-                "Request body invalid",
-                "The request body is invalid. Please consult the API documentation for more information.",
-            ),
-            Self::ContentType(actual) => {
-                let long = format!(
-                    "Content-Type {actual} is unsupported. You should use application/json instead."
-                );
-                (
-                    415,
-                    "unsupported_content_type",
-                    "Content-Type is unsupported".into(),
-                    long,
-                    None,
-                )
-            }
-            Self::TooMany { .. } => plain(
-                429,
-                "too_many_requests",
-                "Too many requests",
-                "Too many requests, retry later",
-            ),
-            Self::Ordered { status, .. } => ordered(*status),
-            other => other.about_a_parameter(),
-        }
-    }
-
-    /// The refusals that name the parameter at fault.
-    fn about_a_parameter(&self) -> Wording {
-        let invalid = || "is invalid".to_owned();
-        match self {
-            Self::ParamUnknown(p) => {
-                let long = format!("{p} is not a valid parameter for this request.");
-                (
-                    422,
-                    "form_param_unknown",
-                    "is unknown".into(),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::ParamValue(p, value) => {
-                let long =
-                    format!("{value} does not match one of the allowed values for parameter {p}");
-                (
-                    422,
-                    "form_param_value_invalid",
-                    invalid(),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::ParamFormat(p, what) => {
-                let long = format!("{p} {what}");
-                (
-                    422,
-                    "form_param_format_invalid",
-                    invalid(),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::ParamMissing(p) => {
-                let long = format!("{p} must be included.");
-                (
-                    422,
-                    "form_param_missing",
-                    "is missing".into(),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::ArraySize(p, max) => {
-                let long = format!("{p} should not exceed {max} items.");
-                let short = "exceeds maximum size".to_owned();
-                (
-                    422,
-                    "form_param_array_size_exceeded",
-                    short,
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::TooBig(p, max) => {
-                let long = format!("{p} exceeds the maximum allowed size of {max} bytes.");
-                let short = "exceeds allowed size".to_owned();
-                (
-                    422,
-                    "form_param_exceeds_allowed_size",
-                    short,
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::TooLong(p, max) => {
-                let long = format!("{p} should not exceed {max} characters.");
-                let short = "exceeds maximum length".to_owned();
-                (
-                    422,
-                    "form_param_max_length_exceeded",
-                    short,
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::IdentifierExists(p) => {
-                let long = format!("That {p} is taken. Please try another.");
-                (
-                    422,
-                    "form_identifier_exists",
-                    format!("That {p} is taken"),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::ResourceMissing(p) => {
-                let long = format!("The resource associated with the supplied {p} was not found.");
-                (
-                    422,
-                    "form_resource_not_found",
-                    "is missing".into(),
-                    long,
-                    Some(p.clone()),
-                )
-            }
-            Self::AlreadyMember(user) => {
-                let long = format!("{user} is already a member of the organization.");
-                let short = "already a member".to_owned();
-                (400, "already_a_member_in_organization", short, long, None)
-            }
-            Self::MembershipQuota(max) => {
-                let long =
-                    format!("You have reached your limit of {max} organization memberships.");
-                let short = "membership quota exceeded".to_owned();
-                (
-                    403,
-                    "organization_membership_quota_exceeded",
-                    short,
-                    long,
-                    None,
-                )
-            }
-            _ => ordered(500),
-        }
-    }
-}
-
-/// The catalogue's wording of a status that a test ordered.
-fn ordered(status: u16) -> Wording {
-    let (code, short, long) = match status {
-        400 => ("bad_request", "Bad request", "Bad request"),
-        401 => (
-            "could_not_authenticate_request",
-            "Could not authenticate request.",
-            "Could not authenticate request.",
-        ),
-        403 => (
-            "authorization_invalid",
-            "Unauthorized request",
-            "You are not authorized.",
-        ),
-        404 => ("resource_not_found", "not found", "Resource not found"),
-        409 => (
-            "resource_locked",
-            "resource busy",
-            "This resource is currently being modified by another request. Please try again.",
-        ),
-        413 => (
-            "request_body_too_large",
-            "Request body too large",
-            "Request body too large",
-        ),
-        429 => (
-            "too_many_requests",
-            "Too many requests",
-            "Too many requests, retry later",
-        ),
-        503 => (
-            "service_unavailable",
-            "Service unavailable",
-            "Service unavailable",
-        ),
-        504 => ("gateway_timeout", "Gateway timeout", "Gateway timeout"),
-        _ => (
-            "internal_clerk_error",
-            "Oops, an unexpected error occurred",
-            "There was an internal error on our servers. We've been notified and are working on fixing it.",
-        ),
-    };
-    (status, code, short.to_owned(), long.to_owned(), None)
 }
 
 impl IntoResponse for Refusal {

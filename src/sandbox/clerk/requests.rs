@@ -1,7 +1,7 @@
 //! What was asked of the simulated API: counts by endpoint and status, and the last requests.
 //!
 //! Tests read here how many pages a walk took and whether a client came back inside a penalty.
-//! Query strings are kept for the last [`KEPT`] requests only; headers and bodies never.
+//! Query strings are kept for the last `KEPT` requests only; headers and bodies never.
 
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};

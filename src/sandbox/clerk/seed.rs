@@ -80,7 +80,7 @@ fn dress(user: &mut User, serial: usize, dice: u64, now: i64, ids: &mut IdSource
             Box::new([primary])
         };
     }
-    if dice % 5 == 0 {
+    if dice.is_multiple_of(5) {
         user.username = Some(format!("{}_{serial}", first.to_lowercase()).into());
     }
     if dice % 8 == 1 {
@@ -112,7 +112,7 @@ fn dress(user: &mut User, serial: usize, dice: u64, now: i64, ids: &mut IdSource
             ..Rare::default()
         }));
     }
-    if dice % 3 == 0 {
+    if dice.is_multiple_of(3) {
         // A later edit, so that the order by `updated_at` is another than by `created_at`.
         user.updated_at = now.min(at + 1000 + (dice as i64) * 40_000);
         user.last_sign_in_at = Some(user.updated_at);

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// What may be switched in an instance, and how the simulation settles what Clerk leaves open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `instance_id` of events, `ins_…`.
     pub instance_id: String,

@@ -49,17 +49,26 @@ fn upsert_one(
     upsert: Upsert<'_>,
     now: f64,
 ) -> Outcome {
-    if cascade::parent_is_gone(world, table, key, &upsert.columns) {
-        // What came after its owner's deletion ends as what came before it: deleted along with it.
-        bury(world, table, key);
-        return Outcome::without_row("tombstoned");
-    }
     let slot = world.table(table).oldest(key);
     let deleted = slot
         .and_then(|slot| world.table(table).row(slot))
         .is_some_and(|row| row.deleted.is_some());
     let buried = world.table(table).tombstones.contains_key(key);
     if (deleted || buried) && !upsert.revive {
+        return match slot {
+            Some(slot) => Outcome::of(world, table, slot, "tombstoned"),
+            None => Outcome::without_row("tombstoned"),
+        };
+    }
+    if slot.is_none()
+        && !upsert.revive
+        && cascade::parent_is_gone(world, table, key, &upsert.columns)
+    {
+        // What comes after its owner's deletion ends as what came before it: deleted along with it.
+        world
+            .table_mut(table)
+            .tombstones
+            .insert(Arc::from(key), Tombstone::Hard);
         return Outcome::without_row("tombstoned");
     }
     let outcome = match slot {
@@ -73,13 +82,6 @@ fn upsert_one(
         world.table_mut(table).tombstones.remove(key);
     }
     outcome
-}
-
-fn bury(world: &mut World, table: TableName, key: &str) {
-    let tombstones = &mut world.table_mut(table).tombstones;
-    if tombstones.get(key) != Some(&Tombstone::Hard) {
-        tombstones.insert(Arc::from(key), Tombstone::Hard);
-    }
 }
 
 /// The row that existed before Clerk: the only one of this address, and nobody else's.
@@ -148,8 +150,12 @@ fn link(world: &mut World, slot: u32, key: &str, upsert: Upsert<'_>, now: f64) -
     world.set_place(table, slot, Some(Arc::from(key)), Some(upsert.created));
     let given = write_columns(world, table, slot, upsert.columns);
     settle_organization(world, slot, key, given);
+    let created_at = world.table(table).schema.own();
     if let Some(row) = world.table_mut(table).row_mut(slot) {
         row.version = Some(upsert.version);
+        if row.columns[created_at].is_absent() {
+            row.columns[created_at] = Value::Float(upsert.created);
+        }
     }
     touch(world, table, slot, now);
     follow(world, table, slot, now);
@@ -192,6 +198,12 @@ fn update(
 
     if place != Some(upsert.created) {
         world.set_place(table, slot, Some(Arc::clone(&key)), Some(upsert.created));
+    }
+    if table == TableName::Profiles {
+        for (column, _) in &columns {
+            let name = Arc::clone(&world.table(table).schema.columns[*column]);
+            world.outbox.release(&key, &name);
+        }
     }
     let members_before = member_user(world, table, slot);
     let given = write_columns(world, table, slot, columns);
@@ -271,7 +283,18 @@ fn follow(world: &mut World, table: TableName, slot: u32, now: f64) {
                 cascade::derive_organization(world, &user, now);
             }
         }
-        TableName::Profiles | TableName::Organizations => {}
+        TableName::Profiles => {
+            let column = world.table(table).schema.own();
+            if world
+                .table(table)
+                .row(slot)
+                .is_some_and(|row| row.columns[column].is_absent())
+            {
+                let value = user_id(world, &key);
+                world.set_column(table, slot, column, value);
+            }
+        }
+        TableName::Organizations => {}
     }
 }
 

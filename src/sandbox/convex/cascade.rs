@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use super::apply::{Outcome, touch};
+use super::index::sortable;
 use super::schema::{MEMBER_ORGANIZATION, MEMBER_USER, ORGANIZATION, TableName, id};
-use super::state::{Tombstone, World, sortable};
+use super::state::{Tombstone, World};
 use super::value::Value;
 
 /// Carries out one deletion.
@@ -48,7 +49,8 @@ fn delete_hard(world: &mut World, table: TableName, key: &str, files: bool, now:
             let members = world.members_of_organization.get(key).to_vec();
             remove_members(world, &members, now);
         }
-        TableName::Profiles | TableName::Memberships => {}
+        TableName::Profiles => world.outbox.forget(key),
+        TableName::Memberships => {}
     }
     outcome
 }

@@ -11,11 +11,12 @@ use serde_json::Value as Json;
 
 use super::calls::Calls;
 use super::commits::Commit;
+use super::edits::edit_profile;
 use super::faults::{FaultKind, FaultRule};
 use super::schema::TableName;
 use super::server::Server;
 use super::state::World;
-use super::{ConvexOptions, Shared, documents, empty_world, micros};
+use super::{ConvexOptions, Shared, clock, documents, empty_world, micros};
 
 /// Why an order was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,9 +130,12 @@ impl ConvexSim {
         documents::remove(&mut self.world_mut(), table, id)
     }
 
-    /// What the app's `editProfile` does; the edit's id.
-    pub fn edit_profile(&self, key: &str, fields: &Json) -> Result<String, ControlError> {
-        documents::edit_profile(&mut self.world_mut(), key, fields)
+    /// What the app's `editProfile` does; the edit's id, none when it changes nothing.
+    pub fn edit_profile(&self, key: &str, fields: &Json) -> Result<Option<String>, ControlError> {
+        let text = fields.to_string();
+        let fields = serde_json::from_str(&text).map_err(|_| ControlError::NotADocument)?;
+        edit_profile(&mut self.world_mut(), key, fields, clock::now_ms())
+            .map_err(|_| ControlError::NoSuchRow)
     }
 
     /// What was called so far.

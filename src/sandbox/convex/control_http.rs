@@ -15,9 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::control::{ControlError, reset};
+use super::edits::edit_profile;
 use super::faults::FaultRule;
-use super::value::write_text;
-use super::{Shared, documents, micros, wire};
+use super::value::{Entries, write_text};
+use super::{Shared, answers, clock, documents, micros};
 
 /// Bytes of a control request: enough for a few hundred thousand documents.
 const MAX_BODY: usize = 256 * 1024 * 1024;
@@ -47,9 +48,10 @@ struct Remove {
 }
 
 #[derive(Deserialize)]
-struct EditProfile {
+struct EditProfile<'a> {
     key: String,
-    fields: Json,
+    #[serde(borrow)]
+    fields: Entries<'a>,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +91,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
     let route = head.uri.path().trim_start_matches("/_sim/");
     let query = head.uri.query().unwrap_or_default();
     match handle(shared, &head.method, route, query, &body) {
-        Ok(body) => wire::json(StatusCode::OK, body),
+        Ok(body) => answers::json(StatusCode::OK, body),
         Err(Failed::Malformed(message)) => error(StatusCode::BAD_REQUEST, &message),
         Err(Failed::Refused(refused)) => error(StatusCode::BAD_REQUEST, &refused.to_string()),
         Err(Failed::NoRoute) => error(StatusCode::NOT_FOUND, "no such control route"),
@@ -140,8 +142,9 @@ fn handle(
             json!({})
         }
         "edit" => {
-            let order: EditProfile = parse(body)?;
-            json!({ "id": documents::edit_profile(&mut world(), &order.key, &order.fields)? })
+            let order: EditProfile<'_> = parse(body)?;
+            let edited = edit_profile(&mut world(), &order.key, order.fields, clock::now_ms());
+            json!({ "id": edited.map_err(|_| ControlError::NoSuchRow)? })
         }
         "faults" => {
             let order: SetFaults = parse(body)?;
@@ -227,5 +230,5 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failed> {
 }
 
 fn error(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    wire::json(status, json!({ "error": message }).to_string().into_bytes())
+    answers::json(status, json!({ "error": message }).to_string().into_bytes())
 }

@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json};
 
 use super::clock;
 use super::control::ControlError;
-use super::edits::Edit;
 use super::list::write_document;
 use super::schema::{TableName, id, parse_id};
 use super::state::{File, Row, World};
@@ -57,7 +56,13 @@ pub(super) fn patch(
     document: &Json,
 ) -> Result<(), ControlError> {
     let (name, slot) = find(world, table, document_id)?;
-    let parts = read(object(document)?)?;
+    let mut parts = read(object(document)?)?;
+    for (_, value) in &mut parts.rest {
+        // JSON has no undefined: a null takes the field away.
+        if *value == Value::Null {
+            *value = Value::Absent;
+        }
+    }
     write(world, name, slot, parts);
     Ok(())
 }
@@ -94,50 +99,6 @@ pub(super) fn rows(world: &World, table: &str) -> Result<Vec<Json>, ControlError
             serde_json::from_slice(&text).map_err(|_| ControlError::NotADocument)
         })
         .collect()
-}
-
-/// A user's own change of a profile field: the row changes at once, the edit waits in the outbox.
-pub(super) fn edit_profile(
-    world: &mut World,
-    key: &str,
-    fields: &Json,
-) -> Result<String, ControlError> {
-    let name = TableName::Profiles;
-    let slot = world
-        .table(name)
-        .oldest(key)
-        .ok_or(ControlError::NoSuchRow)?;
-    let mut edited = Vec::new();
-    for (field, value) in object(fields)? {
-        let schema = &world.table(name).schema;
-        let column = schema
-            .synced_column(field)
-            .ok_or(ControlError::NotADocument)?;
-        let before = world
-            .table(name)
-            .row(slot)
-            .map(|row| row.columns[column].clone());
-        edited.push((
-            column,
-            world.name(field),
-            convert(value)?,
-            before.unwrap_or_default(),
-        ));
-    }
-    let now = clock::now_ms();
-    let mut entries = Vec::with_capacity(edited.len());
-    for (column, field, value, before) in edited {
-        world.set_column(name, slot, column, value.clone());
-        entries.push((field, value, before));
-    }
-    let updated_at = world.table(name).schema.updated_at();
-    world.set_column(name, slot, updated_at, Value::Float(now));
-    let edit = Edit {
-        key: Arc::from(key),
-        fields: entries,
-        edited_at: now,
-    };
-    Ok(world.outbox.add(edit))
 }
 
 /// A document's fields by what becomes of them.
@@ -209,7 +170,6 @@ fn insert_file(world: &mut World, document: &Map<String, Json>) -> String {
     let mut document = document.clone();
     document.insert("_id".to_owned(), Json::String(id.clone()));
     world.files.push(File {
-        id: id.clone(),
         owner,
         document: Json::Object(document),
     });

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::apply::{Outcome, apply_one};
+use super::edits::put_back;
 use super::list::{GetArgs, ListArgs, get, list};
 use super::plan::{ApplyArgs, Planned};
 use super::schema::{TableName, write_id};
@@ -131,13 +132,12 @@ struct SettleArgs<'a> {
 pub(super) struct SettledArgs<'a> {
     #[serde(borrow)]
     id: Text<'a>,
-    #[serde(rename = "result")]
-    _result: SettledResult,
+    result: SettledResult,
     #[serde(borrow, default, rename = "reason")]
     _reason: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum SettledResult {
     Done,
@@ -237,10 +237,15 @@ pub(super) fn mutate(
             if settled.len() > MAX_SETTLED {
                 return Err(FunctionError::structured("batch_too_large", None));
             }
-            let count = settled
-                .iter()
-                .filter(|item| world.outbox.settle(&item.id.0))
-                .count();
+            let mut count = 0;
+            for item in settled {
+                if let Some(edit) = world.outbox.settle(&item.id.0) {
+                    count += 1;
+                    if item.result == SettledResult::Refused {
+                        put_back(world, &edit, now);
+                    }
+                }
+            }
             format!("{{\"settled\":{count}.0}}").into_bytes()
         }
         // The HTTP side sends each function to its kind.

@@ -4,6 +4,7 @@
 //! snapshot: it stays good whatever is written or deleted between two pages. Rows without a key are
 //! the app's own and are in no index that is read here.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::functions::FunctionError;
+use super::index::{OrderKey, sortable};
 use super::schema::{Schema, TableName, write_id};
-use super::state::{OrderKey, Row, TableState, World, sortable};
+use super::state::{Row, TableState, World};
 use super::value::{Encoding, Text, write_float, write_text};
 
 /// Rows a page may have (contract, section 4).
@@ -93,7 +95,8 @@ pub(super) fn list(
     Ok(finish(out, None))
 }
 
-/// Answers `get`: the records of the keys in the order asked, none for a key that has no row.
+/// Answers `get`: the records of the keys in the order asked, each key once, none for a key that has
+/// no row.
 pub(super) fn get(
     world: &World,
     args: &GetArgs<'_>,
@@ -107,7 +110,8 @@ pub(super) fn get(
     let mut out = Vec::with_capacity(args.keys.len() * 384 + 64);
     out.extend_from_slice(b"{\"records\":[");
     let mut first = true;
-    for Text(key) in &args.keys {
+    let mut seen = HashSet::with_capacity(args.keys.len());
+    for Text(key) in args.keys.iter().filter(|key| seen.insert(&*key.0)) {
         let mut rows: Vec<(u32, &Row)> = table
             .by_key
             .get(&**key)

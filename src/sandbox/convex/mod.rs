@@ -6,6 +6,7 @@
 //! `apply` → `cascade` → `state`. [`ConvexSim`] is the handle for the same process, `/_sim/` the same
 //! over HTTP. A million users take less than 1.2 GB.
 
+mod answers;
 mod apply;
 mod calls;
 mod cascade;
@@ -17,6 +18,7 @@ mod documents;
 mod edits;
 mod faults;
 mod functions;
+mod index;
 mod limits;
 mod list;
 mod plan;

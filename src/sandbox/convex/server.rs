@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::wire::Cut;
-use super::{Shared, control_http, wire};
+use super::{Shared, answers, control_http, wire};
 
 /// Connections at once; further ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 4096;
@@ -114,7 +114,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     }
     if shared.down.load(Ordering::Relaxed) {
         // As a proxy answers for a backend that is not there: no code, no body.
-        return Ok(wire::json(StatusCode::SERVICE_UNAVAILABLE, Vec::new()));
+        return Ok(answers::json(StatusCode::SERVICE_UNAVAILABLE, Vec::new()));
     }
     wire::answer(shared, request).await
 }

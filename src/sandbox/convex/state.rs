@@ -5,13 +5,13 @@
 //! of versions, tombstone rules or JSON. Everything runs under one lock, so a call is a transaction;
 //! nothing here can fail, so a transaction that began ends.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::commits::CommitLog;
 use super::edits::Outbox;
+use super::index::{Multi, OrderKey, sortable};
 use super::schema::{EMAIL, MEMBER_ORGANIZATION, MEMBER_USER, Schema, TableName};
 use super::value::Value;
 
@@ -36,16 +36,6 @@ pub(super) struct Row {
     pub(super) app: Vec<(Arc<str>, Value)>,
     /// The user's metadata names its organization, so memberships do not.
     pub(super) organization_given: bool,
-}
-
-/// Where a row stands in the order of `list`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OrderKey {
-    /// [`sortable`] of `clerkCreatedAt`; 0 where there is none.
-    pub(super) created: u64,
-    pub(super) key: Arc<str>,
-    pub(super) seq: u64,
-    pub(super) slot: u32,
 }
 
 /// That a key was deleted.
@@ -79,7 +69,7 @@ pub(super) struct World {
     pub(super) members_of_organization: Multi<Arc<str>>,
     pub(super) outbox: Outbox,
     pub(super) commits: CommitLog,
-    /// The app's files: id, owner (the `_id` of a user) and document.
+    /// The app's files.
     pub(super) files: Vec<File>,
     /// The app's own field names, each kept once.
     names: HashSet<Arc<str>>,
@@ -88,7 +78,6 @@ pub(super) struct World {
 /// A row of the app's table of files.
 #[derive(Clone, Debug)]
 pub(super) struct File {
-    pub(super) id: String,
     /// The `_id` of the user it belongs to.
     pub(super) owner: Option<String>,
     pub(super) document: serde_json::Value,
@@ -330,86 +319,6 @@ impl OrderKey {
             key,
             seq: row.seq,
             slot,
-        }
-    }
-}
-
-/// A float64 as an integer of the same order; never 0, which stands for "none".
-pub(super) fn sortable(number: f64) -> u64 {
-    let bits = number.to_bits();
-    let ordered = if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | (1 << 63)
-    };
-    ordered.max(1)
-}
-
-/// An index that lets several rows share a key.
-#[derive(Debug)]
-pub(super) struct Multi<K> {
-    map: HashMap<K, Slots>,
-}
-
-#[derive(Debug)]
-enum Slots {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl<K> Default for Multi<K> {
-    fn default() -> Self {
-        Multi {
-            map: HashMap::new(),
-        }
-    }
-}
-
-impl<K: Hash + Eq> Multi<K> {
-    pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> &[u32]
-    where
-        K: Borrow<Q>,
-    {
-        match self.map.get(key) {
-            None => &[],
-            Some(Slots::One(slot)) => std::slice::from_ref(slot),
-            Some(Slots::Many(slots)) => slots,
-        }
-    }
-
-    fn add(&mut self, key: K, slot: u32) {
-        self.map
-            .entry(key)
-            .and_modify(|slots| match slots {
-                Slots::One(first) => *slots = Slots::Many(vec![*first, slot]),
-                Slots::Many(all) => all.push(slot),
-            })
-            .or_insert(Slots::One(slot));
-    }
-
-    fn drop_one<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, slot: u32)
-    where
-        K: Borrow<Q>,
-    {
-        let empty = match self.map.get_mut(key) {
-            None => false,
-            Some(Slots::One(only)) => *only == slot,
-            Some(Slots::Many(slots)) => {
-                slots.retain(|other| *other != slot);
-                slots.is_empty()
-            }
-        };
-        if empty {
-            self.map.remove(key);
-        }
-    }
-}
-
-impl Multi<Arc<str>> {
-    fn add_str(&mut self, key: &str, slot: u32) {
-        match self.map.get_mut(key) {
-            Some(Slots::Many(slots)) => slots.push(slot),
-            _ => self.add(Arc::from(key), slot),
         }
     }
 }

@@ -67,13 +67,6 @@ impl Value {
         }
     }
 
-    pub(super) fn float(&self) -> Option<f64> {
-        match self {
-            Value::Float(number) => Some(*number),
-            _ => None,
-        }
-    }
-
     /// Bytes it takes in a document, by Convex's way of counting.
     pub(super) fn weight(&self) -> usize {
         match self {
@@ -175,7 +168,7 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 #[derive(Debug, Default)]
 pub(super) struct Entries<'a>(pub(super) Vec<(Cow<'a, str>, Value)>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EntriesVisitor;
         impl<'de> Visitor<'de> for EntriesVisitor {

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Shared;
+use super::answers::{HttpError, error_response, refusal, respond, text};
 use super::calls::{Ended, run};
 use super::functions::{Function, FunctionError, Kind};
-use super::value::{Encoding, write_text};
+use super::value::Encoding;
 
 /// Bytes of a request body (Convex: 16 MiB and 2,000 bytes).
 const MAX_BODY: usize = 16 * 1024 * 1024 + 2000;
@@ -25,21 +26,6 @@ const MAX_BODY: usize = 16 * 1024 * 1024 + 2000;
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut by a fault rule")]
 pub(super) struct Cut;
-
-/// A request that no function saw.
-pub(super) struct HttpError {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-fn refusal(status: StatusCode, code: &'static str, message: impl Into<String>) -> HttpError {
-    HttpError {
-        status,
-        code,
-        message: message.into(),
-    }
-}
 
 /// What the route says about the function.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -330,94 +316,4 @@ fn bad_json(message: &str) -> HttpError {
 
 fn threw(shared: &Shared, message: String) -> Ended {
     Ended::Threw(FunctionError::Bare(message), shared.options.redact)
-}
-
-fn respond(shared: &Shared, ended: Ended) -> Option<Response<Full<Bytes>>> {
-    Some(match ended {
-        Ended::Value(value) => {
-            let mut body = Vec::with_capacity(value.len() + 40);
-            body.extend_from_slice(b"{\"status\":\"success\",\"value\":");
-            body.extend_from_slice(&value);
-            body.push(b'}');
-            json(StatusCode::OK, body)
-        }
-        Ended::Threw(error, redacted) => {
-            let status = StatusCode::from_u16(shared.options.error_status);
-            json(
-                status.unwrap_or(StatusCode::OK),
-                thrown(shared, &error, redacted),
-            )
-        }
-        Ended::Refused {
-            status,
-            code,
-            message,
-            retry_after,
-        } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            let mut response = json(status, error_body(&code, &message));
-            if let Some(seconds) = retry_after {
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, seconds.into());
-            }
-            response
-        }
-        Ended::Garbage => json(StatusCode::OK, b"<html>\0{\"status\":".to_vec()),
-        Ended::Cut { .. } => return None,
-    })
-}
-
-fn thrown(shared: &Shared, error: &FunctionError, redacted: bool) -> Vec<u8> {
-    let mut message = format!("[Request ID: {}] Server Error", shared.request_id());
-    let mut body = b"{\"status\":\"error\",\"errorMessage\":".to_vec();
-    match error {
-        _ if redacted => {}
-        FunctionError::Bare(text) => {
-            message.push('\n');
-            message.push_str(text);
-        }
-        FunctionError::Structured { code, .. } => {
-            message.push_str(&format!("\nUncaught ConvexError: {{\"code\":\"{code}\"}}"));
-        }
-    }
-    write_text(&mut body, &message);
-    if let FunctionError::Structured { code, key } = error {
-        body.extend_from_slice(b",\"errorData\":{\"code\":");
-        write_text(&mut body, code);
-        body.extend_from_slice(b",\"key\":");
-        match key {
-            Some(key) => write_text(&mut body, key),
-            None => body.extend_from_slice(b"null"),
-        }
-        body.push(b'}');
-    }
-    body.push(b'}');
-    body
-}
-
-fn error_response(error: HttpError) -> Response<Full<Bytes>> {
-    json(error.status, error_body(error.code, &error.message))
-}
-
-fn error_body(code: &str, message: &str) -> Vec<u8> {
-    let mut body = b"{\"code\":".to_vec();
-    write_text(&mut body, code);
-    body.extend_from_slice(b",\"message\":");
-    write_text(&mut body, message);
-    body.push(b'}');
-    body
-}
-
-/// A JSON answer.
-pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-fn text(body: &'static str) -> Response<Full<Bytes>> {
-    Response::new(Full::new(Bytes::from_static(body.as_bytes())))
 }

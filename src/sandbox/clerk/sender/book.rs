@@ -1,7 +1,7 @@
 //! The book of messages: what was sent, how often, and what became of it.
 //!
 //! Every message ends in exactly one fate. Bodies of finished messages are kept for the last
-//! [`BODIES_KEPT`] so that they can be replayed; the rest of the entry is kept for all. It sends
+//! `BODIES_KEPT` so that they can be replayed; the rest of the entry is kept for all. It sends
 //! nothing and reads no clock.
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! When each message goes out: the queue of planned attempts and the task that works it off.
 //!
 //! The queue is ordered by time, then by the order of planning. Messages held back for reordering
-//! are released in random order when the window is full or after [`HOLD`]. Only the number of
+//! are released in random order when the window is full or after `HOLD`. Only the number of
 //! requests that the orders allow is under way at one time. It does not judge what is sent.
 
 use super::book::Fate;

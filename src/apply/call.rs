@@ -1,0 +1,259 @@
+//! Writing to Convex: the one place that does.
+//!
+//! Takes work that is ready for the wire, packs it into calls, and says of each piece what became of
+//! it. A call that fails as a whole is split until the record at fault is alone; a service that is
+//! away holds everything and costs no attempt. Where production has redacted the reason, `describe`
+//! tells a poisonous record from functions that are not there.
+
+use std::{sync::PoisonError, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    batch::{Bounds, Calls},
+    work::{Ending, Final, Work, refused},
+};
+use crate::{
+    convex::{
+        answer::{Failure, Hint},
+        circuit::{Admission, Ticket},
+        deployment::CallError,
+        wire::{Applied, Encoded},
+    },
+    model::{Fault, Outcome},
+    telemetry::RetryLabels,
+};
+
+/// How long to leave Convex alone when the functions are not there or not callable.
+const MISSING_HOLD: Duration = Duration::from_secs(10);
+/// How long to leave Convex alone when it does not accept the key.
+const KEY_HOLD: Duration = Duration::from_secs(60);
+/// How long a piece of work waits when Convex failed once and the circuit is still closed.
+const FIRST_HOLD: Duration = Duration::from_millis(200);
+
+/// A piece of work and what became of it.
+pub type Done = (Work, Ending);
+
+impl Shared {
+    /// Writes all of this. Every piece comes back exactly once.
+    pub(super) async fn write(&self, works: Vec<Work>) -> Vec<Done> {
+        let settings = self.settings.load();
+        let bounds = Bounds {
+            changes: settings.batch,
+            bytes: Bounds::BYTES,
+        };
+        let mut calls = Calls::pack(works, bounds, Work::size);
+        let mut done = Vec::new();
+        // Functions that have answered once during this work are there.
+        let mut there = false;
+        while let Some(call) = calls.next() {
+            let ticket = match self.admit() {
+                Ok(ticket) => ticket,
+                Err(wait) => {
+                    hold(call, wait, &mut done);
+                    continue;
+                }
+            };
+            match self.send(&call).await {
+                Ok(applied) => {
+                    there = true;
+                    self.convex_answered(ticket);
+                    self.applied(call, applied, &mut done);
+                }
+                Err(error) => {
+                    let verdict = self.judge(error, ticket, &mut there).await;
+                    self.failed(verdict, call, &mut calls, &mut done);
+                }
+            }
+        }
+        done
+    }
+
+    async fn send(&self, call: &[Work]) -> Result<Vec<Applied>, CallError> {
+        // One serialised form for as long as the work lives; cloning shares nothing but is a memcpy.
+        let changes: Vec<&Encoded> = call.iter().flat_map(|work| &work.changes).collect();
+        let edges = self.edges.load();
+        // The permits end only with the process.
+        let _permit = self.convex_calls.acquire().await;
+        edges.writer.apply_encoded(&changes).await
+    }
+
+    /// Everything of a call was answered: one outcome for each change, in order.
+    fn applied(&self, call: Vec<Work>, applied: Vec<Applied>, done: &mut Vec<Done>) {
+        let mut outcomes = applied.into_iter();
+        let remember: Vec<_> = call
+            .iter()
+            .map(|work| (work.lease.record.clone(), work.seen))
+            .collect();
+        self.remember(&remember);
+        for work in call {
+            // The first change is the record's own; others travel with it.
+            let own = outcomes
+                .next()
+                .map_or(Outcome::Unchanged, |applied| applied.outcome);
+            for _ in 1..work.changes.len() {
+                outcomes.next();
+            }
+            done.push((work, Ending::Final(Final::Applied(own))));
+        }
+    }
+
+    /// Finds out what a failed call means, and tells the circuit.
+    async fn judge(&self, error: CallError, ticket: Ticket, there: &mut bool) -> Verdict {
+        let fault = error.fault();
+        match (&error, fault) {
+            (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
+                self.convex_answered(ticket);
+                Verdict::Named {
+                    code: code.clone(),
+                    key: key.as_ref().map(|key| key.as_str().to_owned()),
+                    reason: error.to_string(),
+                }
+            }
+            (CallError::Failed(Failure::Unstructured { hint, .. }), _) => {
+                if *hint == Hint::Unknown && !*there {
+                    if let Err(outage) = self.edges.load().reader.describe().await {
+                        let hold = self.convex_failed(ticket, &outage, MISSING_HOLD);
+                        return Verdict::Away(hold);
+                    }
+                    *there = true;
+                }
+                self.convex_answered(ticket);
+                Verdict::Unnamed {
+                    code: error.code().to_owned(),
+                    reason: error.to_string(),
+                }
+            }
+            (_, Fault::Refused) => {
+                let key = matches!(
+                    &error,
+                    CallError::Failed(Failure::Refused {
+                        status: 401 | 403,
+                        ..
+                    })
+                );
+                let wait = if key { KEY_HOLD } else { MISSING_HOLD };
+                Verdict::Away(self.convex_failed(ticket, &error, wait))
+            }
+            (_, Fault::Service { retry_after }) => {
+                let wait = retry_after.unwrap_or_default();
+                Verdict::Away(self.convex_failed(ticket, &error, wait))
+            }
+            (_, Fault::Record | Fault::Ours) => {
+                self.convex_answered(ticket);
+                Verdict::Unnamed {
+                    code: error.code().to_owned(),
+                    reason: error.to_string(),
+                }
+            }
+        }
+    }
+
+    fn failed(
+        &self,
+        verdict: Verdict,
+        call: Vec<Work>,
+        calls: &mut Calls<Work>,
+        done: &mut Vec<Done>,
+    ) {
+        match verdict {
+            Verdict::Away(wait) => {
+                hold(call, wait, done);
+                let rest = std::mem::replace(calls, Calls::pack(Vec::new(), NOTHING, Work::size));
+                hold(rest.rest().collect(), wait, done);
+            }
+            Verdict::Named {
+                code,
+                key: Some(key),
+                reason,
+            } if call.iter().any(|work| concerns(work, &key)) => {
+                let bad = calls.without(call, |work| concerns(work, &key));
+                done.extend(
+                    bad.into_iter()
+                        .map(|work| (work, refused(&code, reason.clone()))),
+                );
+            }
+            Verdict::Named { code, reason, .. } | Verdict::Unnamed { code, reason } => {
+                if let Some(work) = calls.split(call) {
+                    done.push((work, refused(&code, reason)));
+                }
+            }
+        }
+    }
+
+    fn admit(&self) -> Result<Ticket, Duration> {
+        let mut circuit = self
+            .convex_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match circuit.admit(Instant::now().into_std()) {
+            Admission::Go(ticket) => Ok(ticket),
+            Admission::Wait(wait) => Err(wait),
+        }
+    }
+
+    fn convex_answered(&self, ticket: Ticket) {
+        let mut circuit = self
+            .convex_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        circuit.succeeded(ticket);
+        if circuit.name() == "closed" {
+            self.alerts.clear("convex_away");
+        }
+    }
+
+    /// Tells the circuit of a failure of the service. Answers how long the work waits.
+    fn convex_failed(&self, ticket: Ticket, error: &CallError, at_least: Duration) -> Duration {
+        let now = Instant::now().into_std();
+        let asked = Some(at_least).filter(|wait| !wait.is_zero());
+        let mut circuit = self
+            .convex_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        circuit.failed(ticket, now, asked, rand::random());
+        let wait = circuit.wait(now);
+        let open = circuit.name() != "closed";
+        drop(circuit);
+        self.metrics
+            .retries
+            .get_or_create(&RetryLabels { cause: "convex" })
+            .inc();
+        if open {
+            let message = format!("nothing is written to Convex: {error}");
+            self.alerts
+                .raise("convex_away", message, self.clock.now_ms());
+        }
+        wait.max(FIRST_HOLD)
+    }
+}
+
+/// What a failed call means for its work.
+enum Verdict {
+    /// The function named what it refused.
+    Named {
+        code: String,
+        key: Option<String>,
+        reason: String,
+    },
+    /// One of the records is at fault, who knows which.
+    Unnamed { code: String, reason: String },
+    /// Convex is away for this long.
+    Away(Duration),
+}
+
+const NOTHING: Bounds = Bounds {
+    changes: 1,
+    bytes: 1,
+};
+
+fn concerns(work: &Work, key: &str) -> bool {
+    work.changes
+        .iter()
+        .any(|change| change.key().as_str() == key)
+}
+
+fn hold(works: Vec<Work>, wait: Duration, done: &mut Vec<Done>) {
+    done.extend(works.into_iter().map(|work| (work, Ending::Hold(wait))));
+}

@@ -1,0 +1,214 @@
+//! In doubt, ask Clerk: what is this record like now?
+//!
+//! Takes leases whose events are not enough and brings back work that can be written, or an ending.
+//! Many users are one request. Knows nothing of Convex. Promises: a record is taken for gone only when
+//! Clerk says so about that very id, and nothing is decided while Clerk does not answer.
+
+use std::{collections::HashMap, sync::PoisonError, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Lease, Shared,
+    work::{Ending, Final, Question, Work, refused},
+};
+use crate::{
+    clerk::{ClerkError, Lookup, RawRecord},
+    convex::circuit::{Admission, Ticket},
+    model::{Fault, Key, Table},
+    telemetry::RetryLabels,
+};
+
+/// Users in one request; Clerk's own bound.
+const USERS_A_REQUEST: usize = crate::clerk::client::MAX_IDS;
+/// How long to leave Clerk alone when it does not accept the key.
+const KEY_HOLD: Duration = Duration::from_secs(60);
+/// How long a question waits when Clerk failed once.
+const FIRST_HOLD: Duration = Duration::from_millis(500);
+
+/// What came of the questions.
+#[derive(Default)]
+pub struct Answers {
+    /// To be written.
+    pub works: Vec<Work>,
+    /// Already decided.
+    pub endings: Vec<(Lease, Ending)>,
+}
+
+impl Shared {
+    /// Asks Clerk about all of these.
+    pub(super) async fn fetch(&self, leases: Vec<Lease>) -> Answers {
+        let mut answers = Answers::default();
+        let mut questions = Vec::new();
+        for lease in leases {
+            match self.question(lease) {
+                Ok(question) => questions.push(question),
+                Err(ended) => answers.endings.push(ended),
+            }
+        }
+        let mut users = self.users_at_once(&questions).await;
+        for question in questions {
+            let shown = match question.lease.record.table {
+                Table::Users => users.remove(&question.lease.record.key),
+                _ => None,
+            };
+            let lookup = match shown {
+                Some(record) => Ok(Lookup::Found(record)),
+                // Not in a listing proves nothing: ask about the id itself.
+                None => self.ask(&question).await,
+            };
+            self.answer(question, lookup, &mut answers);
+        }
+        answers
+    }
+
+    /// Looks up several users with one request. What fails here is asked again one by one.
+    async fn users_at_once(&self, questions: &[Question]) -> HashMap<Key, RawRecord> {
+        let users = |question: &&Question| question.lease.record.table == Table::Users;
+        let keys: Vec<Key> = questions
+            .iter()
+            .filter(users)
+            .map(|q| q.lease.record.key.clone())
+            .collect();
+        let mut found = HashMap::new();
+        if keys.len() < 2 {
+            return found;
+        }
+        for keys in keys.chunks(USERS_A_REQUEST) {
+            let Ok(ticket) = self.admit_clerk() else {
+                break;
+            };
+            let clerk = self.edges.load().clerk.clone();
+            match clerk.users_by_id(keys).await {
+                Ok(records) => {
+                    self.clerk_answered(ticket);
+                    found.extend(
+                        records
+                            .into_iter()
+                            .map(|record| (record.key().clone(), record)),
+                    );
+                }
+                Err(error) => {
+                    self.clerk_failed(ticket, &error);
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Lookup<RawRecord>, Ending> {
+        let parents = question.parents.as_ref();
+        let ends = parents.and_then(|p| p.organization.as_ref().zip(p.user.as_ref()));
+        let key = &question.lease.record.key;
+        let table = question.lease.record.table;
+        if table == Table::Memberships && ends.is_none() {
+            let reason = "Clerk cannot be asked for a membership without its organization and user";
+            return Err(refused("cannot_be_fetched", reason.into()));
+        }
+        let ticket = self.admit_clerk().map_err(Ending::Hold)?;
+        let clerk = self.edges.load().clerk.clone();
+        let result = match (table, ends) {
+            (Table::Memberships, Some((organization, user))) => {
+                clerk.get_membership(key, organization, user).await
+            }
+            (Table::Organizations, _) => clerk.get_organization(key).await,
+            _ => clerk.get_user(key).await,
+        };
+        match result {
+            Ok(lookup) => {
+                self.clerk_answered(ticket);
+                Ok(lookup)
+            }
+            Err(error) if error.fault() == Fault::Record => {
+                self.clerk_answered(ticket);
+                Err(refused(error.code(), error.to_string()))
+            }
+            Err(error) => Err(Ending::Hold(self.clerk_failed(ticket, &error))),
+        }
+    }
+
+    fn answer(
+        &self,
+        question: Question,
+        lookup: Result<Lookup<RawRecord>, Ending>,
+        answers: &mut Answers,
+    ) {
+        let Question {
+            lease,
+            instance,
+            arbitrate,
+            insist,
+            ..
+        } = question;
+        match lookup {
+            Err(ending) => answers.endings.push((lease, ending)),
+            Ok(Lookup::Found(record)) => {
+                if let Some(instance) = instance {
+                    self.prove_instance(&instance);
+                }
+                match self.fetched(lease, &record, insist) {
+                    Ok(work) => answers.works.push(work),
+                    Err(ended) => answers.endings.push(ended),
+                }
+            }
+            Ok(Lookup::Gone(_)) if arbitrate => {
+                answers.endings.push((lease, Ending::Final(Final::Foreign)));
+            }
+            Ok(Lookup::Gone(deletion)) => {
+                answers
+                    .works
+                    .push(self.gone(lease, &deletion, self.clock.now_ms()));
+            }
+        }
+    }
+
+    fn admit_clerk(&self) -> Result<Ticket, Duration> {
+        let mut circuit = self
+            .clerk_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match circuit.admit(Instant::now().into_std()) {
+            Admission::Go(ticket) => Ok(ticket),
+            Admission::Wait(wait) => Err(wait),
+        }
+    }
+
+    fn clerk_answered(&self, ticket: Ticket) {
+        let mut circuit = self
+            .clerk_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        circuit.succeeded(ticket);
+        if circuit.name() == "closed" {
+            self.alerts.clear("clerk_away");
+        }
+    }
+
+    fn clerk_failed(&self, ticket: Ticket, error: &ClerkError) -> Duration {
+        let asked = match error.fault() {
+            Fault::Service { retry_after } => retry_after,
+            Fault::Refused => Some(KEY_HOLD),
+            Fault::Record | Fault::Ours => None,
+        };
+        let now = Instant::now().into_std();
+        let mut circuit = self
+            .clerk_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        circuit.failed(ticket, now, asked, rand::random());
+        let wait = circuit.wait(now);
+        let open = circuit.name() != "closed";
+        drop(circuit);
+        self.metrics
+            .retries
+            .get_or_create(&RetryLabels { cause: "clerk" })
+            .inc();
+        if open {
+            let message = format!("records in doubt wait for Clerk: {error}");
+            self.alerts
+                .raise("clerk_away", message, self.clock.now_ms());
+        }
+        wait.max(FIRST_HOLD)
+    }
+}

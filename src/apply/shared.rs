@@ -1,0 +1,149 @@
+//! What every piece of work needs: the edges, the disk, the settings, and who is told.
+//!
+//! Settings and edges are swapped as a whole when the configuration is read again; work in hand goes
+//! on with what it began with.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::instance::{Belonging, Pin};
+use crate::{
+    clerk::ClerkClient,
+    convex::{circuit::Circuit, reader::Reader, writer::Writer},
+    mapping::UserRules,
+    model::{DeleteMode, FilesOnDelete},
+    queue::backoff::RetryRule,
+    report::alert::Alerts,
+    store::{
+        journal::Journal,
+        state::{State, StateError},
+    },
+    telemetry::Metrics,
+};
+
+/// The cell in the state that remembers the instance.
+const INSTANCE_CELL: &str = "instance";
+
+/// What can be changed while running.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `sync.enabled`
+    pub enabled: bool,
+    /// Tries of a refused record.
+    pub retry: RetryRule,
+    /// Calls to Convex at once.
+    pub concurrency: usize,
+    /// Changes in one call.
+    pub batch: usize,
+    /// How users become rows.
+    pub user_rules: UserRules,
+    /// How users are deleted.
+    pub delete_mode: DeleteMode,
+    /// What happens to their files.
+    pub files_on_delete: FilesOnDelete,
+}
+
+/// The two services.
+pub struct Edges {
+    /// Clerk.
+    pub clerk: ClerkClient,
+    /// Convex, to ask.
+    pub reader: Reader,
+    /// Convex, to write.
+    pub writer: Writer,
+}
+
+/// The time of day, as the one place that reads it hands it out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
+
+impl Clock {
+    /// Milliseconds since the epoch.
+    pub fn now_ms(self) -> i64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// See the module's words.
+pub struct Shared {
+    /// The delivery log.
+    pub journal: Journal,
+    /// Ledger and cells.
+    pub state: State,
+    /// The two services.
+    pub edges: ArcSwap<Edges>,
+    /// What can be changed while running.
+    pub settings: ArcSwap<Settings>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is wrong.
+    pub alerts: Alerts,
+    /// The time.
+    pub clock: Clock,
+    pub(super) convex_calls: Semaphore,
+    pub(super) convex_circuit: Mutex<Circuit>,
+    pub(super) clerk_circuit: Mutex<Circuit>,
+    pub(super) pin: Mutex<Pin>,
+}
+
+impl Shared {
+    /// The Clerk instance that is served, if one is at least presumed, and whether that is certain.
+    pub fn instance(&self) -> (Option<String>, bool) {
+        let pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
+        (pin.instance().map(str::to_owned), pin.is_known())
+    }
+
+    /// Reads the pin that the state remembers, unless the configuration names the instance.
+    pub fn recall_instance(state: &State, configured: Option<&str>) -> Pin {
+        if let Some(instance) = configured {
+            return Pin::Known(instance.into());
+        }
+        let cell = state.get_cell(INSTANCE_CELL).ok().flatten();
+        let text = cell.and_then(|bytes| String::from_utf8(bytes).ok());
+        text.map_or(Pin::Unknown, |text| Pin::from_cell(&text))
+    }
+
+    /// Lets another number of calls to Convex run at once.
+    pub fn resize(&self, old: usize, new: usize) {
+        if new >= old {
+            self.convex_calls.add_permits(new - old);
+        } else {
+            self.convex_calls.forget_permits(old - new);
+        }
+    }
+
+    pub(super) fn judge_instance(&self, instance: Option<&str>) -> Belonging {
+        self.change_pin(|pin| pin.judge(instance))
+    }
+
+    pub(super) fn prove_instance(&self, instance: &str) {
+        self.change_pin(|pin| pin.proved(instance));
+    }
+
+    pub(super) fn state_failed(&self, error: &StateError) {
+        let message = format!("{error}; the daemon goes on without it and asks Clerk more often");
+        self.alerts
+            .raise("state_failed", message, self.clock.now_ms());
+    }
+
+    fn change_pin<T>(&self, change: impl FnOnce(&mut Pin) -> T) -> T {
+        let mut pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = pin.clone();
+        let result = change(&mut pin);
+        if *pin != before
+            && let Some(cell) = pin.to_cell()
+            && let Err(error) = self.state.put_cell(INSTANCE_CELL, Some(cell.as_bytes()))
+        {
+            self.state_failed(&error);
+        }
+        result
+    }
+}

@@ -1,0 +1,274 @@
+//! Opens the disk and puts the parts together, each with its part of the configuration.
+
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use chrono::Utc;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+
+use super::StartError;
+use crate::{
+    apply::{Clock, Edges, Settings, Shared},
+    clerk::{self, ClerkClient},
+    config::{self, Config},
+    convex::{self, Deployment, reader::Reader, writer::Writer},
+    intake::{Intake, Secrets},
+    mapping::{ExtraField, ExtraKind, UserRules},
+    model::Version,
+    outbound::{Dialer, OnRequest},
+    queue::backoff::RetryRule,
+    report::alert::Alerts,
+    store::{
+        journal::{self, Journal, Notice, Recovered},
+        state::{self, State},
+        state_file::{LAYOUT, Loaded, StateFile},
+    },
+    telemetry::{ClerkLabels, ConvexLabels, Metrics},
+};
+
+/// The longest a request to Clerk may take.
+const CLERK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Everything that was open or left on the disk.
+pub struct Disk {
+    pub journal: Journal,
+    pub recovered: Recovered,
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub state: State,
+    pub generation: u64,
+    pub alerts: Alerts,
+}
+
+impl Disk {
+    /// Opens the state directory, whatever an earlier process or a disk has left of it.
+    pub async fn open(config: &Config) -> Result<Disk, StartError> {
+        let section = config.state.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&section)).await;
+        opened.map_err(|error| StartError::Threads(std::io::Error::other(error)))?
+    }
+}
+
+fn open(section: &config::State) -> Result<Disk, StartError> {
+    let dir = &section.dir;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| StartError::Directory {
+            path: dir.clone(),
+            source,
+        })?;
+    let alerts = Alerts::default();
+    let now_ms = Clock.now_ms();
+    let known = match StateFile::load(dir)? {
+        Loaded::Found(file) => Some(file),
+        Loaded::Absent => None,
+        Loaded::Damaged(path) => {
+            let message = format!("STATE was damaged and is kept as {}", path.display());
+            alerts.raise("state_damaged", message, now_ms);
+            None
+        }
+    };
+    let options = journal::Options {
+        max_entries: section.max_queue_events,
+        max_bytes: section.max_journal_bytes,
+        first_seq: known.as_ref().map_or(1, |file| file.highest_seq + 1),
+        ..journal::Options::default()
+    };
+    let opened = Journal::open(&dir.join("journal"), options)?;
+    let journal::Opened {
+        journal,
+        recovered,
+        notices,
+    } = opened;
+    report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
+    let generation = known.as_ref().map(|file| file.generation);
+    let options = state::Options {
+        ledger_records: section.ledger_records,
+        ..state::Options::at(Utc::now(), generation)
+    };
+    let opened = State::open(&dir.join("derived"), &options)?;
+    if let Some(reason) = &opened.rebuilt {
+        // What was seen before is forgotten: nothing older than now is believed without asking Clerk.
+        opened.state.raise_floor(Version(now_ms))?;
+        let message = format!(
+            "the derived state was built anew ({reason:?}); records are looked up in Clerk meanwhile"
+        );
+        alerts.raise("state_rebuilt", message, now_ms);
+    }
+    let file = StateFile {
+        layout: LAYOUT,
+        generation: opened.generation,
+        highest_seq: recovered
+            .highest_seq
+            .max(known.as_ref().map_or(0, |file| file.highest_seq)),
+        instance: known.and_then(|file| file.instance),
+    };
+    file.store(dir)?;
+    let generation = opened.generation;
+    Ok(Disk {
+        journal,
+        recovered,
+        notices,
+        state: opened.state,
+        generation,
+        alerts,
+    })
+}
+
+fn report_recovery(found: &Recovered, known: Option<&StateFile>, alerts: &Alerts, now_ms: i64) {
+    tracing::info!(
+        recovered = found.pending.len(),
+        dead_letters = found.parked.len(),
+        "{} delivery(ies) recovered from the journal wait to be applied",
+        found.pending.len()
+    );
+    if found.damage.may_have_lost() {
+        let message = format!(
+            "the journal was damaged in {} place(s); acknowledged deliveries may be missing until the \
+             next full comparison",
+            found.damage.places
+        );
+        alerts.raise("journal_damaged", message, now_ms);
+    }
+    if found.segments == 0 && known.is_some_and(|file| file.highest_seq > 0) {
+        let message = "the journal is gone although this directory had one; acknowledged deliveries \
+                       may be missing until the next full comparison";
+        alerts.raise("journal_lost", message, now_ms);
+    }
+}
+
+/// The parts that are not tasks yet.
+pub struct Parts {
+    pub shared: Arc<Shared>,
+    pub intake: Arc<Intake>,
+    pub dialer: Dialer,
+}
+
+impl Parts {
+    /// Builds them; connects to nothing.
+    pub fn build(
+        config: &Config,
+        journal: Journal,
+        state: State,
+        alerts: Alerts,
+    ) -> Result<Parts, StartError> {
+        let metrics = Metrics::default();
+        let dialer = Dialer::default();
+        let edges = edges(config, &dialer, &metrics)?;
+        let pin = Shared::recall_instance(&state, config.clerk.instance_id.as_deref());
+        let shared = Shared::new(
+            journal.clone(),
+            state,
+            edges,
+            settings(config),
+            metrics.clone(),
+            alerts.clone(),
+            pin,
+        );
+        let intake = Arc::new(Intake {
+            journal,
+            secrets: ArcSwap::from_pointee(Secrets::new(&config.clerk.webhook_secrets)),
+            metrics,
+            alerts,
+            max_body_bytes: config.listen.max_body_bytes,
+            body_timeout: config.listen.body_timeout,
+            limiter: ArcSwapOption::from(Intake::limiter(config.listen.rate_per_second)),
+        });
+        Ok(Parts {
+            shared,
+            intake,
+            dialer,
+        })
+    }
+}
+
+/// The services as the configuration has them now.
+pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edges, StartError> {
+    let counted = metrics.clerk_requests.clone();
+    let on_request: OnRequest = Arc::new(move |endpoint, status, _| {
+        counted
+            .get_or_create(&ClerkLabels {
+                endpoint,
+                status: status.into(),
+            })
+            .inc();
+    });
+    let clerk = ClerkClient::new(clerk::Options {
+        api_url: config.clerk.api_url.clone(),
+        secret_key: secret(&config.clerk.secret_key),
+        timeout: CLERK_TIMEOUT,
+        dialer: dialer.clone(),
+        on_request,
+    })
+    .map_err(|error| StartError::Edge {
+        service: "Clerk",
+        message: error.to_string(),
+    })?;
+    let counted = metrics.convex_requests.clone();
+    let on_request: OnRequest = Arc::new(move |function, status, _| {
+        counted
+            .get_or_create(&ConvexLabels {
+                function,
+                status: status.into(),
+            })
+            .inc();
+    });
+    let deployment = Deployment::new(convex::Options {
+        url: config.convex.url.clone(),
+        deploy_key: secret(&config.convex.deploy_key),
+        module: config.convex.module.clone(),
+        timeout: config.convex.timeout,
+        dialer: dialer.clone(),
+        on_request,
+    })
+    .map_err(|error| StartError::Edge {
+        service: "Convex",
+        message: error.to_string(),
+    })?;
+    let reader = Reader::new(deployment.clone());
+    Ok(Edges {
+        clerk,
+        reader,
+        writer: Writer::new(deployment),
+    })
+}
+
+/// What can be changed while running, as the configuration has it now.
+pub fn settings(config: &Config) -> Settings {
+    let users = &config.users;
+    let extra = |(column, field): (&String, &config::ExtraField)| {
+        let pointer = field.pointer.clone();
+        (
+            column.clone(),
+            ExtraField {
+                pointer,
+                kind: ExtraKind::Any,
+            },
+        )
+    };
+    Settings {
+        enabled: config.sync.enabled,
+        retry: RetryRule {
+            max_attempts: config.sync.retry_max_attempts,
+            delay: Duration::from_millis(config.sync.retry_delay_ms),
+        },
+        concurrency: config.convex.concurrency,
+        batch: config.convex.batch,
+        user_rules: UserRules {
+            app_id: users.app_id.clone(),
+            roles: users.roles.clone(),
+            default_role: users.default_role.clone(),
+            insert_defaults: users.insert_defaults.clone(),
+            extra_fields: users.extra_fields.iter().map(extra).collect(),
+            link_by_email: users.link_by_email,
+        },
+        delete_mode: users.delete_mode,
+        files_on_delete: users.files_on_delete,
+    }
+}
+
+fn secret(secret: &config::Secret) -> SecretString {
+    SecretString::from(secret.expose().to_owned())
+}

@@ -1,0 +1,386 @@
+//! The daemon: builds the parts, hands each its own, starts the tasks, ends them in order.
+//!
+//! The only place that knows all parts and the whole configuration; it decides nothing about a record.
+//! Start: disk, then what was left to do, then ports. Stop: ports, then what is in hand, then disk.
+//! Intake runs on threads of its own, so that nothing else can delay an acknowledgement.
+
+mod build;
+mod reload;
+mod watch;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin::{self, Admin},
+    apply::{Applier, Clock, Shared},
+    config::{Config, Tls},
+    intake::{self, Bounds, Listener, TlsFiles},
+    store::{
+        journal::{Journal, OpenError},
+        state::{State, StateError},
+        state_file::{StateFile, StateFileError},
+    },
+    telemetry::LogLevel,
+};
+
+use self::build::{Disk, Parts};
+use self::reload::Reloader;
+
+/// Threads that take deliveries in.
+const INTAKE_THREADS: usize = 2;
+/// Of the time for a stop, what requests in hand may take at most.
+const INTAKE_DRAIN: Duration = Duration::from_secs(3);
+
+/// Why the daemon did not start, or ended by itself.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error("the state directory {} cannot be used", .path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The derived state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The `STATE` file.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    /// An address or a socket.
+    #[error("cannot listen on {on}; is another process using it?")]
+    Listen {
+        /// What.
+        on: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key that no header can carry, or a URL that cannot be called.
+    #[error("cannot prepare calls to {service}: {message}")]
+    Edge {
+        /// Clerk or Convex.
+        service: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// Threads could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
+    /// The disk failed under the running daemon.
+    #[error(
+        "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
+    )]
+    DiskFailed(String),
+}
+
+impl StartError {
+    /// True if another process holds the state directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            StartError::Journal(OpenError::InUse(_)) | StartError::State(StateError::InUse(_))
+        )
+    }
+}
+
+/// Reads the configuration again, from where it was read first.
+pub type Reread = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// What a daemon in the foreground has beside its configuration.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// For SIGHUP and the operators' `reload`; without it a reload is refused.
+    pub reread: Option<Reread>,
+    /// To change the level while running.
+    pub log_level: Option<LogLevel>,
+}
+
+/// Starts daemons.
+#[derive(Debug)]
+pub struct Daemon;
+
+/// A running daemon.
+pub struct Handle {
+    public: SocketAddr,
+    admin_tcp: Option<SocketAddr>,
+    socket: PathBuf,
+    dir: PathBuf,
+    grace: Duration,
+    stop_intake: CancellationToken,
+    stop: CancellationToken,
+    stop_applier: CancellationToken,
+    intake: Option<runtime::Runtime>,
+    intake_tasks: TaskTracker,
+    tasks: TaskTracker,
+    applier: TaskTracker,
+    journal: Journal,
+    state: State,
+    shared: Arc<Shared>,
+    generation: u64,
+    reloader: Arc<Reloader>,
+}
+
+impl Daemon {
+    /// Starts everything; returns when deliveries can be taken in.
+    pub async fn start(config: Config) -> Result<Handle, StartError> {
+        Self::start_in(config, Surroundings::default()).await
+    }
+
+    /// The same, with what a reload needs.
+    pub async fn start_in(config: Config, around: Surroundings) -> Result<Handle, StartError> {
+        let disk = Disk::open(&config).await?;
+        let listener = listen(&config).await?;
+        let public = listener
+            .address()
+            .map_err(|source| cannot_listen(&config.listen.address, source))?;
+        let socket = admin::bind_socket(&config.admin.socket)
+            .await
+            .map_err(|source| cannot_listen(&config.admin.socket.display(), source))?;
+        let tcp = match config.admin.address {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| cannot_listen(&address, source))?,
+            ),
+            None => None,
+        };
+        let Disk {
+            journal,
+            recovered,
+            notices,
+            state,
+            generation,
+            alerts,
+        } = disk;
+        let parts = Parts::build(&config, journal.clone(), state.clone(), alerts)?;
+        let shared = Arc::clone(&parts.shared);
+        let (applier, applier_handle) = Applier::new(
+            Arc::clone(&shared),
+            recovered,
+            notices,
+            config.state.max_dead_letters,
+        );
+        let reloader = Arc::new(Reloader::new(
+            config.clone(),
+            around,
+            Arc::clone(&shared),
+            Arc::clone(&parts.intake),
+            applier_handle.clone(),
+            parts.dialer.clone(),
+        ));
+        let stop = CancellationToken::new();
+        let mut handle = Handle {
+            public,
+            admin_tcp: tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+            socket: config.admin.socket.clone(),
+            dir: config.state.dir.clone(),
+            grace: config.limits.shutdown_grace,
+            stop_intake: CancellationToken::new(),
+            stop_applier: CancellationToken::new(),
+            stop: stop.clone(),
+            intake: None,
+            intake_tasks: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            applier: TaskTracker::new(),
+            journal: journal.clone(),
+            state,
+            shared: Arc::clone(&shared),
+            generation,
+            reloader: Arc::clone(&reloader),
+        };
+        handle
+            .applier
+            .spawn(applier.run(handle.stop_applier.clone(), handle.grace));
+        let admin = Admin {
+            applier: applier_handle.clone(),
+            shared: Arc::clone(&shared),
+            journal: journal.clone(),
+            metrics: shared.metrics.clone(),
+            alerts: shared.alerts.clone(),
+            started_ms: Clock.now_ms(),
+            reload: Arc::new(move || reloader.reload()),
+        };
+        let router = admin.router();
+        handle
+            .tasks
+            .spawn(admin::serve_socket(socket, router.clone(), stop.clone()));
+        if let (Some(tcp), Some(token)) = (tcp, config.admin.token.clone()) {
+            handle
+                .tasks
+                .spawn(admin::serve_tcp(tcp, router, token, stop.clone()));
+        }
+        handle
+            .tasks
+            .spawn(watch::health(journal.clone(), shared, stop.clone()));
+        handle
+            .tasks
+            .spawn(watch::watchdog(journal, applier_handle, stop));
+        handle.start_intake(listener, parts.intake, &config)?;
+        tracing::info!(
+            address = %public,
+            socket = %handle.socket.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready to take deliveries in"
+        );
+        Ok(handle)
+    }
+}
+
+impl Handle {
+    /// The address of the public listener.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// The operators' TCP address, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_tcp
+    }
+
+    /// The operators' socket.
+    pub fn admin_socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Reads the configuration again. Answers with the keys that need a restart.
+    pub fn reload(&self) -> Result<Vec<String>, String> {
+        self.reloader.reload()
+    }
+
+    /// Answers with the reason when the disk has failed for good.
+    pub async fn disk_failed(&self) -> String {
+        self.journal.fatal().await
+    }
+
+    /// Ends everything in order: no new deliveries, requests in hand answered, work in hand finished
+    /// or left in the journal, the disk synced.
+    pub async fn shutdown(mut self) {
+        self.stop_intake.cancel();
+        self.intake_tasks.close();
+        let drained = timeout(INTAKE_DRAIN.min(self.grace), self.intake_tasks.wait()).await;
+        if drained.is_err() {
+            tracing::warn!("some requests in hand were cut off; their senders will try again");
+        }
+        if let Some(intake) = self.intake.take() {
+            intake.shutdown_background();
+        }
+        self.stop_applier.cancel();
+        self.applier.close();
+        self.applier.wait().await;
+        self.stop.cancel();
+        self.tasks.close();
+        // An operator who watches the status must not hold up the end.
+        let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        if let Err(error) = self.journal.close().await {
+            tracing::error!("the journal did not close well: {error}");
+        }
+        self.leave_state();
+        let _ = std::fs::remove_file(&self.socket);
+        tracing::info!("stopped");
+    }
+
+    fn leave_state(&self) {
+        if let Err(error) = self.state.sync() {
+            tracing::error!("the state did not close well: {error}");
+        }
+        let file = StateFile {
+            layout: crate::store::state_file::LAYOUT,
+            generation: self.generation,
+            highest_seq: self.journal.stats().highest_seq,
+            instance: self.shared.instance().0,
+        };
+        if let Err(error) = file.store(&self.dir) {
+            tracing::error!("STATE was not written: {error}");
+        }
+    }
+
+    fn start_intake(
+        &mut self,
+        listener: Listener,
+        intake: Arc<intake::Intake>,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(INTAKE_THREADS)
+            .max_blocking_threads(1)
+            .thread_name("intake")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let bounds = Bounds {
+            header_timeout: config.listen.header_timeout,
+            idle_timeout: config.listen.idle_timeout,
+            max_connections: config.listen.max_connections,
+        };
+        let router = intake.router(&config.listen.webhook_paths);
+        let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
+        self.intake_tasks.spawn_on(serve, runtime.handle());
+        self.intake = Some(runtime);
+        Ok(())
+    }
+}
+
+async fn listen(config: &Config) -> Result<Listener, StartError> {
+    let tls = match &config.listen.tls {
+        Tls::Own { cert, key } => Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        }),
+        Tls::Off | Tls::BehindProxy => None,
+    };
+    Listener::bind(config.listen.address, tls.as_ref())
+        .await
+        .map_err(|source| cannot_listen(&config.listen.address, source))
+}
+
+fn cannot_listen(on: &dyn std::fmt::Display, source: io::Error) -> StartError {
+    StartError::Listen {
+        on: on.to_string(),
+        source,
+    }
+}
+
+/// Runs in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the configuration again. A second
+/// SIGTERM or Ctrl-C ends at once, which is safe: what is not finished is in the journal.
+pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Threads)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Threads)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Threads)?;
+    let handle = Daemon::start_in(config, around).await?;
+    watch::tell(&[NotifyState::Ready]);
+    let failed = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            reason = handle.disk_failed() => break Some(reason),
+            _ = hangup.recv() => watch::reload(&handle),
+        }
+    };
+    watch::tell(&[NotifyState::Stopping]);
+    tokio::select! {
+        () = handle.shutdown() => {}
+        _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
+    }
+    failed.map_or(Ok(()), |reason| Err(StartError::DiskFailed(reason)))
+}

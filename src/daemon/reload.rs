@@ -1,0 +1,90 @@
+//! Reading the configuration again, all or nothing.
+//!
+//! A configuration with a mistake changes nothing: the old one stays in force. What can change while
+//! running is swapped as a whole; keys that need a restart are named.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Surroundings, build};
+use crate::{
+    apply::{self, Shared},
+    config::Config,
+    intake::{Intake, Secrets},
+    outbound::Dialer,
+};
+
+/// What a reload reaches.
+pub struct Reloader {
+    config: Mutex<Config>,
+    around: Surroundings,
+    shared: Arc<Shared>,
+    intake: Arc<Intake>,
+    applier: apply::Handle,
+    dialer: Dialer,
+}
+
+impl Reloader {
+    pub fn new(
+        config: Config,
+        around: Surroundings,
+        shared: Arc<Shared>,
+        intake: Arc<Intake>,
+        applier: apply::Handle,
+        dialer: Dialer,
+    ) -> Self {
+        Reloader {
+            config: Mutex::new(config),
+            around,
+            shared,
+            intake,
+            applier,
+            dialer,
+        }
+    }
+
+    /// Reads and swaps. Answers with the keys that need a restart, or with what is wrong.
+    pub fn reload(&self) -> Result<Vec<String>, String> {
+        let Some(reread) = &self.around.reread else {
+            return Err(
+                "this daemon was not started from a configuration that can be read again".into(),
+            );
+        };
+        let new = reread().inspect_err(|mistakes| {
+            tracing::error!(
+                "the configuration was not reloaded, the old one stays in force: {mistakes}"
+            );
+        })?;
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let differs = Config::reloadable_diff(&config, &new);
+        // Keys that need a restart keep their old value, also in what is rebuilt below.
+        let mut next = config.clone();
+        next.clerk.secret_key = new.clerk.secret_key;
+        next.clerk.webhook_secrets = new.clerk.webhook_secrets;
+        next.convex.deploy_key = new.convex.deploy_key;
+        next.convex.concurrency = new.convex.concurrency;
+        next.convex.batch = new.convex.batch;
+        next.sync = new.sync;
+        next.users = new.users;
+        next.listen.rate_per_second = new.listen.rate_per_second;
+        next.log.level = new.log.level;
+        let edges = build::edges(&next, &self.dialer, &self.shared.metrics)
+            .map_err(|error| error.to_string())?;
+        self.shared.edges.store(Arc::new(edges));
+        self.shared
+            .resize(config.convex.concurrency, next.convex.concurrency);
+        self.shared.settings.store(Arc::new(build::settings(&next)));
+        self.intake
+            .secrets
+            .store(Arc::new(Secrets::new(&next.clerk.webhook_secrets)));
+        self.intake
+            .limiter
+            .store(Intake::limiter(next.listen.rate_per_second));
+        if let Some(level) = &self.around.log_level {
+            level.set(&next.log.level);
+        }
+        *config = next;
+        self.applier.reconsider();
+        tracing::info!(live = ?differs.live, needs_restart = ?differs.restart, "configuration reloaded");
+        Ok(differs.restart.into_iter().map(str::to_owned).collect())
+    }
+}

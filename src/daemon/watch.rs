@@ -1,0 +1,76 @@
+//! What watches the daemon: systemd, and the health of its own disk.
+//!
+//! The watchdog is fed by progress: the committer and the applier must both have come round since the
+//! last time. A timer that beats by itself would keep a dead daemon alive.
+
+use std::{sync::Arc, time::Duration};
+
+use sd_notify::NotifyState;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Handle;
+use crate::{
+    apply::{self, Shared},
+    store::journal::{Health, Journal},
+};
+
+/// Tells systemd, if it listens.
+pub fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}
+
+/// A reload on SIGHUP, with the words that systemd expects around it.
+pub fn reload(handle: &Handle) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+    // A mistake is in the log and changes nothing.
+    let _ = handle.reload();
+    tell(&[NotifyState::Ready]);
+}
+
+/// Feeds systemd's watchdog as long as everything moves.
+pub async fn watchdog(journal: Journal, applier: apply::Handle, stop: CancellationToken) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let beat = (limit / 3).max(Duration::from_millis(100));
+    while stop.run_until_cancelled(sleep(beat)).await.is_some() {
+        let moves = async { journal.pulse().await.is_ok() && applier.status().await.is_some() };
+        match timeout(beat, moves).await {
+            Ok(true) => tell(&[NotifyState::Watchdog]),
+            _ => {
+                tracing::error!("the journal or the applier does not move; the watchdog is not fed")
+            }
+        }
+    }
+}
+
+/// Raises and clears the alert about a disk that takes nothing in.
+pub async fn health(journal: Journal, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut health = journal.health();
+    loop {
+        let now = health.borrow_and_update().clone();
+        match now {
+            Health::Writing => shared.alerts.clear("cannot_store"),
+            Health::Unwritable(reason) | Health::Poisoned(reason) => {
+                let message = format!(
+                    "deliveries are refused with 503, the journal cannot be written: {reason}; free space \
+                     under the state directory"
+                );
+                shared
+                    .alerts
+                    .raise("cannot_store", message, shared.clock.now_ms());
+            }
+            Health::Closed => return,
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = health.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Is this delivery from the holder of our secret? Nothing is believed, parsed or stored before.
+//!
+//! The signature itself is the `svix` crate's business; here are the cheap checks before it, the list
+//! of secrets (several, so that one can be rotated without a refused delivery), and the proof:
+//! a [`VerifiedEvent`] can be made nowhere else. Tells forgers nothing.
+
+use http::HeaderMap;
+use svix::webhooks::Webhook;
+
+use crate::{config::Secret, model::DeliveryId};
+
+/// The sender's two spellings of the headers: Svix's own first, as its libraries do.
+const PREFIXES: [&str; 2] = ["svix", "webhook"];
+/// How far a timestamp may be off, in seconds, either way. Svix signs every attempt anew.
+const TOLERANCE_S: i64 = 300;
+/// Signatures in one header: Svix may send eleven during rotations.
+const MAX_SIGNATURES: usize = 32;
+/// The longest signature header, in bytes: room for [`MAX_SIGNATURES`] of them.
+const MAX_HEADER_BYTES: usize = 4096;
+
+/// A delivery whose signature holds.
+#[derive(Debug)]
+pub struct VerifiedEvent<'a> {
+    id: DeliveryId,
+    body: &'a [u8],
+}
+
+impl VerifiedEvent<'_> {
+    /// The sender's id, the same on each retry and replay.
+    pub fn id(&self) -> &DeliveryId {
+        &self.id
+    }
+
+    /// The body as it was signed.
+    pub fn body(&self) -> &[u8] {
+        self.body
+    }
+}
+
+/// Why a delivery is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A header is missing, doubled or malformed: 400.
+    #[error("the signature headers are missing or malformed")]
+    Malformed,
+    /// The body is no UTF-8, which nobody signs: 400.
+    #[error("the body is not text")]
+    Unreadable,
+    /// Signed too long ago, or in the future: 401.
+    #[error("the timestamp is too far off")]
+    TooFarOff,
+    /// No signature of ours: 401.
+    #[error("the signature does not match")]
+    Forged,
+}
+
+/// The headers of a delivery, well-formed and in time. Made before the body is read.
+#[derive(Debug)]
+pub struct Claim {
+    id: DeliveryId,
+    /// The three headers, as the verifier wants them.
+    headers: HeaderMap,
+}
+
+impl Claim {
+    /// Reads the headers; `now_s` in seconds since the epoch.
+    pub fn read(headers: &HeaderMap, now_s: i64) -> Result<Claim, Refusal> {
+        let complete = PREFIXES.into_iter().find(|prefix| {
+            ["id", "timestamp", "signature"]
+                .iter()
+                .all(|part| headers.contains_key(format!("{prefix}-{part}")))
+        });
+        let prefix = complete.ok_or(Refusal::Malformed)?;
+        let id = single(headers, &format!("{prefix}-id"))?;
+        let timestamp = single(headers, &format!("{prefix}-timestamp"))?;
+        let signature = single(headers, &format!("{prefix}-signature"))?;
+        let delivery = DeliveryId::parse(id).ok_or(Refusal::Malformed)?;
+        let digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
+        let signed_at: i64 = timestamp.parse().map_err(|_| Refusal::Malformed)?;
+        if !digits || !is_list_of_signatures(signature) {
+            return Err(Refusal::Malformed);
+        }
+        if (now_s - signed_at).abs() > TOLERANCE_S {
+            return Err(Refusal::TooFarOff);
+        }
+        let mut chosen = HeaderMap::with_capacity(3);
+        for (name, part) in [
+            ("svix-id", "id"),
+            ("svix-timestamp", "timestamp"),
+            ("svix-signature", "signature"),
+        ] {
+            if let Some(value) = headers.get(format!("{prefix}-{part}")) {
+                chosen.insert(name, value.clone());
+            }
+        }
+        Ok(Claim {
+            id: delivery,
+            headers: chosen,
+        })
+    }
+
+    /// Checks the signature against every secret.
+    pub fn verify<'a>(
+        self,
+        body: &'a [u8],
+        secrets: &Secrets,
+    ) -> Result<VerifiedEvent<'a>, Refusal> {
+        if std::str::from_utf8(body).is_err() {
+            return Err(Refusal::Unreadable);
+        }
+        let matches = |webhook: &Webhook| webhook.verify(body, &self.headers).is_ok();
+        if secrets.webhooks.iter().any(matches) {
+            Ok(VerifiedEvent { id: self.id, body })
+        } else {
+            Err(Refusal::Forged)
+        }
+    }
+}
+
+/// The secrets that are accepted now.
+pub struct Secrets {
+    webhooks: Vec<Webhook>,
+}
+
+impl Secrets {
+    /// From the configuration, which has checked that they decode. Those that do not are left out;
+    /// with none left nothing is ever accepted.
+    pub fn new(secrets: &[Secret]) -> Self {
+        Secrets {
+            webhooks: secrets
+                .iter()
+                .filter_map(|s| Webhook::new(s.expose()).ok())
+                .collect(),
+        }
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| Refusal::Malformed),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+fn is_list_of_signatures(header: &str) -> bool {
+    let mut entries = header.split(' ').filter(|entry| !entry.is_empty());
+    let well_formed = |entry: &str| {
+        entry
+            .split_once(',')
+            .is_some_and(|(version, text)| !version.is_empty() && !text.is_empty())
+    };
+    header.len() <= MAX_HEADER_BYTES
+        && entries.clone().count() <= MAX_SIGNATURES
+        && entries.any(well_formed)
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
