@@ -8,6 +8,7 @@ use serde_json::json;
 use self::source::{FailuresSource, Selection};
 use super::{Context, Exit, Failure, JsonArg, output};
 
+mod offline;
 mod render;
 mod source;
 
@@ -78,7 +79,7 @@ pub struct DropArgs {
 
 /// Does what the command says.
 pub(super) async fn failures(command: FailuresCommand, context: &Context) -> Result<Exit, Failure> {
-    let source = source::open(&context.local()?)?;
+    let source = source::open(&context.local()?).await?;
     match command {
         FailuresCommand::List(args) => list(&args, &source, context).await,
         FailuresCommand::Show(args) => show(&args, &source, context).await,

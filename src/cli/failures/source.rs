@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::LOOK;
+use super::{LOOK, offline::OfflineFailures};
 use crate::{
     cli::{
         admin_client::{AdminClient, AdminError},
@@ -18,10 +18,11 @@ use crate::{
 const LONGEST_ID: usize = 64;
 
 /// Who is asked.
-#[derive(Debug)]
 pub enum FailuresSource {
     /// The daemon, over its admin listener.
     Daemon(AdminClient),
+    /// What a daemon left behind.
+    Offline(OfflineFailures),
 }
 
 /// Which dead letters are meant.
@@ -85,35 +86,59 @@ pub struct Retried {
     pub unknown: Vec<String>,
 }
 
-/// The daemon where one runs.
+/// The daemon where one runs, else the state that it left.
 ///
 /// # Errors
-/// Exit code 4 when none does.
-pub fn open(local: &Local) -> Result<FailuresSource, Failure> {
-    Ok(FailuresSource::Daemon(AdminClient::new(&local.admin)?))
+/// Exit code 4 when there is neither, or another process holds the state.
+pub async fn open(local: &Local) -> Result<FailuresSource, Failure> {
+    let absent = match AdminClient::new(&local.admin) {
+        // A socket that is there may be left over: only an answer says that a daemon runs.
+        Ok(client) => match client.get("/status").await {
+            Ok(_) => return Ok(FailuresSource::Daemon(client)),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if !absent.is_absence() {
+        return Err(absent.into());
+    }
+    match OfflineFailures::open(&local.state)? {
+        Some(failures) => Ok(FailuresSource::Offline(failures)),
+        None => Err(absent.into()),
+    }
 }
 
 impl FailuresSource {
     /// A page of dead letters.
     pub async fn list(&self, after: Option<&str>, limit: u32) -> Result<Page, Failure> {
-        let FailuresSource::Daemon(client) = self;
+        let after = after.map(checked).transpose()?;
+        let client = match self {
+            FailuresSource::Daemon(client) => client,
+            FailuresSource::Offline(failures) => return Ok(failures.list(after, limit as usize)),
+        };
         let mut path = format!("/failures?limit={limit}");
         if let Some(after) = after {
-            path += &format!("&after={}", checked(after)?);
+            path += &format!("&after={after}");
         }
         read(client.get(&path).await?)
     }
 
     /// One dead letter with its body.
     pub async fn show(&self, id: &str) -> Result<DeadLetter, Failure> {
-        let FailuresSource::Daemon(client) = self;
+        let client = match self {
+            FailuresSource::Daemon(client) => client,
+            FailuresSource::Offline(failures) => return failures.show(id).ok_or(unknown(id)),
+        };
         let answer = client.get(&format!("/failures/{}", checked(id)?)).await;
         read(answer.map_err(|error| absent(error, id))?)
     }
 
     /// Puts dead letters back into the queue.
     pub async fn retry(&self, selection: &Selection) -> Result<Retried, Failure> {
-        let FailuresSource::Daemon(client) = self;
+        let client = match self {
+            FailuresSource::Daemon(client) => client,
+            FailuresSource::Offline(failures) => return failures.retry(selection).await,
+        };
         let body = match selection {
             Selection::All => json!({ "all": true }),
             Selection::These(ids) => json!({ "ids": ids }),
@@ -123,7 +148,13 @@ impl FailuresSource {
 
     /// Gives one up.
     pub async fn drop_one(&self, id: &str) -> Result<(), Failure> {
-        let FailuresSource::Daemon(client) = self;
+        let client = match self {
+            FailuresSource::Daemon(client) => client,
+            FailuresSource::Offline(failures) => {
+                let dropped = failures.drop_one(id).await?;
+                return dropped.then_some(()).ok_or(unknown(id));
+            }
+        };
         let answer = client.delete(&format!("/failures/{}", checked(id)?)).await;
         answer.map_err(|error| absent(error, id))?;
         Ok(())
@@ -140,11 +171,13 @@ fn checked(id: &str) -> Result<&str, Failure> {
     }
 }
 
+fn unknown(id: &str) -> Failure {
+    Failure::failed(format!("no such dead letter: {id}")).help(LOOK)
+}
+
 fn absent(error: AdminError, id: &str) -> Failure {
     match error {
-        AdminError::Refused { status, .. } if status.as_u16() == 404 => {
-            Failure::failed(format!("no such dead letter: {id}")).help(LOOK)
-        }
+        AdminError::Refused { status, .. } if status.as_u16() == 404 => unknown(id),
         other => other.into(),
     }
 }

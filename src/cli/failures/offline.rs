@@ -1,0 +1,311 @@
+//! Dead letters without a daemon: straight from the journal that it left in the state directory.
+//!
+//! Holds the journal's lock for as long as it lives, so that no daemon starts meanwhile. What is put
+//! back here is applied when the daemon starts next. Touches nothing but the journal.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::Value;
+
+use super::source::{DeadLetter, Page, Retried, Selection};
+use crate::{
+    cli::exit::Failure,
+    config::State,
+    queue::dead_letters::{name_of, seq_of},
+    store::journal::{
+        Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
+    },
+};
+
+/// Where the journal lies in the state directory.
+const JOURNAL_DIR: &str = "journal";
+
+/// The verdict "a person gave it up", as `apply` writes it. Codes are never reused.
+const DROPPED: u8 = 24;
+
+/// The journal of a daemon that does not run.
+pub struct OfflineFailures {
+    journal: Journal,
+    letters: BTreeMap<u64, ParkedMeta>,
+}
+
+impl OfflineFailures {
+    /// Opens the journal. `None` when no daemon has ever run with this state directory.
+    ///
+    /// # Errors
+    /// Exit code 4 when another process has it, 1 when it cannot be read.
+    pub fn open(state: &State) -> Result<Option<Self>, Failure> {
+        let dir = state.dir.join(JOURNAL_DIR);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let options = Options {
+            max_entries: state.max_queue_events,
+            max_bytes: state.max_journal_bytes,
+            ..Options::default()
+        };
+        let Opened {
+            journal, recovered, ..
+        } = Journal::open(&dir, options).map_err(|error| {
+            let message = error.to_string();
+            match error {
+                OpenError::InUse(_) => Failure::unreachable(message)
+                    .help("ask the daemon that runs: give the --config that it was started with"),
+                OpenError::Newer { .. } | OpenError::Io { .. } => Failure::failed(message),
+            }
+        })?;
+        let letters = recovered
+            .parked
+            .into_iter()
+            .map(|letter| (letter.meta.seq, letter))
+            .collect();
+        Ok(Some(OfflineFailures { journal, letters }))
+    }
+
+    /// A page of dead letters, oldest first.
+    pub fn list(&self, after: Option<&str>, limit: usize) -> Page {
+        let after = after.map_or(0, |id| seq_of(id).unwrap_or(u64::MAX));
+        let mut rest = self.letters.range(after.saturating_add(1)..);
+        let failures: Vec<DeadLetter> = rest
+            .by_ref()
+            .take(limit)
+            .map(|(_, letter)| self.describe(letter, false))
+            .collect();
+        let next = rest
+            .next()
+            .and(failures.last().map(|letter| letter.id.clone()));
+        Page {
+            failures,
+            total: self.letters.len() as u64,
+            next,
+        }
+    }
+
+    /// One dead letter with its body, if it is there.
+    pub fn show(&self, id: &str) -> Option<DeadLetter> {
+        let letter = self.letters.get(&seq_of(id)?)?;
+        Some(self.describe(letter, true))
+    }
+
+    /// Puts dead letters back, for the next start of the daemon.
+    ///
+    /// # Errors
+    /// Exit code 1 when the disk does not take it.
+    pub async fn retry(&self, selection: &Selection) -> Result<Retried, Failure> {
+        let mut unknown = Vec::new();
+        let mut retried = 0;
+        let every = self.letters.keys().map(|seq| name_of(*seq));
+        let ids: Vec<String> = match selection {
+            Selection::All => every.collect(),
+            Selection::These(ids) => ids.clone(),
+        };
+        for id in ids {
+            match seq_of(&id).filter(|seq| self.letters.contains_key(seq)) {
+                Some(seq) => {
+                    self.journal.unpark(seq);
+                    retried += 1;
+                }
+                None => unknown.push(id),
+            }
+        }
+        self.written().await?;
+        Ok(Retried { retried, unknown })
+    }
+
+    /// Gives one up; false when it is not there.
+    ///
+    /// # Errors
+    /// Exit code 1 when the disk does not take it.
+    pub async fn drop_one(&self, id: &str) -> Result<bool, Failure> {
+        let Some(seq) = seq_of(id).filter(|seq| self.letters.contains_key(seq)) else {
+            return Ok(false);
+        };
+        self.journal.settle([Settled {
+            seq,
+            state: DROPPED,
+            reason: None,
+        }]);
+        self.written().await?;
+        Ok(true)
+    }
+
+    async fn written(&self) -> Result<(), Failure> {
+        self.journal
+            .sync()
+            .await
+            .map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    fn describe(&self, letter: &ParkedMeta, with_body: bool) -> DeadLetter {
+        let ParkedMeta { meta, parked } = letter;
+        // An entry whose bytes are damaged is still listed, by what else is known of it.
+        let entry = self.journal.read(meta.position).ok();
+        let (delivery, event_type) = match entry.as_ref().map(|entry| &entry.content.cause) {
+            Some(Cause::Delivery { id, event_type }) => {
+                (Some(id.to_string()), event_type.to_string())
+            }
+            _ => (None, "request".to_owned()),
+        };
+        let version = meta.record.is_some() && meta.cause == CauseKind::Delivery;
+        DeadLetter {
+            id: name_of(meta.seq),
+            delivery,
+            event_type,
+            table: meta
+                .record
+                .as_ref()
+                .map(|record| record.table.name().to_owned()),
+            key: meta.record.as_ref().map(|record| record.key.to_string()),
+            version: version.then_some(meta.version.0),
+            attempts: parked.attempts.into(),
+            code: parked.code.to_string(),
+            reason: parked.reason.to_string(),
+            received_at: rfc3339(meta.received_ms),
+            failed_at: rfc3339(parked.at_ms),
+            body: entry.filter(|_| with_body).map(body_of),
+        }
+    }
+}
+
+/// The event as JSON where it is, else as text.
+fn body_of(entry: Entry) -> Value {
+    let body = &entry.content.body;
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+}
+
+/// Out of range, the epoch.
+fn rfc3339(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        cli::exit::Exit,
+        config::{Config, Env},
+        model::{DeliveryId, Key, RecordKey, Table, Version},
+        store::journal::{NewEntry, Parked, Related},
+    };
+
+    fn state(dir: &std::path::Path) -> State {
+        let env = Env::new([("CCS_STATE__DIR", dir.to_str().unwrap())]);
+        Config::load_local(None, &env).unwrap().state
+    }
+
+    fn entry(number: i64) -> NewEntry {
+        let key = Key::parse(&format!("user_{number}")).unwrap();
+        NewEntry {
+            received_ms: 1_700_000_000_000 + number,
+            cause: Cause::Delivery {
+                id: DeliveryId::parse(&format!("msg_{number}")).unwrap(),
+                event_type: "user.updated".into(),
+            },
+            record: Some(RecordKey::new(Table::Users, key)),
+            version: Version(number),
+            deleted: false,
+            fingerprint: 0,
+            related: Related::default(),
+            body: Bytes::from(format!("{{\"number\":{number}}}")),
+        }
+    }
+
+    /// What a daemon leaves behind that gave up on the first three of four entries.
+    async fn left_behind(dir: &std::path::Path) {
+        let opened = Journal::open(&dir.join(JOURNAL_DIR), Options::default()).unwrap();
+        for number in 1..=4 {
+            opened.journal.append(entry(number)).await.unwrap();
+        }
+        for seq in 1..=3 {
+            opened.journal.park(Parked {
+                seq,
+                attempts: 3,
+                code: "refused".into(),
+                reason: "Convex refused the row".into(),
+                at_ms: 1_700_000_100_000,
+            });
+        }
+        opened.journal.close().await.unwrap();
+    }
+
+    async fn open(dir: &std::path::Path) -> OfflineFailures {
+        OfflineFailures::open(&state(dir)).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn they_are_listed_page_by_page_and_shown_with_their_bodies() {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path()).await;
+        let failures = open(dir.path()).await;
+        let first = failures.list(None, 2);
+        let ids = |page: &Page| {
+            page.failures
+                .iter()
+                .map(|f| f.id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&first), ["dl_1", "dl_2"]);
+        assert_eq!((first.total, first.next.as_deref()), (3, Some("dl_2")));
+        assert!(first.failures.iter().all(|letter| letter.body.is_none()));
+        let second = failures.list(first.next.as_deref(), 2);
+        assert_eq!(ids(&second), ["dl_3"]);
+        assert_eq!(second.next, None);
+
+        let shown = failures.show("dl_2").unwrap();
+        assert_eq!(shown.body, Some(serde_json::json!({ "number": 2 })));
+        assert_eq!(shown.delivery.as_deref(), Some("msg_2"));
+        assert_eq!(shown.key.as_deref(), Some("user_2"));
+        assert_eq!(shown.received_at, "2023-11-14T22:13:20.002Z");
+        assert!(failures.show("dl_4").is_none(), "it only waits");
+    }
+
+    #[tokio::test]
+    async fn what_is_retried_waits_for_the_next_start_and_what_is_dropped_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path()).await;
+        let failures = open(dir.path()).await;
+        let these = Selection::These(vec!["dl_1".to_owned(), "dl_9".to_owned(), "x".to_owned()]);
+        let retried = failures.retry(&these).await.unwrap();
+        assert_eq!(retried.retried, 1);
+        assert_eq!(retried.unknown, ["dl_9", "x"]);
+        assert!(failures.drop_one("dl_2").await.unwrap());
+        assert!(!failures.drop_one("dl_9").await.unwrap());
+        failures.journal.close().await.unwrap();
+
+        let next = Journal::open(&dir.path().join(JOURNAL_DIR), Options::default()).unwrap();
+        let pending: Vec<u64> = next.recovered.pending.iter().map(|meta| meta.seq).collect();
+        let parked: Vec<u64> = next.recovered.parked.iter().map(|l| l.meta.seq).collect();
+        assert_eq!(pending, [1, 4]);
+        assert_eq!(parked, [3]);
+    }
+
+    #[tokio::test]
+    async fn all_are_retried_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path()).await;
+        let retried = open(dir.path()).await.retry(&Selection::All).await.unwrap();
+        assert_eq!((retried.retried, retried.unknown.len()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_journal_in_use_is_told_by_its_exit_code() {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path()).await;
+        let _daemon = open(dir.path()).await;
+        let failure = OfflineFailures::open(&state(dir.path())).err().unwrap();
+        assert_eq!(failure.exit, Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_directory_without_a_journal_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(OfflineFailures::open(&state(dir.path())).unwrap().is_none());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
