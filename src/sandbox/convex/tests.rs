@@ -154,7 +154,7 @@ async fn a_replaced_key_opens_nothing_any_more() {
             .send()
     };
     let old = sim.deploy_key();
-    sim.set_deploy_key("prod:sandbox-convex-1|another");
+    sim.set_deploy_key("dev:sandbox-convex-1|another");
     assert_eq!(ask(old).await.unwrap().status(), 401);
     assert_eq!(
         ask("sandbox-convex-1|another".to_owned())
