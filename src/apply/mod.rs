@@ -636,7 +636,7 @@ impl Applier {
                 if dropped {
                     self.shared.journal.settle([settle(seq, Final::Dropped)]);
                 }
-                drop(answer.send(dropped));
+                let _ = answer.send(dropped);
                 self.clear_if_none();
             }
         }

@@ -340,6 +340,18 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    /// Without [`Handle::shutdown`]: everything ends where it stands, as when the process is killed.
+    fn drop(&mut self) {
+        for token in [&self.stop_intake, &self.stop_applier, &self.stop] {
+            token.cancel();
+        }
+        if let Some(intake) = self.intake.take() {
+            intake.shutdown_background();
+        }
+    }
+}
+
 async fn listen(config: &Config) -> Result<Listener, StartError> {
     let tls = match &config.listen.tls {
         Tls::Own { cert, key } => Some(TlsFiles {

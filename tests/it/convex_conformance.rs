@@ -6,6 +6,8 @@
 //! `LIVE_CONVEX_URL` and `LIVE_CONVEX_DEPLOY_KEY` are set; there, only what needs no control interface
 //! and no empty tables. `matching` explains the matchers, `steps` the steps.
 
+mod control;
+mod expand;
 mod matching;
 mod steps;
 mod target;
@@ -14,7 +16,7 @@ use clerk_convex_sync::sandbox::convex::{ConvexOptions, ConvexSim};
 use serde_json::Value;
 
 use steps::Runner;
-use target::{NodeHost, Target};
+use target::{NodeHost, Target, check_with_official_client};
 
 const KEY: &str = "conformance|0123456789abcdef";
 
@@ -98,10 +100,35 @@ async fn the_rust_stand_in_meets_every_case_with_redacted_messages() {
     sim.stop().await;
 }
 
+/// Whether the run was told to do without Node; says so loudly.
+fn node_is_left_out() -> bool {
+    let left_out = std::env::var_os("CCS_SKIP_NODE").is_some_and(|value| value == "1");
+    if left_out {
+        println!("!!! CCS_SKIP_NODE=1: THE REAL TYPESCRIPT IS NOT TESTED IN THIS RUN !!!");
+    }
+    left_out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn convexs_own_client_works_with_the_rust_stand_in() {
+    if node_is_left_out() {
+        return;
+    }
+    let options = ConvexOptions {
+        deploy_key: KEY.to_owned(),
+        ..ConvexOptions::default()
+    };
+    let sim = ConvexSim::start(options).await.expect("a free port");
+    match check_with_official_client(&sim.url(), KEY).await {
+        Ok(report) => println!("the official client says: {report}"),
+        Err(why) => panic!("{why}"),
+    }
+    sim.stop().await;
+}
+
 #[tokio::test]
 async fn the_typescript_functions_meet_every_case() {
-    if std::env::var_os("CCS_SKIP_NODE").is_some_and(|value| value == "1") {
-        println!("!!! CCS_SKIP_NODE=1: THE REAL TYPESCRIPT IS NOT TESTED IN THIS RUN !!!");
+    if node_is_left_out() {
         return;
     }
     let host = NodeHost::start(KEY)

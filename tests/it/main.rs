@@ -1,2 +1,6 @@
-//! The one integration-test binary (being written).
-fn main() {}
+//! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
+
+mod clerk_sim;
+mod convex_conformance;
+mod flow;
+mod world;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::apply::{Outcome, apply_one};
 use super::edits::put_back;
 use super::list::{GetArgs, ListArgs, get, list};
-use super::plan::{ApplyArgs, Planned};
+use super::plan::ApplyArgs;
 use super::schema::{TableName, write_id};
 use super::state::World;
 use super::value::{Encoding, Text, write_text};
@@ -262,11 +262,15 @@ fn apply(
     now: f64,
 ) -> Result<Vec<u8>, FunctionError> {
     let planned = args.plan(world)?;
-    let lookups: u64 = planned.iter().map(Planned::lookups).sum();
-    if bounds.enforce_lookups && lookups > MAX_LOOKUPS {
-        return Err(FunctionError::Bare(format!(
-            "Too many reads in a single function execution (limit: {MAX_LOOKUPS})"
-        )));
+    let mut lookups = 0;
+    for item in planned.iter().filter(|_| bounds.enforce_lookups) {
+        lookups += item.lookups();
+        if lookups > MAX_LOOKUPS {
+            return Err(FunctionError::structured(
+                "batch_too_large",
+                Some(&item.key),
+            ));
+        }
     }
     let mut out = Vec::with_capacity(planned.len() * 120 + 32);
     out.extend_from_slice(b"{\"outcomes\":[");

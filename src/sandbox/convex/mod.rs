@@ -75,7 +75,7 @@ impl Default for ConvexOptions {
     fn default() -> Self {
         ConvexOptions {
             port: 0,
-            deploy_key: "prod:sandbox-convex-1|simulated".to_owned(),
+            deploy_key: "dev:sandbox-convex-1|simulated".to_owned(),
             module: "clerkSync".to_owned(),
             latency: Duration::ZERO,
             redact: false,

@@ -122,23 +122,15 @@ async fn call(
         Some(_) => None,
     };
 
-    let found = if module == shared.options.module && admin {
-        Function::parse(name)
-    } else {
-        None
+    let asked = match visible(shared, route, path, (module, name), admin) {
+        Ok(function) => named_arguments(args).map(|args| (function, args)),
+        Err(error) => Err(error),
     };
-    let ended = match found {
-        None => threw(
-            shared,
-            format!("Could not find public function for '{path}'."),
-        ),
-        Some(function) => match mismatch(route, function, path) {
-            Some(message) => threw(shared, message),
-            None => match named_arguments(args) {
-                Ok(args) => run(shared, function, args, encoding.unwrap_or(Encoding::Json)).await,
-                Err(error) => Ended::Threw(error, shared.options.redact),
-            },
-        },
+    let ended = match asked {
+        Ok((function, args)) => {
+            run(shared, function, args, encoding.unwrap_or(Encoding::Json)).await
+        }
+        Err(error) => Ended::Threw(error, shared.options.redact),
     };
     if encoding.is_none() {
         // Convex looks at the format when it writes the answer: the function has run by then.
@@ -149,6 +141,25 @@ async fn call(
         ));
     }
     Ok(respond(shared, ended))
+}
+
+/// The function, where the caller may know of it and asks for its kind.
+fn visible(
+    shared: &Shared,
+    route: Route,
+    path: &str,
+    (module, name): (&str, &str),
+    admin: bool,
+) -> Result<Function, FunctionError> {
+    let found = Function::parse(name).filter(|_| admin && module == shared.options.module);
+    let Some(function) = found else {
+        let message = format!("Could not find public function for '{path}'.");
+        return Err(FunctionError::Bare(message));
+    };
+    match mismatch(route, function, path) {
+        Some(message) => Err(FunctionError::Bare(message)),
+        None => Ok(function),
+    }
 }
 
 fn route(method: &Method, path: &str) -> Result<(Route, Option<String>), HttpError> {
@@ -312,8 +323,4 @@ fn named_arguments(args: &RawValue) -> Result<&RawValue, FunctionError> {
 
 fn bad_json(message: &str) -> HttpError {
     refusal(StatusCode::BAD_REQUEST, "BadJsonBody", message)
-}
-
-fn threw(shared: &Shared, message: String) -> Ended {
-    Ended::Threw(FunctionError::Bare(message), shared.options.redact)
 }

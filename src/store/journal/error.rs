@@ -1,4 +1,7 @@
 //! What can go wrong with the journal, and whose fault it is.
+//!
+//! One enum for each thing that is asked of it: to open, to store, to read back. Messages end in what
+//! to do, and hold no content of an entry.
 
 use std::io;
 use std::path::PathBuf;

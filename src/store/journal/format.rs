@@ -1,6 +1,5 @@
-//! What a frame's payload says, as bytes and back. Pure: no file, no clock.
-//!
-//! A payload is a kind in one byte and then, little-endian, by kind:
+//! What a frame's payload says, as bytes and back. Pure: no file, no clock. A kind in one byte and
+//! then, little-endian, by kind:
 //!
 //! ```text
 //!   1 entry   seq u64  received_ms i64  flags u8  cause u8  version i64  fingerprint u64

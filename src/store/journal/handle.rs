@@ -1,7 +1,8 @@
 //! What the rest of the daemon holds: a cheap handle that any thread may use.
 //!
 //! An append is encoded here, by whoever brings it, so that the committer only copies and writes.
-//! Dropping the last handle writes what was noted and ends the committer.
+//! Dropping the last handle writes what was noted and waits for the committer to end; where that must
+//! not block, [`Journal::close`] comes first.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};

@@ -4,6 +4,7 @@
 //! start, and that opening needs no free space once a segment exists.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -16,7 +17,7 @@ use super::error::OpenError;
 use super::handle::{Health, Journal, Notice, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
 use super::reader::Reader;
-use super::recover::{Recovered, Scan};
+use super::recover::{Recovered, Scan, Tail};
 use super::writer::{WriteError, Writer};
 use crate::store::directory;
 use crate::store::lock::Lock;
@@ -110,23 +111,8 @@ impl Journal {
         let tail = scan.run(disk.as_ref())?;
         let (recovered, mut index, next_seq) = scan.finish();
         let next_seq = next_seq.max(options.first_seq);
-        let writer = match tail {
-            Some(tail) if tail.usable => Writer::resume(
-                Arc::clone(&disk),
-                dir,
-                tail.number,
-                tail.len,
-                tail.torn,
-                options.segment_bytes,
-            )
-            .map_err(fail)?,
-            tail => {
-                let number = tail.map_or(1, |tail| tail.number + 1);
-                Writer::create(disk, dir, number, next_seq, options.segment_bytes).map_err(
-                    |(WriteError::NoRoom(source) | WriteError::Broken(source))| fail(source),
-                )?
-            }
-        };
+        let limit = options.segment_bytes;
+        let writer = writer_at(tail, disk, dir, next_seq, limit).map_err(fail)?;
         index.grow(writer.number(), writer.len());
 
         let (sender, commands) = sync_channel(options.waiting_requests);
@@ -159,5 +145,25 @@ impl Journal {
             recovered,
             notices: notices_out,
         })
+    }
+}
+
+/// Goes on where the last process stopped, or begins the first or the next segment.
+fn writer_at(
+    tail: Option<Tail>,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    next_seq: u64,
+    limit: u64,
+) -> io::Result<Writer> {
+    match tail {
+        Some(tail) if tail.usable => {
+            Writer::resume(disk, dir, tail.number, tail.len, tail.torn, limit)
+        }
+        tail => {
+            let number = tail.map_or(1, |tail| tail.number + 1);
+            Writer::create(disk, dir, number, next_seq, limit)
+                .map_err(|(WriteError::NoRoom(source) | WriteError::Broken(source))| source)
+        }
     }
 }

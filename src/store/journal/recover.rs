@@ -21,6 +21,8 @@ use super::writer::segment_path;
 /// How many bytes may be put through the checksum in search of the next whole frame, a segment.
 /// Random bytes need far less; it bounds what made-up lengths can cost at start.
 const SEARCH_BYTES: usize = 256 * 1024 * 1024;
+/// The highest number that a file name is believed to have; at 64 MiB each, no journal gets there.
+const LAST_SEGMENT: u32 = 4_000_000_000;
 /// The most `.torn` files kept.
 const KEPT_TORN: usize = 8;
 
@@ -340,7 +342,8 @@ fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
             .to_str()
             .and_then(|name| name.strip_suffix(".seg"))
             .filter(|stem| stem.len() == 10)
-            .and_then(|stem| stem.parse().ok());
+            .and_then(|stem| stem.parse().ok())
+            .filter(|number| *number <= LAST_SEGMENT);
         numbers.extend(number);
     }
     numbers.sort_unstable();

@@ -1,4 +1,6 @@
 //! The journal as its users see it, on real files and on a disk that misbehaves.
+//!
+//! What the groups of cases share: entries to store, and short words for opening and storing.
 
 mod damage;
 mod faulty;

@@ -1,4 +1,6 @@
 //! What the state keeps, what it bounds, and what it does with a store that is damaged.
+//!
+//! Damage is done to sled's real files; sled panics on some of it, which is seen in the output.
 
 use std::fs;
 use std::path::Path;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::expand::{apart, numbered, orders_of};
 use super::matching::{Bindings, filled, matches, matches_in_any_order};
 use super::target::{Answer, Target};
 
@@ -17,15 +18,16 @@ const MAX_PAGES: usize = 10_000;
 
 /// Runs one case.
 pub struct Runner<'a> {
-    target: &'a Target,
-    bindings: Bindings,
+    pub(super) target: &'a Target,
+    pub(super) bindings: Bindings,
     /// Sets this case's keys apart where the tables are not emptied.
     space: String,
     /// Table and key of every change, to clean up where the tables are not emptied.
     used: Vec<(Value, Value)>,
 }
 
-type Checked = Result<(), String>;
+/// Whether a step came out as expected; if not, why.
+pub type Checked = Result<(), String>;
 
 impl<'a> Runner<'a> {
     pub fn new(target: &'a Target, number: usize) -> Self {
@@ -46,7 +48,7 @@ impl<'a> Runner<'a> {
         self.reset().await?;
         let mut result = Ok(());
         for (index, step) in case["steps"].as_array().into_iter().flatten().enumerate() {
-            let step = self.apart(step);
+            let step = apart(step, &self.space);
             result = Box::pin(self.step(&step)).await.map_err(|why| {
                 let name = step.as_object().and_then(|map| map.keys().next().cloned());
                 format!("step {} ({}): {why}", index + 1, name.unwrap_or_default())
@@ -173,11 +175,7 @@ impl<'a> Runner<'a> {
 
     async fn apply(&mut self, step: &Value, changes: Value) -> Checked {
         let changes = changes.as_array().cloned().unwrap_or_default();
-        self.used.extend(
-            changes
-                .iter()
-                .map(|one| (one["table"].clone(), one["key"].clone())),
-        );
+        self.note_used(&changes);
         let began = Instant::now();
         let value = self
             .ask("mutation", "apply", &json!({ "changes": changes }), step)
@@ -301,6 +299,8 @@ impl<'a> Runner<'a> {
 
     async fn request(&mut self, step: &Value) -> Checked {
         let request = filled(&step["request"], &self.bindings)?;
+        let changes = request["body"]["args"]["changes"].as_array();
+        self.note_used(changes.map_or(&[], Vec::as_slice));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let key = self.target.key.clone();
         let in_url: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
@@ -354,39 +354,11 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    async fn control_step(&mut self, step: &Value) -> Checked {
-        let order = |name: &str| step.get(name).map(|order| filled(order, &self.bindings));
-        if let Some(order) = order("insert") {
-            let answer = self.target.control("insert", Some(&order?)).await?;
-            if let Some(name) = step["bind"].as_str() {
-                self.bindings.insert(name.to_owned(), answer["id"].clone());
-            }
-        } else if let Some(order) = order("insert_many") {
-            let order = order?;
-            for doc in numbered(&order, "doc") {
-                let one = json!({ "table": order["table"], "doc": doc });
-                self.target.control("insert", Some(&one)).await?;
-            }
-        } else if let Some(order) = order("patch") {
-            self.target.control("patch", Some(&order?)).await?;
-        } else if let Some(order) = order("edit") {
-            self.target.control("edit", Some(&order?)).await?;
-        } else if let Some(rules) = order("faults") {
-            self.target
-                .control("faults", Some(&json!({ "rules": rules? })))
-                .await?;
-        } else if let Some(table) = step["rows"].as_str() {
-            let answer = self
-                .target
-                .control(&format!("rows?table={table}"), None)
-                .await?;
-            let rows = answer["rows"].as_array().ok_or("no rows in the answer")?;
-            let expected = step["are"].as_array().cloned().unwrap_or_default();
-            return matches_in_any_order(&expected, rows, &mut self.bindings);
-        } else {
-            return Err("there is no such step".to_owned());
-        }
-        Ok(())
+    fn note_used(&mut self, changes: &[Value]) {
+        let names = changes
+            .iter()
+            .map(|one| (one["table"].clone(), one["key"].clone()));
+        self.used.extend(names);
     }
 
     async fn reset(&self) -> Checked {
@@ -412,67 +384,4 @@ impl<'a> Runner<'a> {
         }
         Ok(())
     }
-
-    /// The step with this case's own keys and addresses.
-    fn apart(&self, value: &Value) -> Value {
-        match value {
-            Value::String(text) if !self.space.is_empty() => {
-                let kind = ["user_", "org_", "orgmem_"]
-                    .into_iter()
-                    .find(|kind| text.starts_with(kind));
-                Value::String(match kind {
-                    Some(kind) => format!("{kind}{}{}", self.space, &text[kind.len()..]),
-                    None if text.ends_with("@example.test") => format!("{}{text}", self.space),
-                    None => text.clone(),
-                })
-            }
-            Value::Array(items) => items.iter().map(|item| self.apart(item)).collect(),
-            Value::Object(map) => Value::Object(
-                map.iter()
-                    .map(|(name, item)| (name.clone(), self.apart(item)))
-                    .collect(),
-            ),
-            _ => value.clone(),
-        }
-    }
-}
-
-/// `count` copies of the named template, numbered.
-fn numbered(order: &Value, template: &str) -> Vec<Value> {
-    let count = order["count"].as_u64().unwrap_or(0);
-    (0..count)
-        .map(|number| number_in(&order[template], number))
-        .collect()
-}
-
-fn number_in(value: &Value, number: u64) -> Value {
-    match value {
-        Value::String(text) if text == "{n}" => number.into(),
-        Value::String(text) => text.replace("{n}", &number.to_string()).into(),
-        Value::Array(items) => items.iter().map(|item| number_in(item, number)).collect(),
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .map(|(name, item)| (name.clone(), number_in(item, number)))
-                .collect(),
-        ),
-        _ => value.clone(),
-    }
-}
-
-/// Every order of so many things.
-fn orders_of(count: usize) -> Vec<Vec<usize>> {
-    let mut orders = vec![Vec::new()];
-    for next in 0..count {
-        orders = orders
-            .into_iter()
-            .flat_map(|order: Vec<usize>| {
-                (0..=next).map(move |place| {
-                    let mut longer = order.clone();
-                    longer.insert(place, next);
-                    longer
-                })
-            })
-            .collect();
-    }
-    orders
 }

@@ -2,7 +2,7 @@
 //!
 //! Also starts the Node host and ends it. Knows HTTP; knows nothing of the functions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -157,6 +157,42 @@ fn client() -> Client {
         .expect("a client without TLS files")
 }
 
+const ADVICE: &str = "run `npm ci` in convex/ (Node 20 or later), or set CCS_SKIP_NODE=1 to leave \
+                      the TypeScript untested";
+
+/// A file of the Node host; `CCS_CONVEX_HOST` names another host.
+fn host_file(name: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/convex-host/host.mjs");
+    let host = std::env::var_os("CCS_CONVEX_HOST")
+        .filter(|path| !path.is_empty())
+        .map_or(here, PathBuf::from);
+    host.with_file_name(name)
+}
+
+/// Runs Convex's own client against a server; its report, or why it failed.
+pub async fn check_with_official_client(url: &str, key: &str) -> Result<String, String> {
+    let script = host_file("client-check.mjs");
+    let run = Command::new("node")
+        .arg(&script)
+        .args(["--url", url, "--key", key])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(TIMEOUT, run)
+        .await
+        .map_err(|_| format!("{} does not end", script.display()))?
+        .map_err(|error| format!("cannot start node: {error}; {ADVICE}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!(
+            "{}{}; {ADVICE}",
+            text(&output.stdout),
+            text(&output.stderr)
+        )),
+    }
+}
+
 /// The host that runs the real TypeScript. Ends with its stdin, so when this is dropped.
 pub struct NodeHost {
     pub url: String,
@@ -165,13 +201,7 @@ pub struct NodeHost {
 
 impl NodeHost {
     pub async fn start(key: &str) -> Result<Self, String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let host = match std::env::var_os("CCS_CONVEX_HOST") {
-            Some(other) => other.into(),
-            None => root.join("tests/convex-host/host.mjs"),
-        };
-        let advice = "run `npm ci` in convex/ (Node 20 or later), or set CCS_SKIP_NODE=1 to leave \
-                      the TypeScript untested";
+        let host = host_file("host.mjs");
         let mut process = Command::new("node")
             .arg(&host)
             .args(["--port", "0", "--key", key, "--exit-with-stdin"])
@@ -179,14 +209,14 @@ impl NodeHost {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("cannot start node: {error}; {advice}"))?;
+            .map_err(|error| format!("cannot start node: {error}; {ADVICE}"))?;
         let stdout = process.stdout.take().expect("stdout is piped");
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START, lines.next_line())
             .await
-            .map_err(|_| format!("{} does not say where it listens; {advice}", host.display()))?
+            .map_err(|_| format!("{} does not say where it listens; {ADVICE}", host.display()))?
             .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("{} ended at once; {advice}", host.display()))?;
+            .ok_or_else(|| format!("{} ended at once; {ADVICE}", host.display()))?;
         let said: Value =
             serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
         let url = said["url"]

@@ -1,4 +1,6 @@
 //! Frames come back as they went in, and nothing else comes back at all.
+//!
+//! Every kind of payload, its bounds, every flipped bit of one frame, and arbitrary bytes.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,6 @@
 //! Whatever happens to the files, the journal opens, tells, and keeps what is whole.
+//!
+//! Each case damages real files of a closed journal by hand: one place, and what it may cost.
 
 use std::fs;
 

@@ -1,4 +1,7 @@
 //! The journal's answers when the disk refuses, fails, or loses its power.
+//!
+//! The order of write, sync and answer is held here too, and a twin that only pretends to sync shows
+//! that the power cut test can fail.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -219,6 +222,24 @@ fn a_directory_without_room_for_the_first_segment_is_told_so() {
         .filter(|path| path.extension().is_some())
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_committer_refuses_everybody_and_is_fatal() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let opened = open_faulty(&disk, dir.path(), Options::default());
+    let first = store(&opened.journal, big(1)).await;
+    disk.set(|faults| faults.panic = true);
+    assert!(opened.journal.append(big(2)).await.is_err());
+    let moment = std::time::Duration::from_secs(5);
+    tokio::time::timeout(moment, opened.journal.fatal())
+        .await
+        .expect("the daemon is told to end");
+    let refused = opened.journal.append(big(3)).await;
+    assert!(matches!(refused, Err(AppendError::Poisoned(_))));
+    drop(opened);
+    assert_eq!(pending(&open(dir.path()).recovered), [first]);
 }
 
 /// Appends from several tasks while the power is cut at twenty moments; answers how many entries were

@@ -36,6 +36,8 @@ pub struct Faults {
     pub sync_dir: Option<Errno>,
     /// What cutting a file answers.
     pub truncate: Option<Errno>,
+    /// True if the next write panics.
+    pub panic: bool,
     /// True while syncs have to wait.
     pub hang: bool,
     /// True if syncs are only said to have happened: the twin that must fail.
@@ -129,6 +131,10 @@ impl SegmentFile for FaultyFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut faults = self.faults.lock().unwrap();
         fail(faults.write.take())?;
+        if std::mem::take(&mut faults.panic) {
+            drop(faults);
+            panic!("as the test asked");
+        }
         let mut count = bytes.len();
         if let Some(room) = &mut faults.room {
             if *room == 0 {

@@ -1,4 +1,6 @@
 //! What the journal promises on a disk that works.
+//!
+//! Storing, reading, copies, verdicts, restarts, bounds, and who may look.
 
 use std::os::unix::fs::PermissionsExt;
 

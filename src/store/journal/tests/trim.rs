@@ -1,4 +1,6 @@
 //! Disk use stays near what is still needed, and nothing needed goes with it.
+//!
+//! Segments of 4 KiB, so that a few entries fill one.
 
 use super::*;
 
