@@ -1,4 +1,7 @@
 //! The tree of commands: whole, spelled as the contract says, and every `--help` as it is shown.
+//!
+//! Also how commands end: each exit code by a command line, the last of them against a real daemon on
+//! ports and in a directory of its own.
 
 use clap::error::ErrorKind;
 
