@@ -2,5 +2,9 @@
 
 mod clerk_sim;
 mod convex_conformance;
+mod crash;
+mod door;
 mod flow;
+mod hand;
+mod process;
 mod world;
