@@ -18,6 +18,7 @@ pub struct Door {
 }
 
 /// The metrics at one moment.
+#[derive(Debug)]
 pub struct Figures(BTreeMap<String, f64>);
 
 impl Door {
@@ -141,7 +142,7 @@ impl Figures {
             })
         };
         let found = self.0.iter().filter(|(name, _)| wanted(name));
-        found.map(|(_, value)| value).sum()
+        found.map(|(_, value)| value).sum::<f64>() + 0.0
     }
 
     /// How many webhook requests ended like this.

@@ -6,5 +6,6 @@ mod crash;
 mod door;
 mod flow;
 mod hand;
+mod order;
 mod process;
 mod world;
