@@ -43,6 +43,7 @@ pub struct System {
     pub log: Log,
     settings: Vec<(String, String)>,
     prefix: Vec<String>,
+    arguments: Vec<String>,
     running: Option<Running>,
     address: Option<SocketAddr>,
 }
@@ -71,8 +72,13 @@ impl System {
 
     /// Both ends, and a daemon that is not started yet.
     pub async fn prepared(settings: &[(&str, &str)]) -> System {
+        System::beside(ConvexOptions::default(), settings).await
+    }
+
+    /// The same with another Convex.
+    pub async fn beside(convex: ConvexOptions, settings: &[(&str, &str)]) -> System {
         let clerk = ClerkSim::start(ClerkOptions::default()).await;
-        let convex = ConvexSim::start(ConvexOptions::default()).await;
+        let convex = ConvexSim::start(convex).await;
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         System {
             clerk: clerk.expect("simulated Clerk"),
@@ -81,6 +87,7 @@ impl System {
             log: Log::default(),
             settings: settings.iter().map(owned).collect(),
             prefix: Vec::new(),
+            arguments: Vec::new(),
             running: None,
             address: None,
         }
@@ -89,6 +96,11 @@ impl System {
     /// Changes a setting from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Reads this configuration file from the next start on.
+    pub fn configured_by(&mut self, file: &Path) {
+        self.arguments = vec!["--config".to_owned(), file.display().to_string()];
     }
 
     /// Starts the daemon by this command, which must replace itself by what follows it.
@@ -101,7 +113,7 @@ impl System {
         let binary = env!("CARGO_BIN_EXE_clerk-convex-sync");
         let mut words = self.prefix.iter().map(String::as_str).chain([binary]);
         let mut command = Command::new(words.next().expect("a program"));
-        command.args(words).args(arguments);
+        command.args(words).args(arguments).args(&self.arguments);
         command.env_clear();
         for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
