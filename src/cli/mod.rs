@@ -11,12 +11,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod admin_client;
 pub mod check;
 mod completions;
+mod demo;
 mod ends;
 mod exit;
 mod failures;
 mod init;
 mod man;
 mod output;
+mod run;
 mod sandbox;
 mod signals;
 mod status;
@@ -56,6 +58,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon
+    Run(run::RunArgs),
+    /// Watch the whole system on this machine: simulated Clerk and Convex, the real daemon between
+    Demo(demo::DemoArgs),
     /// Run a simulated Clerk and a simulated Convex, to develop or to try the daemon against
     Sandbox(sandbox::SandboxArgs),
     /// Write the Convex functions into a Convex project, and a starter configuration
@@ -165,6 +171,8 @@ fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
 
 async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     let exit = match command {
+        Command::Run(args) => run::run(&args, context).await?,
+        Command::Demo(args) => demo::demo(&args, context).await?,
         Command::Sandbox(args) => sandbox::sandbox(&args, context).await?,
         Command::Init(args) => init::init(&args, context)?,
         Command::Check(args) => {

@@ -12,6 +12,8 @@ fn the_tree_is_valid() {
 #[test]
 fn the_commands_of_the_contract_are_there() {
     for line in [
+        "run",
+        "demo --users 5 --seconds 0 --seed 7",
         "sandbox --clerk-port 1 --convex-port 2 --users 3 --seed 4 --latency-ms 5 --rate-limit 6",
         "init --convex-dir x --force",
         "check --online --json",

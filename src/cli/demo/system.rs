@@ -1,0 +1,127 @@
+//! The system of a demo: both simulated ends, and the real daemon between them.
+//!
+//! The daemon gets its settings as it would from an environment and keeps its state in a directory that
+//! goes away with the demo.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    cli::{
+        admin_client::AdminClient,
+        ends::{Ends, EndsOptions},
+        exit::Failure,
+        output::{Paint, Tone},
+        run::start_failure,
+    },
+    config::{Config, Env},
+    daemon::{Daemon, Handle},
+};
+
+/// The path that deliveries are sent to.
+const WEBHOOK_PATH: &str = "/api/webhooks/clerk";
+
+/// Everything that runs.
+pub(super) struct System {
+    /// The simulated services.
+    pub ends: Ends,
+    daemon: Handle,
+    admin: AdminClient,
+    // Dropped last: the daemon writes into it.
+    state: TempDir,
+}
+
+impl System {
+    /// Starts all three on free ports.
+    ///
+    /// # Errors
+    /// Exit code 1 when one of them does not start.
+    pub async fn start(seed: u64) -> Result<Self, Failure> {
+        let ends = Ends::start(EndsOptions {
+            clerk_port: 0,
+            convex_port: 0,
+            seed,
+            latency: Duration::ZERO,
+            rate_per_10s: 0,
+            webhook_url: None,
+        })
+        .await?;
+        let state = tempfile::Builder::new()
+            .prefix("clerk-convex-sync-demo-")
+            .tempdir()
+            .context("cannot make a directory for the state")?;
+        let config = config(&ends, &state)?;
+        let daemon = Daemon::start(config)
+            .await
+            .map_err(|error| start_failure(&error))?;
+        let address = daemon.public_addr();
+        ends.clerk
+            .set_webhook_url(Some(format!("http://{address}{WEBHOOK_PATH}")));
+        let admin = AdminClient::by_socket(daemon.admin_socket().to_owned())?;
+        Ok(System {
+            ends,
+            daemon,
+            admin,
+            state,
+        })
+    }
+
+    /// What is running, and what to try while it does.
+    pub fn greeting(&self, paint: Paint) -> String {
+        let daemon = format!("http://{}", self.daemon.public_addr());
+        let socket = self.daemon.admin_socket().display();
+        let mut text = format!(
+            "Simulated Clerk {}, daemon {daemon}, simulated Convex {}.\nTo try meanwhile:\n",
+            self.ends.clerk.url(),
+            self.ends.convex.url(),
+        );
+        let mut commands = self.ends.commands();
+        commands.push((
+            "the daemon's status",
+            format!("curl -s --unix-socket {socket} http://localhost/status"),
+        ));
+        commands.push((
+            "its metrics",
+            format!("curl -s --unix-socket {socket} http://localhost/metrics"),
+        ));
+        commands.push(("whether it can store", format!("curl -si {daemon}/readyz")));
+        for (does, command) in commands {
+            let does = paint.tone(Tone::Quiet, &format!("# {does}"));
+            text += &format!("  {does}\n  {command}\n");
+        }
+        text
+    }
+
+    /// The daemon's status; null when it does not answer.
+    pub async fn status(&self) -> Value {
+        self.admin.get("/status").await.unwrap_or_default()
+    }
+
+    /// How many events wait in the daemon.
+    pub async fn queue_depth(&self) -> Option<u64> {
+        self.status().await["queue"]["depth"].as_u64()
+    }
+
+    /// Ends everything, the sender first, and removes the state.
+    pub async fn stop(self) {
+        self.ends.clerk.stop().await;
+        self.daemon.shutdown().await;
+        self.ends.convex.stop().await;
+        drop(self.state);
+    }
+}
+
+fn config(ends: &Ends, state: &TempDir) -> Result<Config, Failure> {
+    let state = state.path().display().to_string();
+    let own = [
+        ("CCS_STATE__DIR", state),
+        ("CCS_LISTEN__ADDRESS", "127.0.0.1:0".to_owned()),
+        ("CCS_LISTEN__WEBHOOK_PATHS", WEBHOOK_PATH.to_owned()),
+    ];
+    let env = Env::new(ends.environment().into_iter().chain(own));
+    let loaded = Config::load(None, &env).map_err(|mistakes| Failure::mistakes(&mistakes))?;
+    Ok(loaded.config)
+}

@@ -1,0 +1,82 @@
+//! `run`: the daemon, in the foreground, until a signal.
+//!
+//! Reads the whole configuration before anything is opened or bound, starts logging, and hands over.
+//! Knows nothing of what the daemon does; turns its reasons not to start into exit codes.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Context, Exit, Failure};
+use crate::{
+    config::{Config, Loaded, Mistake},
+    daemon::{self, Reread, StartError, Surroundings},
+    telemetry,
+};
+
+/// Arguments of `run`; everything else is configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The secrets come from the environment (CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET, CONVEX_DEPLOY_KEY), from
+files (the same names with _FILE) or from systemd credentials. `check` says what is missing.")]
+pub struct RunArgs {}
+
+/// Runs the daemon until it is told to stop.
+pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure> {
+    let loaded = Config::load(context.config.as_deref(), &context.env)
+        .map_err(|mistakes| Failure::mistakes(&mistakes))?;
+    // systemd sets it for services whose output goes to the journal.
+    let under_systemd = context.env.variable("JOURNAL_STREAM").is_some();
+    let log_level = telemetry::init(&loaded.config.log, under_systemd);
+    warn(&loaded);
+    let around = Surroundings {
+        reread: Some(reread(context)),
+        log_level: Some(log_level),
+    };
+    daemon::run(loaded.config, around)
+        .await
+        .map_err(|error| start_failure(&error))?;
+    Ok(Exit::Done)
+}
+
+/// Reads the same sources again, for SIGHUP and the operators' `reload`.
+fn reread(context: &Context) -> Reread {
+    let (file, env) = (context.config.clone(), context.env.clone());
+    Arc::new(move || {
+        let loaded = Config::load(file.as_deref(), &env).map_err(|mistakes| {
+            let sentences: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
+            sentences.join("\n")
+        })?;
+        warn(&loaded);
+        Ok(loaded.config)
+    })
+}
+
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for key in loaded.config.not_yet_active() {
+        tracing::warn!(key, "a key is set that this version does not act on");
+    }
+}
+
+/// Why the daemon did not start, for the person who started it.
+pub(super) fn start_failure(error: &StartError) -> Failure {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_message = inner.to_string();
+        // Some errors repeat their cause in their own sentence.
+        if !message.contains(&inner_message) {
+            message = format!("{message}: {inner_message}");
+        }
+        cause = inner.source();
+    }
+    if error.is_in_use() {
+        Failure::unreachable(message)
+            .help("stop the other daemon, or give this one another state.dir")
+    } else {
+        Failure::failed(message)
+    }
+}
