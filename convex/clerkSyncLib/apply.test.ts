@@ -55,7 +55,9 @@ describe.each(Object.values(upserts))("$table", (first) => {
     const [outcome] = await w.apply({ ...first, version: 20 });
     expect(outcome).toEqual({ key, outcome: "unchanged", id: before?._id });
     expect(await w.rows(table)).toEqual([{ ...before, clerkUpdatedAt: 20 }]);
-    expect(await w.outcomes({ ...first, version: 15, fields: onlyKnown(table) })).toEqual(["stale"]);
+    expect(await w.outcomes({ ...first, version: 15, fields: onlyKnown(table) })).toEqual([
+      "stale",
+    ]);
   });
 
   test("other content with a newer version is written", async () => {
@@ -162,7 +164,9 @@ describe.each(Object.values(upserts))("$table", (first) => {
     const w = world();
     await w.apply(first, gone(table, key, "soft"));
     const before = await w.rows(table);
-    expect(await w.outcomes({ ...first, version: 20, fields: onlyKnown(table) })).toEqual(["tombstoned"]);
+    expect(await w.outcomes({ ...first, version: 20, fields: onlyKnown(table) })).toEqual([
+      "tombstoned",
+    ]);
     expect(await w.rows(table)).toEqual(before);
     expect(await w.outcomes({ ...first, version: 20, revive: true })).toEqual(["updated"]);
     const [row] = await w.rows(table);
@@ -227,7 +231,10 @@ describe.each(Object.values(upserts))("$table", (first) => {
       key: "bad",
       field: "shoeSize",
     });
-    await refused(w.apply(change({ clerkId: "user_2" as never })), { code: "unknown_field", key: "bad" });
+    await refused(w.apply(change({ clerkId: "user_2" as never })), {
+      code: "unknown_field",
+      key: "bad",
+    });
     for (const value of [5, true, ["x"], { x: 1 }]) {
       const [field] = Object.keys(onlyKnown(table));
       await refused(w.apply(change({ [field as string]: value as never })), {
@@ -246,9 +253,16 @@ describe.each(Object.values(upserts))("$table", (first) => {
   test("a row larger than a document is refused by name, and the batch with it", async () => {
     const w = world();
     const [field] = Object.keys(onlyKnown(table));
-    const large = { ...first, key: "large", fields: { [field as string]: "x".repeat(1024 * 1024) } };
+    const large = {
+      ...first,
+      key: "large",
+      fields: { [field as string]: "x".repeat(1024 * 1024) },
+    };
     await refused(w.apply(first, large), { code: "too_large", key: "large" });
     expect(await w.rows(table)).toEqual([]);
+    await w.apply(first);
+    const grown = { ...large, key, version: 11 };
+    await refused(w.apply(grown), { code: "too_large", key });
   });
 });
 
@@ -275,7 +289,10 @@ describe("a batch", () => {
 
   test("one change that cannot be applied undoes the others", async () => {
     const w = world();
-    await refused(w.apply(user(1, 1), user(2, 1, { email: 5 })), { code: "invalid_field", key: "user_2" });
+    await refused(w.apply(user(1, 1), user(2, 1, { email: 5 })), {
+      code: "invalid_field",
+      key: "user_2",
+    });
     expect(await w.rows("users")).toEqual([]);
   });
 

@@ -33,18 +33,28 @@ describe("a hard deletion of a user", () => {
   test("takes its profile and memberships along, each with a tombstone", async () => {
     const w = world();
     await w.apply(
-      user(1, 1), profile(1, 1), membership(1, 1, 1), membership(1, 2, 1),
-      user(2, 1), profile(2, 1), membership(2, 1, 1),
+      user(1, 1),
+      profile(1, 1),
+      membership(1, 1, 1),
+      membership(1, 2, 1),
+      user(2, 1),
+      profile(2, 1),
+      membership(2, 1, 1),
     );
     expect(await w.outcomes(gone("users", "user_1"))).toEqual(["deleted"]);
     for (const table of ["users", "profiles", "memberships"]) {
       expect((await w.rows(table)).map((row) => String(row.clerkId).includes("2"))).toEqual([true]);
     }
     expect(await tombstones(w)).toEqual([
-      "memberships orgmem_1_1", "memberships orgmem_1_2", "profiles user_1", "users user_1",
+      "memberships orgmem_1_1",
+      "memberships orgmem_1_2",
+      "profiles user_1",
+      "users user_1",
     ]);
     expect(await w.outcomes(profile(1, 9), membership(1, 1, 9), membership(1, 3, 9))).toEqual([
-      "tombstoned", "tombstoned", "tombstoned",
+      "tombstoned",
+      "tombstoned",
+      "tombstoned",
     ]);
     expect(await w.rows("memberships")).toHaveLength(1);
   });
@@ -77,10 +87,18 @@ describe("a hard deletion of a user", () => {
 
   test("a soft one marks the user and takes nothing along", async () => {
     const w = world();
-    await w.apply(user(1, 1), profile(1, 1), membership(1, 1, 1), gone("users", "user_1", "soft", "delete"));
+    await w.apply(
+      user(1, 1),
+      profile(1, 1),
+      membership(1, 1, 1),
+      gone("users", "user_1", "soft", "delete"),
+    );
     expect(await w.rows("profiles")).toHaveLength(1);
     expect(await w.rows("memberships")).toHaveLength(1);
-    expect(await w.outcomes(profile(1, 2, { firstName: "B" }), membership(1, 2, 1))).toEqual(["updated", "created"]);
+    expect(await w.outcomes(profile(1, 2, { firstName: "B" }), membership(1, 2, 1))).toEqual([
+      "updated",
+      "created",
+    ]);
   });
 
   test("a thousand in one call take their dependents along, if need be in scheduled steps", async () => {
@@ -94,7 +112,8 @@ describe("a hard deletion of a user", () => {
     const outcomes = await w.outcomes(...numbers.map((n) => gone("users", `user_${n}`)));
     expect(new Set(outcomes)).toEqual(new Set(["deleted"]));
     await settled(w);
-    for (const table of ["users", "profiles", "memberships"]) expect(await w.rows(table)).toEqual([]);
+    for (const table of ["users", "profiles", "memberships"])
+      expect(await w.rows(table)).toEqual([]);
     expect(await tombstones(w)).toHaveLength(2300);
   }, 180_000);
 });
@@ -109,11 +128,15 @@ describe("files", () => {
         const storageId = n < stored ? await ctx.storage.store(new Blob([`file ${n}`])) : undefined;
         await ctx.db.insert("files", { userId: created?.id, storageId, name: `file ${n}` });
       }
-      await ctx.db.insert("files", { userId: other, storageId: await ctx.storage.store(new Blob(["other"])) });
+      await ctx.db.insert("files", {
+        userId: other,
+        storageId: await ctx.storage.store(new Blob(["other"])),
+      });
     });
     return w;
   }
-  const stored = (w: World) => w.t.run(async (ctx) => await ctx.db.system.query("_storage").collect());
+  const stored = (w: World) =>
+    w.t.run(async (ctx) => await ctx.db.system.query("_storage").collect());
 
   test("are kept unless the deletion says otherwise", async () => {
     for (const files of [undefined, "keep"] as const) {
@@ -149,7 +172,9 @@ describe("files", () => {
     await settled(w);
     expect(await w.rows("files")).toHaveLength(1);
     expect(await stored(w)).toHaveLength(1);
-    const steps = await w.t.run(async (ctx) => await ctx.db.system.query("_scheduled_functions").collect());
+    const steps = await w.t.run(
+      async (ctx) => await ctx.db.system.query("_scheduled_functions").collect(),
+    );
     expect(steps.length).toBeGreaterThan(40);
     expect(new Set(steps.map((step) => step.state.kind))).toEqual(new Set(["success"]));
   }, 180_000);
@@ -165,14 +190,22 @@ describe("files", () => {
 
 test("a hard deletion of an organization takes its memberships along", async () => {
   const w = world();
-  await w.apply(organization(1, 1), organization(2, 1), user(1, 1), membership(1, 1, 1), membership(1, 2, 1));
+  await w.apply(
+    organization(1, 1),
+    organization(2, 1),
+    user(1, 1),
+    membership(1, 1, 1),
+    membership(1, 2, 1),
+  );
   expect((await w.get("users", "user_1"))[0]?.fields.organizationId).toBe("org_1");
   await w.apply(gone("organizations", "org_1"));
   expect((await w.rows("memberships")).map((row) => row.clerkId)).toEqual(["orgmem_1_2"]);
   expect((await w.get("users", "user_1"))[0]?.fields.organizationId).toBe("org_2");
   expect(await w.outcomes(membership(7, 1, 5))).toEqual(["tombstoned"]);
   expect(await tombstones(w)).toEqual([
-    "memberships orgmem_1_1", "memberships orgmem_7_1", "organizations org_1",
+    "memberships orgmem_1_1",
+    "memberships orgmem_7_1",
+    "organizations org_1",
   ]);
 });
 
@@ -180,7 +213,23 @@ test("revive brings back a membership whose organization was deleted", async () 
   const w = world();
   await w.apply(gone("organizations", "org_1"));
   expect(await w.outcomes(membership(1, 1, 1), membership(1, 1, 1, { revive: true }))).toEqual([
-    "tombstoned", "created",
+    "tombstoned",
+    "created",
+  ]);
+});
+
+test("a record deleted softly, then for good, keeps away what comes late", async () => {
+  const w = world();
+  await w.apply(user(1, 1), gone("users", "user_1", "soft"));
+  expect(await w.outcomes(membership(1, 1, 1))).toEqual(["created"]);
+  expect(await w.outcomes(gone("users", "user_1"), membership(1, 2, 1), profile(1, 1))).toEqual([
+    "deleted",
+    "tombstoned",
+    "tombstoned",
+  ]);
+  expect(await w.outcomes(gone("users", "user_1", "soft"), membership(1, 3, 1))).toEqual([
+    "absent",
+    "tombstoned",
   ]);
 });
 
@@ -194,10 +243,16 @@ test("a repeated deletion finishes what a lost step left", async () => {
 
 describe("organizationId", () => {
   const of = async (w: World) => (await w.get("users", "user_1"))[0]?.fields.organizationId;
-  const pinned = (version: number, organizationId: string | null) => user(1, version, { organizationId });
+  const pinned = (version: number, organizationId: string | null) =>
+    user(1, version, { organizationId });
 
   test("is that of the oldest membership, in whatever order they come", async () => {
-    for (const order of permutations([user(1, 1), membership(1, 2, 1), membership(1, 1, 1), membership(1, 3, 1)])) {
+    for (const order of permutations([
+      user(1, 1),
+      membership(1, 2, 1),
+      membership(1, 1, 1),
+      membership(1, 3, 1),
+    ])) {
       const w = world();
       for (const change of order) await w.apply(change);
       expect(await of(w)).toBe("org_1");
@@ -227,7 +282,11 @@ describe("organizationId", () => {
   });
 
   test("that metadata sets is left alone by memberships, whatever comes first", async () => {
-    for (const order of permutations([pinned(1, "org_meta"), membership(1, 1, 1), membership(1, 2, 1)])) {
+    for (const order of permutations([
+      pinned(1, "org_meta"),
+      membership(1, 1, 1),
+      membership(1, 2, 1),
+    ])) {
       const w = world();
       for (const change of order) await w.apply(change);
       expect(await of(w)).toBe("org_meta");
@@ -255,7 +314,10 @@ describe("organizationId", () => {
 });
 
 test("a profile points at its user's row, whichever comes first", async () => {
-  for (const order of [[user(1, 1), profile(1, 1)], [profile(1, 1), user(1, 1)]]) {
+  for (const order of [
+    [user(1, 1), profile(1, 1)],
+    [profile(1, 1), user(1, 1)],
+  ]) {
     const w = world();
     await w.apply(...order);
     const [row] = await w.rows("users");
@@ -269,8 +331,16 @@ test("a profile points at its user's row, whichever comes first", async () => {
 
 describe("in all 720 orders the same rows remain, and no orphan", () => {
   const upserts = [user(1, 1), organization(1, 1), membership(1, 1, 1)];
-  const updates = [user(1, 2, { name: "B" }), organization(1, 2, { name: "B" }), { ...membership(1, 1, 2), fields: { ...membership(1, 1, 2).fields, role: "org:admin" } }];
-  const deletions = [gone("users", "user_1"), gone("organizations", "org_1"), gone("memberships", "orgmem_1_1")];
+  const updates = [
+    user(1, 2, { name: "B" }),
+    organization(1, 2, { name: "B" }),
+    { ...membership(1, 1, 2), fields: { ...membership(1, 1, 2).fields, role: "org:admin" } },
+  ];
+  const deletions = [
+    gone("users", "user_1"),
+    gone("organizations", "org_1"),
+    gone("memberships", "orgmem_1_1"),
+  ];
 
   const cases = [
     { name: "created and deleted", changes: [...upserts, ...deletions] },
@@ -279,17 +349,21 @@ describe("in all 720 orders the same rows remain, and no orphan", () => {
     { name: "organization deleted", changes: [...upserts, updates[1], updates[2], deletions[1]] },
     { name: "membership deleted", changes: [...upserts, updates[0], updates[2], deletions[2]] },
   ];
-  test.each(cases)("$name", async ({ changes }) => {
-    const ends = new Set<string>();
-    for (const order of permutations(changes)) {
-      const w = world();
-      for (const change of order) if (change !== undefined) await w.apply(change);
-      const tables = ["users", "profiles", "organizations", "memberships", "clerkTombstones"];
-      const rows = await Promise.all(tables.map(async (table) => bare(await w.rows(table))));
-      ends.add(JSON.stringify(rows));
-    }
-    expect([...ends]).toHaveLength(1);
-  }, 120_000);
+  test.each(cases)(
+    "$name",
+    async ({ changes }) => {
+      const ends = new Set<string>();
+      for (const order of permutations(changes)) {
+        const w = world();
+        for (const change of order) if (change !== undefined) await w.apply(change);
+        const tables = ["users", "profiles", "organizations", "memberships", "clerkTombstones"];
+        const rows = await Promise.all(tables.map(async (table) => bare(await w.rows(table))));
+        ends.add(JSON.stringify(rows));
+      }
+      expect([...ends]).toHaveLength(1);
+    },
+    120_000,
+  );
 });
 
 test("files are asked to be deleted, but nobody said where they are", async () => {
@@ -297,9 +371,16 @@ test("files are asked to be deleted, but nobody said where they are", async () =
   const { internalMutationGeneric, internalQueryGeneric } = await import("convex/server");
   const { clerkSync } = await import("./factory");
   const w = world(
-    clerkSync({ internalMutation: internalMutationGeneric, internalQuery: internalQueryGeneric, schema }),
+    clerkSync({
+      internalMutation: internalMutationGeneric,
+      internalQuery: internalQueryGeneric,
+      schema,
+    }),
   );
   await w.apply(user(1, 1));
-  await refused(w.apply(gone("users", "user_1", "hard", "delete")), { code: "files_not_configured", key: "user_1" });
+  await refused(w.apply(gone("users", "user_1", "hard", "delete")), {
+    code: "files_not_configured",
+    key: "user_1",
+  });
   expect(await w.outcomes(gone("users", "user_1", "hard", "keep"))).toEqual(["deleted"]);
 });

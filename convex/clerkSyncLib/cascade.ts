@@ -120,9 +120,7 @@ async function sweepFiles(call: Call, job: CascadeJob, limit: number): Promise<S
   let used = 0;
   for (const owner of owners) {
     if (used >= limit) return { finished: false, used };
-    const query = ctx.db
-      .query(files.table)
-      .withIndex(files.index, (q) => q.eq(files.owner, owner));
+    const query = ctx.db.query(files.table).withIndex(files.index, (q) => q.eq(files.owner, owner));
     const { rows, all } = await upTo(query, limit - used);
     for (const row of rows) await dropFile(call, files, row);
     used += rows.length;
@@ -142,10 +140,7 @@ async function dropFile(call: Call, files: FilesOptions, row: Row): Promise<void
 }
 
 /** The first rows of a query, bounded in number and in bytes, and whether these were all. */
-async function upTo(
-  query: RowQuery,
-  limit: number,
-): Promise<{ rows: Row[]; all: boolean }> {
+async function upTo(query: RowQuery, limit: number): Promise<{ rows: Row[]; all: boolean }> {
   const rows: Row[] = [];
   let bytes = 0;
   for await (const row of query) {

@@ -13,12 +13,7 @@ import type { Columns, MutationCtx, Reader } from "./database";
 import { fits, has } from "./fits";
 import { ECHO_WAIT_MS, holdsBack } from "./newest";
 import { refusal } from "./refusal";
-import {
-  isDeleted,
-  oldest,
-  patchRow,
-  type Call,
-} from "./rows";
+import { isDeleted, oldest, patchRow, type Call } from "./rows";
 import { column, tableOf, type Settings, type TableSettings } from "./settings";
 import type { Row } from "./tables";
 import type { Edit, Settlement, Upsert } from "./wire";
@@ -100,10 +95,7 @@ export async function pendingEdits(
 }
 
 /** What became of edits at Clerk. Unknown ids and settled ones are skipped: calls may be repeated. */
-export async function settleEdits(
-  call: Call,
-  settled: Settlement[],
-): Promise<{ settled: number }> {
+export async function settleEdits(call: Call, settled: Settlement[]): Promise<{ settled: number }> {
   const { ctx, settings, now } = call;
   if (settled.length > MAX_EDITS) throw refusal("batch_too_large", settled[MAX_EDITS]?.id ?? null);
   let count = 0;
@@ -190,7 +182,10 @@ async function enqueue(
   const replaced: Record<string, Text[]> = {};
   for (const name of Object.keys(fields)) {
     const current = valueOf(table, row, name);
-    const latest = latestOf(earlier.filter((each) => each.status !== "refused"), name);
+    const latest = latestOf(
+      earlier.filter((each) => each.status !== "refused"),
+      name,
+    );
     const before = latest?.replaced[name] ?? [];
     base[name] = pending?.base[name] ?? current;
     replaced[name] = [...new Set([...before, current])]

@@ -1,11 +1,6 @@
-// The factory in apps that are not like ours: other names, further fields, hooks, triggers, tables left
-// out, and mistakes that are found when the module is loaded.
+// The factory in apps that are not like ours: other names, further fields, tables left out, and mistakes
+// that are found when the module is loaded.
 
-import {
-  customCtx,
-  customMutation,
-} from "convex-helpers/server/customFunctions";
-import { Triggers } from "convex-helpers/server/triggers";
 import {
   defineSchema,
   defineTable,
@@ -14,21 +9,13 @@ import {
   type DataModelFromSchemaDefinition,
 } from "convex/server";
 import { v } from "convex/values";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import defaultSchema from "../schema";
 import { clerkSync } from "./factory";
 import { clerkSyncTables, userFields } from "./schema";
-import type { Row } from "./tables";
 import { gone, membership, organization, profile, refused, user, walk, world } from "./world.setup";
 
 const builders = { internalMutation: internalMutationGeneric, internalQuery: internalQueryGeneric };
-
-beforeEach(() => {
-  vi.spyOn(console, "error").mockImplementation(() => undefined);
-});
-afterEach(() => {
-  vi.restoreAllMocks();
-});
 
 describe("an app with names of its own", () => {
   const text = v.optional(v.string());
@@ -59,7 +46,12 @@ describe("an app with names of its own", () => {
   });
   const functions = clerkSync<
     DataModelFromSchemaDefinition<typeof schema>,
-    { users: "people"; profiles: "profiles"; organizations: "organizations"; memberships: "memberships" }
+    {
+      users: "people";
+      profiles: "profiles";
+      organizations: "organizations";
+      memberships: "memberships";
+    }
   >({
     ...builders,
     schema,
@@ -86,17 +78,31 @@ describe("an app with names of its own", () => {
 
   test("keeps its columns, and the daemon sees the contract's", async () => {
     const w = world(functions, schema);
-    expect(await w.outcomes(person(1), profile(1, 1), membership(1, 1, 1))).toEqual(["created", "created", "created"]);
+    expect(await w.outcomes(person(1), profile(1, 1), membership(1, 1, 1))).toEqual([
+      "created",
+      "created",
+      "created",
+    ]);
     const [row] = await w.rows("people");
     expect(row).toMatchObject({
-      externalId: "user_1", mail: "u1@example.com", avatar: "https://img.example.com/1",
-      locale: "en", credits: 5, organizationId: "org_1",
+      externalId: "user_1",
+      mail: "u1@example.com",
+      avatar: "https://img.example.com/1",
+      locale: "en",
+      credits: 5,
+      organizationId: "org_1",
     });
     expect(Object.keys(row ?? {})).not.toContain("lastSyncAt");
     const [record] = await w.get("users", "user_1");
     expect(record?.fields).toEqual({
-      email: "u1@example.com", name: "User 1", username: null, imageUrl: "https://img.example.com/1",
-      role: "member", organizationId: "org_1", appId: null, locale: "en",
+      email: "u1@example.com",
+      name: "User 1",
+      username: null,
+      imageUrl: "https://img.example.com/1",
+      role: "member",
+      organizationId: "org_1",
+      appId: null,
+      locale: "en",
     });
     expect((await walk(w, { table: "users", limit: 1 })).records).toEqual([record]);
   });
@@ -123,11 +129,31 @@ describe("an app with names of its own", () => {
 
   test("a value that only its own schema refuses is refused by name", async () => {
     const w = world(functions, schema);
-    await refused(w.apply(person(1, { role: "owner" })), { code: "invalid_field", key: "user_1", field: "role" });
-    await refused(w.apply(person(1, { email: null })), { code: "invalid_field", key: "user_1", field: "email" });
-    await refused(w.apply(person(1, {}, { insertDefaults: {} })), { code: "missing_field", key: "user_1", field: "credits" });
-    await refused(w.apply(person(1, {}, { insertDefaults: { credits: "5" } })), { code: "invalid_field", key: "user_1", field: "credits" });
-    await refused(w.apply(person(1, { shoe: 1 })), { code: "unknown_field", key: "user_1", field: "shoe" });
+    await refused(w.apply(person(1, { role: "owner" })), {
+      code: "invalid_field",
+      key: "user_1",
+      field: "role",
+    });
+    await refused(w.apply(person(1, { email: null })), {
+      code: "invalid_field",
+      key: "user_1",
+      field: "email",
+    });
+    await refused(w.apply(person(1, {}, { insertDefaults: {} })), {
+      code: "missing_field",
+      key: "user_1",
+      field: "credits",
+    });
+    await refused(w.apply(person(1, {}, { insertDefaults: { credits: "5" } })), {
+      code: "invalid_field",
+      key: "user_1",
+      field: "credits",
+    });
+    await refused(w.apply(person(1, { shoe: 1 })), {
+      code: "unknown_field",
+      key: "user_1",
+      field: "shoe",
+    });
   });
 });
 
@@ -136,14 +162,25 @@ describe("without the schema", () => {
 
   test("the contract's types hold, and what the app's schema refuses still names the record", async () => {
     expect(await w().outcomes(user(1, 1))).toEqual(["created"]);
-    await refused(w().apply(user(1, 1, { email: 5 })), { code: "invalid_field", key: "user_1", field: "email" });
-    await refused(w().apply(user(1, 1, {}, { insertDefaults: { creditsBalance: "x" } })), { code: "invalid_row", key: "user_1" });
+    await refused(w().apply(user(1, 1, { email: 5 })), {
+      code: "invalid_field",
+      key: "user_1",
+      field: "email",
+    });
+    await refused(w().apply(user(1, 1, {}, { insertDefaults: { creditsBalance: "x" } })), {
+      code: "invalid_row",
+      key: "user_1",
+    });
   });
 });
 
 describe("a table left out", () => {
   const functions = () =>
-    clerkSync({ ...builders, schema: defaultSchema, tables: { organizations: false, memberships: false, profiles: false } });
+    clerkSync({
+      ...builders,
+      schema: defaultSchema,
+      tables: { organizations: false, memberships: false, profiles: false },
+    });
 
   test("is not described, and naming it is refused", async () => {
     const w = world(functions());
@@ -163,7 +200,10 @@ describe("mistakes are found when the module is loaded", () => {
   test("tables, columns and indexes that the schema lacks are all named at once", () => {
     const { clerkId, ...without } = userFields;
     void clerkId;
-    const schema = defineSchema({ users: defineTable(without), profiles: clerkSyncTables.profiles });
+    const schema = defineSchema({
+      users: defineTable(without),
+      profiles: clerkSyncTables.profiles,
+    });
     expect(() => clerkSync({ ...builders, schema })).toThrow(
       /clerkTombstones is missing.*clerkEdits is missing.*users has no column clerkId.*users has no index by_clerkId.*organizations is missing.*memberships is missing/,
     );
@@ -177,142 +217,31 @@ describe("mistakes are found when the module is loaded", () => {
         .index("by_clerkCreatedAt", ["clerkId", "clerkCreatedAt"])
         .index("by_email", ["email"]),
     });
-    expect(() => clerkSync({ ...builders, schema })).toThrow(/users has no index by_clerkCreatedAt on/);
+    expect(() => clerkSync({ ...builders, schema })).toThrow(
+      /users has no index by_clerkCreatedAt on/,
+    );
   });
 
   test("a column that is needed cannot be switched off, nor one of the sync's own be synced", () => {
-    expect(() => clerkSync({ ...builders, tables: { users: { columns: { clerkId: null } } } })).toThrow(/clerkId/);
+    expect(() =>
+      clerkSync({ ...builders, tables: { users: { columns: { clerkId: null } } } }),
+    ).toThrow(/clerkId/);
     expect(() =>
       clerkSync({ ...builders, tables: { users: { extraFields: { updatedAt: v.number() } } } }),
     ).toThrow(/updatedAt/);
   });
 });
 
-describe("hooks", () => {
-  function hooked(fail?: string) {
-    const calls: string[] = [];
-    const note = (name: string, key: unknown) => {
-      calls.push(`${name} ${String(key)}`);
-      if (fail === `${name} ${String(key)}`) throw new Error("the app says no");
-    };
-    const of = (table: string) => ({
-      onCreate: async (_: unknown, doc: Row) => note(`${table}.onCreate`, doc.clerkId),
-      onUpdate: async (_: unknown, doc: Row, old: Row) => note(`${table}.onUpdate`, `${doc.clerkId} ${old.name ?? old.role} ${doc.name ?? doc.role}`),
-      onDelete: async (_: unknown, doc: Row, mode: string) => note(`${table}.onDelete`, `${doc.clerkId} ${mode}`),
-    });
-    const hooks = {
-      users: of("users"), profiles: of("profiles"), organizations: of("organizations"), memberships: of("memberships"),
-    };
-    // The hooks are written for any row here; in an app they are typed by its data model.
-    return { calls, w: world(clerkSync({ ...builders, schema: defaultSchema, hooks: hooks as never })) };
-  }
-
-  test("run once for what was created, updated and deleted, and not for what was not", async () => {
-    const { calls, w } = hooked();
-    await w.apply(user(1, 5), user(1, 5), user(1, 4, { name: "x" }), user(1, 6));
-    expect(calls).toEqual(["users.onCreate user_1"]);
-    calls.length = 0;
-    await w.apply(user(1, 7, { name: "B" }), user(1, 7, { name: "B" }));
-    expect(calls).toEqual(["users.onUpdate user_1 User 1 B"]);
-    calls.length = 0;
-    await w.apply(gone("users", "user_1"), gone("users", "user_1"), user(1, 9));
-    expect(calls).toEqual(["users.onDelete user_1 hard"]);
-  });
-
-  test("a deletion before its creation fires nothing", async () => {
-    const { calls, w } = hooked();
-    await w.apply(gone("users", "user_1"), user(1, 5), user(1, 6, { name: "B" }));
-    expect(calls).toEqual([]);
-  });
-
-  test("a soft deletion and a removal are told apart", async () => {
-    const { calls, w } = hooked();
-    await w.apply(user(1, 5), gone("users", "user_1", "soft"), gone("users", "user_1", "soft"), gone("users", "user_1"));
-    expect(calls).toEqual(["users.onCreate user_1", "users.onDelete user_1 soft", "users.onDelete user_1 hard"]);
-  });
-
-  test("run for what a deletion takes along, and for a user whose organization changes", async () => {
-    const { calls, w } = hooked();
-    await w.apply(user(1, 1), profile(1, 1), organization(1, 1));
-    calls.length = 0;
-    await w.apply(membership(1, 1, 1));
-    expect(calls).toEqual(["memberships.onCreate orgmem_1_1", "users.onUpdate user_1 User 1 User 1"]);
-    calls.length = 0;
-    await w.apply(gone("users", "user_1"));
-    expect(calls).toEqual(["users.onDelete user_1 hard", "profiles.onDelete user_1 hard", "memberships.onDelete orgmem_1_1 hard"]);
-  });
-
-  test("write in the same transaction, with the app's own ctx", async () => {
-    const w = world(
-      clerkSync<DataModelFromSchemaDefinition<typeof defaultSchema>>({
-        ...builders,
-        schema: defaultSchema,
-        hooks: {
-          users: {
-            onCreate: async (ctx, doc) => {
-              await ctx.db.patch(doc._id, { creditsBalance: 100 });
-              await ctx.db.insert("files", { userId: doc._id, name: "welcome" });
-            },
-          },
-        },
-      }),
-    );
-    await w.apply(user(1, 1));
-    expect((await w.rows("users"))[0]).toMatchObject({ creditsBalance: 100 });
-    expect(await w.rows("files")).toHaveLength(1);
-  });
-
-  test("one that throws undoes the call, and the refusal names its record", async () => {
-    const { w } = hooked("users.onCreate user_2");
-    await refused(w.apply(user(1, 1), user(2, 1), user(3, 1)), { code: "hook_failed", key: "user_2" });
-    expect(await w.rows("users")).toEqual([]);
-    expect(await w.outcomes(user(1, 1), user(3, 1))).toEqual(["created", "created"]);
-  });
-});
-
-describe("the app's own internalMutation", () => {
-  test("sees every write, so triggers fire", async () => {
-    const seen: string[] = [];
-    const triggers = new Triggers<DataModelFromSchemaDefinition<typeof defaultSchema>>();
-    for (const table of ["users", "profiles", "memberships", "files"] as const) {
-      triggers.register(table, async (_, change) => {
-        seen.push(`${table} ${change.operation}`);
-      });
-    }
-    const internalMutation = customMutation(internalMutationGeneric, customCtx(triggers.wrapDB as never));
-    const w = world(
-      clerkSync({
-        internalQuery: internalQueryGeneric,
-        internalMutation,
-        schema: defaultSchema,
-        files: { table: "files", owner: "userId", index: "by_userId", storage: "storageId" },
-      }),
-    );
-    const [created] = await w.apply(user(1, 1), profile(1, 1), membership(1, 1, 1));
-    await w.insert("files", { userId: created?.id });
-    expect(seen).toEqual(["users insert", "profiles insert", "memberships insert", "users update"]);
-    seen.length = 0;
-    await w.apply(user(1, 1), user(1, 2, { name: "B" }));
-    expect(seen).toEqual(["users update"]);
-    seen.length = 0;
-    await w.apply(gone("users", "user_1", "hard", "delete"));
-    expect(seen).toEqual(["users delete", "profiles delete", "memberships delete", "files delete"]);
-  });
-
-  test("whose trigger throws is reported with the record's key", async () => {
-    const triggers = new Triggers<DataModelFromSchemaDefinition<typeof defaultSchema>>();
-    triggers.register("users", async () => {
-      throw new Error("the app says no");
-    });
-    const internalMutation = customMutation(internalMutationGeneric, customCtx(triggers.wrapDB as never));
-    const w = world(clerkSync({ internalQuery: internalQueryGeneric, internalMutation, schema: defaultSchema }));
-    await refused(w.apply(user(1, 1)), { code: "invalid_row", key: "user_1" });
-  });
-});
-
 test("all functions are internal", async () => {
-  const functions = clerkSync(builders) as unknown as Record<string, { isInternal?: boolean; isPublic?: boolean }>;
+  const functions = clerkSync(builders) as unknown as Record<
+    string,
+    { isInternal?: boolean; isPublic?: boolean }
+  >;
   for (const name of ["describe", "list", "get", "apply", "edits", "settle", "cascade"]) {
-    expect([name, functions[name]?.isInternal, functions[name]?.isPublic]).toEqual([name, true, undefined]);
+    expect([name, functions[name]?.isInternal, functions[name]?.isPublic]).toEqual([
+      name,
+      true,
+      undefined,
+    ]);
   }
 });

@@ -75,19 +75,11 @@ export type ClerkSync<DataModel extends GenericDataModel> = {
     Promise<{ records: SyncRecord[] }>
   >;
   /** Writes a batch of changes, all or none. */
-  apply: RegisteredMutation<
-    "internal",
-    { changes: Change[] },
-    Promise<{ outcomes: Outcome[] }>
-  >;
+  apply: RegisteredMutation<"internal", { changes: Change[] }, Promise<{ outcomes: Outcome[] }>>;
   /** Users' own changes that wait to be carried to Clerk. */
   edits: RegisteredQuery<"internal", { limit: number }, Promise<{ edits: Edit[] }>>;
   /** What became of them there. */
-  settle: RegisteredMutation<
-    "internal",
-    { settled: Settlement[] },
-    Promise<{ settled: number }>
-  >;
+  settle: RegisteredMutation<"internal", { settled: Settlement[] }, Promise<{ settled: number }>>;
   /** One step of a deletion that is too large for one transaction; only the scheduler calls it. */
   cascade: RegisteredMutation<"internal", { jobs: CascadeJob[] }, Promise<null>>;
   /** Records a user's own change of profile fields; call it from a mutation that checked who asks. */

@@ -2,7 +2,17 @@
 
 import { describe, expect, test } from "vitest";
 import { MAX_PAGE } from "./list";
-import { bare, gone, membership, organization, profile, refused, user, walk, world } from "./world.setup";
+import {
+  bare,
+  gone,
+  membership,
+  organization,
+  profile,
+  refused,
+  user,
+  walk,
+  world,
+} from "./world.setup";
 
 const everyTable = [user(1, 1), profile(1, 1), organization(1, 1), membership(1, 1, 1)];
 
@@ -24,7 +34,10 @@ describe.each(everyTable)("$table", ({ table }) => {
     await w.insert(table, { clerkCreatedAt: 103 });
     const expected = [...rows, rows[17], rows[1]]
       .map((row) => ({ key: row?.clerkId as string, createdAt: row?.clerkCreatedAt ?? null }))
-      .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+      .sort(
+        (a, b) =>
+          (a.createdAt ?? 0) - (b.createdAt ?? 0) || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0),
+      );
     return { w, expected };
   }
 
@@ -178,7 +191,12 @@ test("a page has at most 4,000 rows, whatever is asked for", async () => {
 
 test("a page of large rows ends early, before Convex's read limit, and the walk goes on", async () => {
   const w = world();
-  for (let n = 0; n < 24; n += 1) await w.insert("users", { clerkId: `user_${10 + n}`, clerkCreatedAt: n, name: "x".repeat(900_000) });
+  for (let n = 0; n < 24; n += 1)
+    await w.insert("users", {
+      clerkId: `user_${10 + n}`,
+      clerkCreatedAt: n,
+      name: "x".repeat(900_000),
+    });
   const first = await w.page({ table: "users", limit: 100 });
   expect(first.records.length).toBeLessThan(12);
   expect(first.cursor).not.toBeNull();
@@ -187,7 +205,9 @@ test("a page of large rows ends early, before Convex's read limit, and the walk 
     Array.from({ length: 24 }, (_, n) => `user_${10 + n}`),
   );
   expect(pages).toBeGreaterThan(2);
-  await refused(w.get("users", ...records.map((record) => record.key)), { code: "batch_too_large" });
+  await refused(w.get("users", ...records.map((record) => record.key)), {
+    code: "batch_too_large",
+  });
 });
 
 test("a walk beside writes sees every row that was there throughout once", async () => {
@@ -197,7 +217,11 @@ test("a walk beside writes sees every row that was there throughout once", async
   let cursor: string | null = null;
   let next = 100;
   do {
-    const page: Awaited<ReturnType<typeof w.page>> = await w.page({ table: "users", limit: 7, cursor });
+    const page: Awaited<ReturnType<typeof w.page>> = await w.page({
+      table: "users",
+      limit: 7,
+      cursor,
+    });
     seen.push(...page.records.map((record) => record.key));
     cursor = page.cursor;
     await w.apply(user(next, 1), user(3, next, { name: `${next}` }));

@@ -47,9 +47,7 @@ export async function listRecords(
   let bytes = 0;
   let last: Position | null = null;
   for (const range of ranges(table, args.from, args.before, start)) {
-    const rows = db
-      .query(table.table)
-      .withIndex(indexOf(table, "byCreated"), range);
+    const rows = db.query(table.table).withIndex(indexOf(table, "byCreated"), range);
     for await (const row of rows) {
       const full = records.length === limit || bytes > MAX_PAGE_BYTES;
       if (full && last !== null) return { records, cursor: encode(last) };
@@ -103,10 +101,7 @@ function ranges(
   if (start === null) return from === null ? [undated, dated] : [dated];
   const at = start.createdAt ?? undefined;
   const same: Range = (q) =>
-    q
-      .eq(created, at)
-      .eq(clerkId, start.key)
-      .gt("_creationTime", start.creationTime);
+    q.eq(created, at).eq(clerkId, start.key).gt("_creationTime", start.creationTime);
   const rest: Range = (q) => q.eq(created, at).gt(clerkId, start.key);
   const later: Range =
     start.createdAt === null ? dated : (q) => below(q.gt(created, start.createdAt));

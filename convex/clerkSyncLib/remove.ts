@@ -31,12 +31,7 @@ export async function remove(call: Call, change: Delete): Promise<Outcome> {
     : await erase(call, table, change, rows);
 }
 
-async function mark(
-  call: Call,
-  table: TableSettings,
-  key: string,
-  rows: Row[],
-): Promise<Outcome> {
+async function mark(call: Call, table: TableSettings, key: string, rows: Row[]): Promise<Outcome> {
   await bury(call, table.name, key, "soft", []);
   const first = rows[0];
   if (first === undefined) return { key, outcome: "absent" };

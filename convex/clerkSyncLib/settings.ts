@@ -14,7 +14,14 @@ import type { GenericValidator } from "convex/values";
 import type { AnyHooks } from "./hooks";
 import { fits } from "./fits";
 import { refusal } from "./refusal";
-import { INDEXES, OPTIONAL_COLUMNS, OWN_COLUMNS, SYNCED_FIELDS, TABLES, type Table } from "./tables";
+import {
+  INDEXES,
+  OPTIONAL_COLUMNS,
+  OWN_COLUMNS,
+  SYNCED_FIELDS,
+  TABLES,
+  type Table,
+} from "./tables";
 import type { CascadeJob } from "./wire";
 
 /** How one synced table is called in the app; whatever is left out has its default name. */
@@ -147,7 +154,8 @@ function resolveTable(
   const fields: Record<string, SyncedField> = {};
   const wanted = { ...SYNCED_FIELDS[name], ...options.extraFields };
   for (const [field, declared] of Object.entries(wanted)) {
-    if (field in own) throw new Error(`clerkSync: ${field} of ${name} is a column of the sync's own`);
+    if (field in own)
+      throw new Error(`clerkSync: ${field} of ${name} is a column of the sync's own`);
     const chosen = options.columns?.[field];
     if (chosen === null) continue;
     const column = chosen ?? field;

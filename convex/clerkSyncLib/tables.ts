@@ -94,7 +94,10 @@ export const OPTIONAL_COLUMNS: ReadonlySet<string> = new Set([
 ]);
 
 /** The indexes each table needs: the part each plays, its default name, and its columns. */
-export const INDEXES: Record<Table, Record<string, { name: string; columns: readonly string[] }>> = {
+export const INDEXES: Record<
+  Table,
+  Record<string, { name: string; columns: readonly string[] }>
+> = {
   users: {
     byKey: { name: "by_clerkId", columns: ["clerkId"] },
     byCreated: { name: "by_clerkCreatedAt", columns: ["clerkCreatedAt", "clerkId"] },

@@ -93,8 +93,7 @@ function toColumn(table: TableSettings, name: string, value: Value): Value | und
 async function parentIsGone(call: Call, change: Upsert): Promise<boolean> {
   const { ctx, settings } = call;
   const gone = async (table: "users" | "organizations", key: Value | undefined) =>
-    typeof key === "string" &&
-    (await findTombstone(ctx.db, settings, table, key))?.mode === "hard";
+    typeof key === "string" && (await findTombstone(ctx.db, settings, table, key))?.mode === "hard";
   if (change.table === "profiles") return await gone("users", change.key);
   if (change.table !== "memberships") return false;
   const { clerkUserId, clerkOrganizationId } = change.fields;
@@ -141,7 +140,11 @@ async function insertOrLink(
   const createdAt = table.own.createdAt;
   if (typeof createdAt === "string") columns[createdAt] = change.createdAt;
   const owner = await ownerColumns(call, table, key, null);
-  const id = await insertRow(call, table, key, { ...defaults(table, change), ...owner, ...columns });
+  const id = await insertRow(call, table, key, {
+    ...defaults(table, change),
+    ...owner,
+    ...columns,
+  });
   if (table.name === "users") await adoptProfile(call, key, id);
   if (table.name === "memberships") await refreshOrganization(call, change.fields.clerkUserId);
   return { key, outcome: "created", id };

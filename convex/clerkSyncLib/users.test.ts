@@ -26,7 +26,8 @@ describe("users", () => {
 
   test("insertDefaults that the schema does not know are refused by name", async () => {
     const w = world();
-    const bad = (insertDefaults: Record<string, never>) => w.apply(user(1, 1, {}, { insertDefaults }));
+    const bad = (insertDefaults: Record<string, never>) =>
+      w.apply(user(1, 1, {}, { insertDefaults }));
     await refused(bad({ shoeSize: 1 as never }), { code: "unknown_field", key: "user_1" });
     await refused(bad({ creditsBalance: "x" as never }), { code: "invalid_field", key: "user_1" });
     await refused(bad({ clerkId: "x" as never }), { code: "unknown_field", key: "user_1" });
@@ -57,14 +58,29 @@ describe("users", () => {
 });
 
 describe("linkEmail", () => {
-  const linking = user(1, 10, {}, { linkEmail: "u1@example.com", insertDefaults: { creditsBalance: 1 } });
+  const linking = user(
+    1,
+    10,
+    {},
+    { linkEmail: "u1@example.com", insertDefaults: { creditsBalance: 1 } },
+  );
 
   test("the one row without a clerkId that has the address is adopted", async () => {
     const w = world();
-    const own = await w.insert("users", { email: "u1@example.com", creditsBalance: 77, name: "Old" });
+    const own = await w.insert("users", {
+      email: "u1@example.com",
+      creditsBalance: 77,
+      name: "Old",
+    });
     expect(await w.apply(linking)).toEqual([{ key: "user_1", outcome: "linked", id: own }]);
     expect(await w.rows("users")).toEqual([
-      expect.objectContaining({ _id: own, clerkId: "user_1", name: "User 1", creditsBalance: 77, createdAt: 1001 }),
+      expect.objectContaining({
+        _id: own,
+        clerkId: "user_1",
+        name: "User 1",
+        creditsBalance: 77,
+        createdAt: 1001,
+      }),
     ]);
     expect(await w.outcomes(linking)).toEqual(["unchanged"]);
   });

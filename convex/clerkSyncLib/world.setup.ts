@@ -48,7 +48,8 @@ export function world(
     apply,
     /** The outcomes' names. */
     outcomes: async (...changes: Change[]) => (await apply(...changes)).map((each) => each.outcome),
-    describe: () => query<Record<string, never>, { contract: number; tables: string[] }>("describe", {}),
+    describe: () =>
+      query<Record<string, never>, { contract: number; tables: string[] }>("describe", {}),
     page: (args: Partial<ListArgs> & { table: Table }) =>
       query<ListArgs, { records: SyncRecord[]; cursor: string | null }>("list", {
         from: null,
@@ -58,14 +59,20 @@ export function world(
         ...args,
       }),
     get: async (table: Table, ...keys: string[]) =>
-      (await query<{ table: Table; keys: string[] }, { records: SyncRecord[] }>("get", { table, keys }))
-        .records,
+      (
+        await query<{ table: Table; keys: string[] }, { records: SyncRecord[] }>("get", {
+          table,
+          keys,
+        })
+      ).records,
     edits: async (limit = 100) =>
       (await query<{ limit: number }, { edits: Edit[] }>("edits", { limit })).edits,
     settle: async (...settled: Settlement[]) =>
-      (await mutation<{ settled: Settlement[] }, { settled: number }>("settle", { settled })).settled,
+      (await mutation<{ settled: Settlement[] }, { settled: number }>("settle", { settled }))
+        .settled,
     rows: (table: string) => raw((ctx) => ctx.db.query(table).collect()),
-    insert: (table: string, doc: Record<string, unknown>) => raw((ctx) => ctx.db.insert(table, doc)),
+    insert: (table: string, doc: Record<string, unknown>) =>
+      raw((ctx) => ctx.db.insert(table, doc)),
   };
 }
 
@@ -87,7 +94,10 @@ export async function walk(
   const records: SyncRecord[] = [];
   let cursor: string | null = null;
   for (let pages = 1; pages <= 10_000; pages += 1) {
-    const page: { records: SyncRecord[]; cursor: string | null } = await w.page({ ...args, cursor });
+    const page: { records: SyncRecord[]; cursor: string | null } = await w.page({
+      ...args,
+      cursor,
+    });
     expect(page.records.length).toBeLessThanOrEqual(args.limit);
     records.push(...page.records);
     cursor = page.cursor;
@@ -168,7 +178,11 @@ export function membership(
     key: `orgmem_${userN}_${orgN}`,
     createdAt: 3000 + orgN,
     version,
-    fields: { clerkUserId: `user_${userN}`, clerkOrganizationId: `org_${orgN}`, role: "org:member" },
+    fields: {
+      clerkUserId: `user_${userN}`,
+      clerkOrganizationId: `org_${orgN}`,
+      role: "org:member",
+    },
     ...more,
   };
 }
@@ -212,6 +226,9 @@ export async function refused(
 export function permutations<T>(items: readonly T[]): T[][] {
   if (items.length <= 1) return [[...items]];
   return items.flatMap((item, place) =>
-    permutations([...items.slice(0, place), ...items.slice(place + 1)]).map((rest) => [item, ...rest]),
+    permutations([...items.slice(0, place), ...items.slice(place + 1)]).map((rest) => [
+      item,
+      ...rest,
+    ]),
   );
 }

@@ -47,7 +47,13 @@ function fromQueryString(parameters) {
   } catch (error) {
     throw new HttpError(400, "BadRequest", error.message);
   }
-  return { kind: "query", path, args, format: parameters.get("format") ?? "json", onlyAdmin: false };
+  return {
+    kind: "query",
+    path,
+    args,
+    format: parameters.get("format") ?? "json",
+    onlyAdmin: false,
+  };
 }
 
 function parseBody(body) {

@@ -32,7 +32,10 @@ async function main() {
 
   const base = values.url.replace(/\/$/, "");
   const sim = async (route, body) => {
-    const response = await fetch(`${base}/_sim/${route}`, { method: "POST", body: JSON.stringify(body) });
+    const response = await fetch(`${base}/_sim/${route}`, {
+      method: "POST",
+      body: JSON.stringify(body),
+    });
     assert.equal(response.status, 200, `/_sim/${route}`);
   };
   await sim("reset", {});
@@ -45,7 +48,8 @@ async function main() {
   const admin = client(values.key);
   const call = {
     query: (name, args, by = admin) => by.query(makeFunctionReference(`clerkSync:${name}`), args),
-    mutation: (name, args, by = admin) => by.mutation(makeFunctionReference(`clerkSync:${name}`), args),
+    mutation: (name, args, by = admin) =>
+      by.mutation(makeFunctionReference(`clerkSync:${name}`), args),
   };
   await reads(call, client);
   await writes(call);
@@ -72,28 +76,46 @@ async function reads(call) {
 }
 
 async function writes(call) {
-  const changes = [upsert(1, 1), upsert(2, 1), upsert(1, 1), upsert(1, 0), upsert(2, 2, { name: "é" })];
+  const changes = [
+    upsert(1, 1),
+    upsert(2, 1),
+    upsert(1, 1),
+    upsert(1, 0),
+    upsert(2, 2, { name: "é" }),
+  ];
   const { outcomes } = await call.mutation("apply", { changes });
-  check(outcomes.map((each) => each.outcome), ["created", "created", "unchanged", "stale", "updated"]);
-  check(outcomes.map((each) => each.key), ["org_1", "org_2", "org_1", "org_1", "org_2"]);
+  check(
+    outcomes.map((each) => each.outcome),
+    ["created", "created", "unchanged", "stale", "updated"],
+  );
+  check(
+    outcomes.map((each) => each.key),
+    ["org_1", "org_2", "org_1", "org_1", "org_2"],
+  );
   check(new Set(outcomes.map((each) => typeof each.id)), new Set(["string"]));
   const args = { table: "organizations", from: null, before: null, cursor: null, limit: 1 };
   const first = await call.query("list", args);
-  check(first.records.map(({ id, ...rest }) => rest), [
-    {
-      key: "org_1",
-      createdAt: 101,
-      version: 1,
-      deletedAt: null,
-      fields: { name: "Organization 1", slug: null, imageUrl: null },
-    },
-  ]);
+  check(
+    first.records.map(({ id, ...rest }) => rest),
+    [
+      {
+        key: "org_1",
+        createdAt: 101,
+        version: 1,
+        deletedAt: null,
+        fields: { name: "Organization 1", slug: null, imageUrl: null },
+      },
+    ],
+  );
   check(first.records[0].id, outcomes[0].id);
   const second = await call.query("list", { ...args, cursor: first.cursor });
   check([second.records[0].fields.name, second.cursor], ["é", null]);
   const deletion = { kind: "delete", table: "organizations", key: "org_1", mode: "hard" };
   const after = await call.mutation("apply", { changes: [deletion, deletion, upsert(1, 9)] });
-  check(after.outcomes.map((each) => each.outcome), ["deleted", "absent", "tombstoned"]);
+  check(
+    after.outcomes.map((each) => each.outcome),
+    ["deleted", "absent", "tombstoned"],
+  );
   check(await call.mutation("settle", { settled: [] }), { settled: 0 });
 }
 
@@ -106,7 +128,9 @@ async function errors(call, client, ConvexError, sim) {
     }
     throw new Error("the call should have failed");
   };
-  const refused = await thrown(call.mutation("apply", { changes: [upsert(5, 1, { shoeSize: 5 })] }));
+  const refused = await thrown(
+    call.mutation("apply", { changes: [upsert(5, 1, { shoeSize: 5 })] }),
+  );
   check(refused instanceof ConvexError, true);
   check([refused.data.code, refused.data.key], ["unknown_field", "org_5"]);
 
@@ -122,7 +146,9 @@ async function errors(call, client, ConvexError, sim) {
   await thrown(call.query("nothing", {}));
   checks += 1;
 
-  await sim("faults", { rules: [{ kind: "status", status: 503, code: "WorkerOverloaded", times: 1 }] });
+  await sim("faults", {
+    rules: [{ kind: "status", status: 503, code: "WorkerOverloaded", times: 1 }],
+  });
   check(/WorkerOverloaded/.test((await thrown(call.query("describe", {}))).message), true);
   check((await call.query("describe", {})).contract, 1);
   await sim("faults", { rules: [{ kind: "applied_then_cut", function: "apply", times: 1 }] });

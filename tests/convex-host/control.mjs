@@ -144,7 +144,8 @@ function emptyTally() {
 
 async function mustExist(ctx, table, id) {
   const known = ctx.db.normalizeId(table, id);
-  if (known === null || (await ctx.db.get(known)) === null) throw new Error(`no row ${id} in ${table}`);
+  if (known === null || (await ctx.db.get(known)) === null)
+    throw new Error(`no row ${id} in ${table}`);
 }
 
 function parsed(body) {

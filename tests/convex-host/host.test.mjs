@@ -1,67 +1,25 @@
 // The host as a process: its life, Convex's error forms, and what `/_sim/` can do.
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-
-const here = path.dirname(fileURLToPath(import.meta.url));
-const KEY = "prod:test-1|secret";
-
-/** Starts a host and waits for its line. */
-async function start(...options) {
-  const child = spawn(
-    process.execPath,
-    [path.join(here, "host.mjs"), "--key", KEY, "--exit-with-stdin", ...options],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  const [line] = await once(createInterface({ input: child.stdout }), "line");
-  return { child, url: JSON.parse(line).url };
-}
-
-async function stop({ child }) {
-  child.stdin.end();
-  if (child.exitCode === null) await once(child, "exit");
-}
-
-const json = { "content-type": "application/json" };
-const admin = { ...json, authorization: `Convex ${KEY}` };
-
-async function send(host, route, body, headers = admin, method = "POST") {
-  const response = await fetch(`${host.url}${route}`, {
-    method,
-    headers,
-    body: method === "GET" ? undefined : typeof body === "string" ? body : JSON.stringify(body),
-  });
-  const text = await response.text();
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = text;
-  }
-  return { status: response.status, value, headers: response.headers };
-}
-
-const query = (host, name, args, headers) =>
-  send(host, "/api/query", { path: `clerkSync:${name}`, args, format: "json" }, headers);
-const mutation = (host, name, args, headers) =>
-  send(host, "/api/mutation", { path: `clerkSync:${name}`, args, format: "json" }, headers);
-const sim = async (host, route, body) => (await send(host, `/_sim/${route}`, body)).value;
-const look = async (host, route) => (await send(host, `/_sim/${route}`, null, {}, "GET")).value;
-
-const upsert = (n, version = 1, fields = {}) => ({
-  kind: "upsert",
-  table: "users",
-  key: `user_${n}`,
-  createdAt: n,
-  version,
-  fields: { email: `u${n}@example.com`, ...fields },
-});
+import {
+  admin,
+  here,
+  json,
+  KEY,
+  look,
+  mutation,
+  query,
+  send,
+  sim,
+  start,
+  stop,
+  upsert,
+} from "./process.mjs";
 
 describe("a running host", () => {
   let host;
@@ -85,7 +43,13 @@ describe("a running host", () => {
     assert.equal((await send(host, "/api/run/clerkSync/describe", body)).value.status, "success");
     const named = { path: "clerkSync:describe", args: {} };
     assert.equal((await send(host, "/api/function", named)).value.status, "success");
-    const viaGet = await send(host, "/api/query?path=clerkSync:describe&args={}", null, admin, "GET");
+    const viaGet = await send(
+      host,
+      "/api/query?path=clerkSync:describe&args={}",
+      null,
+      admin,
+      "GET",
+    );
     assert.equal(viaGet.value.status, "success");
     assert.equal((await send(host, "/version", null, {}, "GET")).status, 200);
   });
@@ -94,27 +58,80 @@ describe("a running host", () => {
     const internal = await query(host, "describe", {}, json);
     const none = await query(host, "nothing", {}, json);
     assert.equal(internal.status, 200);
-    assert.match(internal.value.errorMessage, /Could not find public function for 'clerkSync:describe'/);
+    assert.match(
+      internal.value.errorMessage,
+      /Could not find public function for 'clerkSync:describe'/,
+    );
     assert.match(none.value.errorMessage, /Could not find public function for 'clerkSync:nothing'/);
-    assert.equal((await send(host, "/api/function", { path: "clerkSync:describe", args: {} }, json)).status, 403);
+    assert.equal(
+      (await send(host, "/api/function", { path: "clerkSync:describe", args: {} }, json)).status,
+      403,
+    );
   });
 
   const malformed = [
-    ["a wrong key", "/api/query", "{}", { ...json, authorization: "Convex wrong" }, 401, "BadAdminKey"],
-    ["a token", "/api/query", { path: "a:b", args: {} }, { ...json, authorization: "Bearer x.y.z" }, 401, "Unauthenticated"],
-    ["a short header", "/api/query", { path: "a:b", args: {} }, { ...json, authorization: "x" }, 400, "InvalidHeaderFailure"],
-    ["no content type", "/api/query", { path: "a:b", args: {} }, { authorization: `Convex ${KEY}`, "content-type": "text/plain" }, 400, "BadJsonBody"],
+    [
+      "a wrong key",
+      "/api/query",
+      "{}",
+      { ...json, authorization: "Convex wrong" },
+      401,
+      "BadAdminKey",
+    ],
+    [
+      "a token",
+      "/api/query",
+      { path: "a:b", args: {} },
+      { ...json, authorization: "Bearer x.y.z" },
+      401,
+      "Unauthenticated",
+    ],
+    [
+      "a short header",
+      "/api/query",
+      { path: "a:b", args: {} },
+      { ...json, authorization: "x" },
+      400,
+      "InvalidHeaderFailure",
+    ],
+    [
+      "no content type",
+      "/api/query",
+      { path: "a:b", args: {} },
+      { authorization: `Convex ${KEY}`, "content-type": "text/plain" },
+      400,
+      "BadJsonBody",
+    ],
     ["no JSON", "/api/query", "{", admin, 400, "BadJsonBody"],
     ["no object", "/api/query", "[]", admin, 400, "BadJsonBody"],
     ["no path", "/api/query", { args: {} }, admin, 400, "BadJsonBody"],
     ["no args", "/api/query", { path: "clerkSync:describe" }, admin, 400, "BadJsonBody"],
-    ["a malformed path", "/api/query", { path: "a b", args: {} }, admin, 400, "BadConvexFunctionIdentifier"],
-    ["a malformed client", "/api/query", { path: "a:b", args: {} }, { ...admin, "convex-client": "nodash" }, 400, "InvalidClientVersion"],
+    [
+      "a malformed path",
+      "/api/query",
+      { path: "a b", args: {} },
+      admin,
+      400,
+      "BadConvexFunctionIdentifier",
+    ],
+    [
+      "a malformed client",
+      "/api/query",
+      { path: "a:b", args: {} },
+      { ...admin, "convex-client": "nodash" },
+      400,
+      "InvalidClientVersion",
+    ],
     ["an unknown route", "/api/nothing", {}, admin, 404, "NotFound"],
   ];
   for (const [name, route, body, headers, status, code] of malformed) {
     test(`refuses ${name} with ${status} ${code}`, async () => {
-      const answer = await send(host, route, body === "{}" ? { path: "a:b", args: {} } : body, headers);
+      const answer = await send(
+        host,
+        route,
+        body === "{}" ? { path: "a:b", args: {} } : body,
+        headers,
+      );
       assert.deepEqual([answer.status, answer.value.code], [status, code]);
       assert.equal(typeof answer.value.message, "string");
     });
@@ -122,7 +139,11 @@ describe("a running host", () => {
 
   test("takes the key with and without its type", async () => {
     for (const key of [KEY, KEY.replace("prod:", "")]) {
-      const headers = { ...json, authorization: `Convex ${key}`, "convex-client": "clerk-convex-sync-0.1.0" };
+      const headers = {
+        ...json,
+        authorization: `Convex ${key}`,
+        "convex-client": "clerk-convex-sync-0.1.0",
+      };
       assert.equal((await query(host, "describe", {}, headers)).value.status, "success");
     }
   });
@@ -148,14 +169,18 @@ describe("a running host", () => {
   });
 
   test("gives the data of a ConvexError", async () => {
-    const { status, value } = await mutation(host, "apply", { changes: [upsert(1, 1, { shoe: 1 })] });
+    const { status, value } = await mutation(host, "apply", {
+      changes: [upsert(1, 1, { shoe: 1 })],
+    });
     assert.equal(status, 200);
     assert.equal(value.status, "error");
     assert.deepEqual(value.errorData, { code: "unknown_field", key: "user_1", field: "shoe" });
   });
 
   test("twenty mutations of one key at once make one row", async () => {
-    const calls = Array.from({ length: 20 }, (_, n) => mutation(host, "apply", { changes: [upsert(1, n)] }));
+    const calls = Array.from({ length: 20 }, (_, n) =>
+      mutation(host, "apply", { changes: [upsert(1, n)] }),
+    );
     const outcomes = (await Promise.all(calls)).map(({ value }) => value.value.outcomes[0].outcome);
     assert.equal(outcomes.filter((outcome) => outcome === "created").length, 1);
     assert.equal((await look(host, "rows?table=users")).rows.length, 1);
@@ -166,7 +191,13 @@ describe("a running host", () => {
     const id = value.value.outcomes[0].id;
     const docs = Array.from({ length: 500 }, () => ({ userId: id }));
     assert.equal((await sim(host, "insert", { table: "files", docs })).ids.length, 500);
-    const deletion = { kind: "delete", table: "users", key: "user_1", mode: "hard", files: "delete" };
+    const deletion = {
+      kind: "delete",
+      table: "users",
+      key: "user_1",
+      mode: "hard",
+      files: "delete",
+    };
     await mutation(host, "apply", { changes: [deletion] });
     const deadline = Date.now() + 10_000;
     for (;;) {
@@ -177,10 +208,16 @@ describe("a running host", () => {
   });
 
   test("lets tests insert, patch, remove and look at raw rows", async () => {
-    const { id } = await sim(host, "insert", { table: "users", doc: { email: "own@example.com", creditsBalance: 5 } });
+    const { id } = await sim(host, "insert", {
+      table: "users",
+      doc: { email: "own@example.com", creditsBalance: 5 },
+    });
     await sim(host, "patch", { table: "users", id, doc: { creditsBalance: 6, email: null } });
     const { rows } = await look(host, "rows?table=users");
-    assert.deepEqual(rows.map(({ _creationTime, ...row }) => row), [{ _id: id, creditsBalance: 6 }]);
+    assert.deepEqual(
+      rows.map(({ _creationTime, ...row }) => row),
+      [{ _id: id, creditsBalance: 6 }],
+    );
     await sim(host, "remove", { table: "users", id });
     assert.deepEqual(await look(host, "rows?table=users"), { rows: [] });
     for (const [route, body] of [
@@ -203,9 +240,10 @@ describe("a running host", () => {
     await mutation(host, "apply", { changes: [profile] });
     const { id } = await sim(host, "edit", { key: "user_1", fields: { firstName: "Augusta" } });
     const { value } = await query(host, "edits", { limit: 5 });
-    assert.deepEqual(value.value.edits.map(({ editedAt, ...edit }) => edit), [
-      { id, key: "user_1", fields: { firstName: "Augusta" } },
-    ]);
+    assert.deepEqual(
+      value.value.edits.map(({ editedAt, ...edit }) => edit),
+      [{ id, key: "user_1", fields: { firstName: "Augusta" } }],
+    );
     const settled = await mutation(host, "settle", { settled: [{ id, result: "done" }] });
     assert.deepEqual(settled.value.value, { settled: 1 });
   });
@@ -233,67 +271,6 @@ describe("a running host", () => {
     assert.deepEqual((await look(host, "calls")).counts, {});
   });
 
-  describe("told to misbehave", () => {
-    const faults = (...rules) => sim(host, "faults", { rules });
-    const apply = (n) => mutation(host, "apply", { changes: [upsert(n)] });
-    const rows = async () => (await look(host, "rows?table=users")).rows.length;
-
-    test("answers a status, with Retry-After, as often as told, for the function named", async () => {
-      await faults({ kind: "status", status: 429, code: "TooManyWrites", retry_after: 7, times: 2, function: "apply" });
-      assert.equal((await query(host, "describe", {})).status, 200);
-      for (let n = 0; n < 2; n += 1) {
-        const answer = await apply(1);
-        assert.deepEqual([answer.status, answer.value.code, answer.headers.get("retry-after")], [429, "TooManyWrites", "7"]);
-      }
-      assert.equal(await rows(), 0);
-      assert.equal((await apply(1)).value.status, "success");
-    });
-
-    test("throws, openly or redacted, without writing", async () => {
-      await faults({ kind: "error", times: 1 }, { kind: "error", redacted: true, times: 1 }, { kind: "error", code: "x", key: "k", status: 560, times: 1 });
-      assert.match((await apply(1)).value.errorMessage, /Server Error\n/);
-      const hidden = (await apply(1)).value;
-      assert.match(hidden.errorMessage, /^\[Request ID: [0-9a-f]+\] Server Error$/);
-      assert.deepEqual(Object.keys(hidden), ["status", "errorMessage"]);
-      const structured = await apply(1);
-      assert.deepEqual([structured.status, structured.value.errorData], [560, { code: "x", key: "k" }]);
-      assert.equal(await rows(), 0);
-    });
-
-    test("refuses a key, and only calls that carry it", async () => {
-      await faults({ kind: "reject_key", key: "user_2", code: "bad" });
-      assert.equal((await apply(1)).value.status, "success");
-      assert.deepEqual((await apply(2)).value.errorData, { code: "bad", key: "user_2" });
-      assert.equal(await rows(), 1);
-    });
-
-    test("cuts the connection before or after the write", async () => {
-      await faults({ kind: "cut", times: 1 }, { kind: "applied_then_cut", times: 1 });
-      await assert.rejects(apply(1));
-      assert.equal(await rows(), 0);
-      await assert.rejects(apply(1));
-      assert.equal(await rows(), 1);
-      const { calls } = await look(host, "calls");
-      assert.deepEqual(calls.map(({ status, outcome }) => [status, outcome]), [[0, "cut"], [0, "applied_then_cut"]]);
-    });
-
-    test("answers garbage, and late", async () => {
-      await faults({ kind: "garbage", times: 1 }, { kind: "latency", ms: 150, times: 1 });
-      const began = performance.now();
-      const answer = await apply(1);
-      assert.equal(typeof answer.value, "string");
-      assert.ok(performance.now() - began >= 149);
-      assert.equal(await rows(), 0);
-    });
-
-    test("strikes as likely as told", async () => {
-      await faults({ kind: "status", ratio: 0.3 });
-      let struck = 0;
-      for (let n = 0; n < 500; n += 1) if ((await query(host, "describe", {})).status === 503) struck += 1;
-      assert.ok(struck > 100 && struck < 200, `${struck} of 500`);
-    });
-  });
-
   test("serves the official client", async () => {
     const check = path.join(here, "client-check.mjs");
     const run = promisify(execFile)(process.execPath, [check, "--url", host.url, "--key", KEY]);
@@ -302,7 +279,13 @@ describe("a running host", () => {
 
   test("the client check fails when the server is wrong", async () => {
     const check = path.join(here, "client-check.mjs");
-    const run = promisify(execFile)(process.execPath, [check, "--url", host.url, "--key", "wrong|key"]);
+    const run = promisify(execFile)(process.execPath, [
+      check,
+      "--url",
+      host.url,
+      "--key",
+      "wrong|key",
+    ]);
     await assert.rejects(run, { code: 1 });
   });
 });

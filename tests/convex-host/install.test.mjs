@@ -200,5 +200,8 @@ const internalMutation = customMutation(rawInternalMutation, customCtx(triggers.
 
 test("a hook that names a column which the app lacks does not compile", async () => {
   const wrong = APP_MODULE.replace("doc.creditsBalance", "doc.creditsBalanse");
-  await assert.rejects(install({ ...APP, "clerkSync.ts": wrong }, { withSchema: false }), /creditsBalanse/);
+  await assert.rejects(
+    install({ ...APP, "clerkSync.ts": wrong }, { withSchema: false }),
+    /creditsBalanse/,
+  );
 });

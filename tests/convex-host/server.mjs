@@ -58,7 +58,8 @@ async function handle(context, request, response) {
 
 async function api(context, request, url, body) {
   const { deployment, options } = context;
-  if (request.method === "GET" && url.pathname === "/version") return { status: 200, text: "unknown" };
+  if (request.method === "GET" && url.pathname === "/version")
+    return { status: 200, text: "unknown" };
   if (request.method === "GET" && url.pathname === "/instance_name") {
     return { status: 200, text: "clerk-convex-sync-host" };
   }
@@ -86,7 +87,10 @@ async function run(context, call, found) {
   if (waitMs > 0) await wait(waitMs);
   const note = (status, outcome) => control.record(found, call.args, status, outcome);
   try {
-    const ending = rule === null ? await invoked(context, call, found) : await strike(context, call, found, rule);
+    const ending =
+      rule === null
+        ? await invoked(context, call, found)
+        : await strike(context, call, found, rule);
     note(ending.status ?? 200, ending.text === undefined ? ending.json.status : "garbage");
     return ending;
   } catch (error) {
@@ -106,14 +110,18 @@ async function strike(context, call, found, rule) {
   switch (rule.kind) {
     case "status": {
       const status = rule.status ?? 503;
-      const headers = rule.retry_after === undefined ? {} : { "retry-after": String(rule.retry_after) };
+      const headers =
+        rule.retry_after === undefined ? {} : { "retry-after": String(rule.retry_after) };
       throw new HttpError(status, rule.code ?? "InternalServerError", "refused by a rule", headers);
     }
     case "error":
     case "reject_key": {
       const code = rule.code ?? (rule.kind === "reject_key" ? "rejected" : undefined);
       const data = code === undefined ? undefined : { code, key: rule.key ?? null };
-      return { status: rule.status, json: thrown(redact, "Uncaught Error: thrown by a rule", data) };
+      return {
+        status: rule.status,
+        json: thrown(redact, "Uncaught Error: thrown by a rule", data),
+      };
     }
     case "garbage":
       return { text: '<html>\0{"status":', type: "application/json" };
@@ -135,7 +143,11 @@ async function readBody(request) {
   for await (const chunk of request) {
     size += chunk.length;
     if (size > MAX_BODY_BYTES) {
-      throw new HttpError(400, "BadJsonBody", "Failed to buffer the request body: length limit exceeded");
+      throw new HttpError(
+        400,
+        "BadJsonBody",
+        "Failed to buffer the request body: length limit exceeded",
+      );
     }
     chunks.push(chunk);
   }
