@@ -146,8 +146,8 @@ impl Tally {
         match self.visible.samples {
             0 => "not measured: the network was never calm".to_owned(),
             samples => format!(
-                "{} after the change in Clerk; 99 of 100 within {} ({samples} rows, while the \
-                 network was calm)",
+                "half within {} of the change in Clerk, 99 of 100 within {} ({samples} rows, while \
+                 the network was calm)",
                 millis(self.visible.p50),
                 millis(self.visible.p99),
             ),
