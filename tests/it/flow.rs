@@ -15,9 +15,15 @@ async fn a_new_user_becomes_a_row_and_a_change_of_it_too() {
     let row = world.user_row(&id).expect("a row");
     assert_eq!(row["name"], "Ada Lovelace");
     assert_eq!(row["email"], "ada@example.com");
-    world.clerk.update_user(&id, json!({"first_name": "Augusta"})).expect("updated");
+    world
+        .clerk
+        .update_user(&id, json!({"first_name": "Augusta"}))
+        .expect("updated");
     world.quiet().await;
-    assert_eq!(world.user_row(&id).expect("a row")["name"], "Augusta Lovelace");
+    assert_eq!(
+        world.user_row(&id).expect("a row")["name"],
+        "Augusta Lovelace"
+    );
     world.clerk.delete_user(&id).expect("deleted");
     world.quiet().await;
     assert_eq!(world.user_row(&id), None);

@@ -36,11 +36,24 @@ impl World {
 
     /// The same with settings, as environment variables.
     pub async fn with(settings: &[(&str, &str)]) -> World {
-        let clerk = ClerkSim::start(ClerkOptions::default()).await.expect("simulated Clerk");
-        let convex = ConvexSim::start(ConvexOptions::default()).await.expect("simulated Convex");
+        let clerk = ClerkSim::start(ClerkOptions::default())
+            .await
+            .expect("simulated Clerk");
+        let convex = ConvexSim::start(ConvexOptions::default())
+            .await
+            .expect("simulated Convex");
         let state = tempfile::tempdir().expect("a directory for the state");
-        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let mut world = World { clerk, convex, daemon: None, state, settings };
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let mut world = World {
+            clerk,
+            convex,
+            daemon: None,
+            state,
+            settings,
+        };
         world.start_daemon().await;
         world
     }
@@ -65,8 +78,11 @@ impl World {
     pub async fn start_daemon(&mut self) {
         let env = Env::new(self.environment());
         let loaded = Config::load(None, &env).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        let daemon = Daemon::start(loaded.config).await.expect("the daemon starts");
-        self.clerk.set_webhook_url(Some(format!("http://{}{PATH}", daemon.public_addr())));
+        let daemon = Daemon::start(loaded.config)
+            .await
+            .expect("the daemon starts");
+        self.clerk
+            .set_webhook_url(Some(format!("http://{}{PATH}", daemon.public_addr())));
         self.daemon = Some(daemon);
     }
 
@@ -100,8 +116,10 @@ impl World {
             .unix_socket(self.daemon().admin_socket())
             .build()
             .expect("a client");
-        let mut request = client
-            .request(method.parse().expect("a method"), format!("http://localhost{path}"));
+        let mut request = client.request(
+            method.parse().expect("a method"),
+            format!("http://localhost{path}"),
+        );
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -120,7 +138,9 @@ impl World {
     /// Waits until all deliveries have a fate and nothing waits in the daemon.
     pub async fn quiet(&self) {
         let fates = tokio::time::timeout(Duration::from_secs(60), self.clerk.quiet());
-        fates.await.expect("every delivery has a fate within a minute");
+        fates
+            .await
+            .expect("every delivery has a fate within a minute");
         eventually("the queue is empty", async || {
             self.admin("/status").await["queue"]["depth"] == 0
         })
@@ -137,7 +157,10 @@ impl World {
 pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !check().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within 30 s: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
