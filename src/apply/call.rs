@@ -52,7 +52,7 @@ impl Shared {
         let mut done = Vec::new();
         // Functions that have answered once during this work are there.
         let mut there = false;
-        while let Some(call) = calls.next() {
+        while let Some(call) = calls.next_call() {
             let ticket = match self.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {

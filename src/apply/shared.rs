@@ -67,6 +67,10 @@ pub struct Clock;
 
 impl Clock {
     /// Milliseconds since the epoch.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock of the appliers"
+    )]
     pub fn now_ms(self) -> i64 {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
