@@ -1,5 +1,7 @@
 //! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
 
+mod answers;
+mod bounds;
 mod clerk_sim;
 mod content;
 mod convex_conformance;
@@ -7,8 +9,11 @@ mod crash;
 mod door;
 mod flow;
 mod hand;
+mod history;
+mod operator;
 mod order;
 mod outage;
 mod process;
+mod repetition;
 mod wire;
 mod world;
