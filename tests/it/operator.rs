@@ -68,7 +68,7 @@ async fn s28_a_dead_letter_that_is_retried_twice_runs_twice_and_is_written_once(
     assert_eq!(system.door().failures().await[0]["id"], id.as_str());
 
     // A dead letter outlives the process, too.
-    system.kill().await;
+    assert_eq!(system.terminate().await, 0);
     system.convex.clear_faults();
     system.start_daemon().await;
     assert_eq!(system.door().failures().await.len(), 1);
