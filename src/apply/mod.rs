@@ -602,7 +602,10 @@ impl Applier {
                 let cell = paused.then_some(&b"1"[..]);
                 let state = &self.shared.state;
                 // A person's word must outlive a crash a moment later; it is rare enough to wait for.
-                if let Err(error) = state.put_cell(PAUSED_CELL, cell).and_then(|()| state.sync()) {
+                if let Err(error) = state
+                    .put_cell(PAUSED_CELL, cell)
+                    .and_then(|()| state.sync())
+                {
                     self.shared.state_failed(&error);
                 }
                 tracing::info!(paused, "applying was switched by a person");
