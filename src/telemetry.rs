@@ -90,15 +90,16 @@ pub struct Metrics {
     pub convex_requests: Family<ConvexLabels, Counter>,
 }
 
+/// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
+const LATENCY_SECONDS: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0,
+    36_000.0,
+];
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
-        // From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
-        let buckets = [
-            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0,
-            7200.0, 36_000.0,
-        ];
-        let latency = Histogram::new(buckets);
+        let latency = Histogram::new(LATENCY_SECONDS);
         let webhooks = Family::default();
         let changes = Family::default();
         let queue_depth = Gauge::default();

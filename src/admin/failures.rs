@@ -80,7 +80,7 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
 }
 
 pub(super) async fn retry(State(admin): State<Admin>, Json(which): Json<Which>) -> Response {
-    if which.all == !which.ids.is_empty() {
+    if which.all != which.ids.is_empty() {
         return problem(StatusCode::BAD_REQUEST, "give either `ids` or `all`");
     }
     let seqs = (!which.all).then(|| which.ids.iter().filter_map(|id| seq_of(id)).collect());

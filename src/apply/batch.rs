@@ -50,7 +50,7 @@ impl<T> Calls<T> {
     }
 
     /// The next call to be made.
-    pub fn next(&mut self) -> Option<Vec<T>> {
+    pub fn next_call(&mut self) -> Option<Vec<T>> {
         self.waiting.pop_front()
     }
 
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn calls_keep_to_their_bounds_and_an_oversized_item_goes_alone() {
         let mut calls = Calls::pack(vec![3, 3, 3, 50, 1], bounds(3, 10), |bytes| (1, *bytes));
-        let sent: Vec<_> = std::iter::from_fn(|| calls.next()).collect();
+        let sent: Vec<_> = std::iter::from_fn(|| calls.next_call()).collect();
         assert_eq!(sent, [vec![3, 3, 3], vec![50], vec![1]]);
     }
 
@@ -105,7 +105,7 @@ mod tests {
             let items: Vec<usize> = (0..bad.len()).collect();
             let mut calls = Calls::pack(items, bounds(200, usize::MAX), |_| (1, 1));
             let (mut good, mut refused, mut made) = (Vec::new(), Vec::new(), 0);
-            while let Some(call) = calls.next() {
+            while let Some(call) = calls.next_call() {
                 made += 1;
                 if call.iter().any(|item| bad[*item]) {
                     refused.extend(calls.split(call));

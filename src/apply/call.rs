@@ -25,6 +25,8 @@ use crate::{
     telemetry::RetryLabels,
 };
 
+/// The functions' code for a call that is larger than a transaction may be.
+const BATCH_TOO_LARGE: &str = "batch_too_large";
 /// How long to leave Convex alone when the functions are not there or not callable.
 const MISSING_HOLD: Duration = Duration::from_secs(10);
 /// How long to leave Convex alone when it does not accept the key.
@@ -50,7 +52,7 @@ impl Shared {
         let mut done = Vec::new();
         // Functions that have answered once during this work are there.
         let mut there = false;
-        while let Some(call) = calls.next() {
+        while let Some(call) = calls.next_call() {
             let ticket = match self.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
@@ -108,9 +110,11 @@ impl Shared {
         match (&error, fault) {
             (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
                 self.convex_answered(ticket);
+                // The whole call is too large, whichever record the function was at.
+                let key = key.as_ref().filter(|_| code != BATCH_TOO_LARGE);
                 Verdict::Named {
                     code: code.clone(),
-                    key: key.as_ref().map(|key| key.as_str().to_owned()),
+                    key: key.map(|key| key.as_str().to_owned()),
                     reason: error.to_string(),
                 }
             }

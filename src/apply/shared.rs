@@ -4,14 +4,17 @@
 //! on with what it began with.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::instance::{Belonging, Pin};
+use super::{
+    circuit_policy,
+    instance::{Belonging, Pin},
+};
 use crate::{
     clerk::ClerkClient,
     convex::{circuit::Circuit, reader::Reader, writer::Writer},
@@ -64,6 +67,10 @@ pub struct Clock;
 
 impl Clock {
     /// Milliseconds since the epoch.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock of the appliers"
+    )]
     pub fn now_ms(self) -> i64 {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -95,6 +102,32 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Puts together what the workers need.
+    pub fn new(
+        journal: Journal,
+        state: State,
+        edges: Edges,
+        settings: Settings,
+        metrics: Metrics,
+        alerts: Alerts,
+        pin: Pin,
+    ) -> Arc<Shared> {
+        let policy = circuit_policy();
+        Arc::new(Shared {
+            journal,
+            state,
+            edges: ArcSwap::from_pointee(edges),
+            convex_calls: Semaphore::new(settings.concurrency),
+            settings: ArcSwap::from_pointee(settings),
+            metrics,
+            alerts,
+            clock: Clock,
+            convex_circuit: Mutex::new(Circuit::new(policy)),
+            clerk_circuit: Mutex::new(Circuit::new(policy)),
+            pin: Mutex::new(pin),
+        })
+    }
+
     /// The Clerk instance that is served, if one is at least presumed, and whether that is certain.
     pub fn instance(&self) -> (Option<String>, bool) {
         let pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);

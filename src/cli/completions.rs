@@ -1,4 +1,7 @@
 //! `completions`: a script that completes commands and options in a shell.
+//!
+//! Comes from the command tree, so that it knows every command and no other. Writes to stdout only;
+//! where the script belongs is the shell's matter, and told by `--help`.
 
 use clap::Args;
 use clap_complete::Shell;

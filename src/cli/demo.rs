@@ -233,3 +233,41 @@ fn visible(system: &System, network: &Network) -> Spread {
     }
     Spread::of(durations)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command, output::Output},
+        config::Env,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_row_ends_as_clerk_says_but_those_whose_last_event_was_lost() {
+        let line = "clerk-convex-sync demo --users 60 --seconds 2 --seed 11 --json";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Demo(args) = cli.command else {
+            panic!("{line} is the demo");
+        };
+        let env = Env::default();
+        let context = Context {
+            config: None,
+            output: Output::new(&env),
+            env,
+        };
+        let mut stop = StopSignals::catch().unwrap();
+        let system = System::start(args.seed).await.unwrap();
+        let lived = live(&args, &context, &system, &mut stop).await.unwrap();
+        assert_eq!(lived.acts.total(), 60 * ACTS_PER_USER);
+        let tally = settle(lived, &system).await;
+        system.stop().await;
+        let document = tally.document();
+        assert!(tally.is_well(), "{document:#}");
+        assert!(tally.visible.samples > 0, "{document:#}");
+        assert_eq!(tally.fates.sent, tally.fates.delivered + tally.fates.lost);
+        let users = tally.comparison.tables["users"];
+        assert!(users.equal + 10 > users.clerk, "{document:#}");
+    }
+}

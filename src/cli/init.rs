@@ -28,8 +28,9 @@ const LARGEST_COMPARED: u64 = 1 << 20;
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The directory of the functions is `functions` in convex.json if that is there, else ./convex. The starter
-configuration is written to ./clerk-convex-sync.toml, or to the file that --config names.")]
+The directory of the functions is `functions` in convex.json if that is there,
+else ./convex. The starter configuration is written to ./clerk-convex-sync.toml,
+or to the file that --config names.")]
 pub struct InitArgs {
     /// Where the functions of the Convex project are [default: found from here]
     #[arg(long, value_name = "DIR")]

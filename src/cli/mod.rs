@@ -1,7 +1,7 @@
 //! The command line: the tree of commands, one file for each.
 //!
 //! A command reads the part of the configuration that it needs, does its work through the daemon or
-//! the library, and returns an [`Exit`] or a [`Failure`]; [`main`] alone prints failures and ends the
+//! the library, and returns an `Exit` or a `Failure`; [`main`] alone prints failures and ends the
 //! process. Data goes to stdout, everything else to stderr. What the daemon needs too is not here.
 
 use std::{path::PathBuf, process::ExitCode};
@@ -140,6 +140,8 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    // State, reports and the socket are for this user only, whoever creates a file on the way.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let env = Env::from_process();
     let output = Output::new(&env);
     let context = Context {

@@ -33,8 +33,10 @@ pub struct Paint(bool);
 
 impl Paint {
     /// No colours.
+    #[cfg(test)]
     pub const PLAIN: Paint = Paint(false);
     /// Colours.
+    #[cfg(test)]
     pub const COLOURED: Paint = Paint(true);
 
     /// The text in its tone, or as it is.

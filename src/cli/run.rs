@@ -17,8 +17,9 @@ use crate::{
 /// Arguments of `run`; everything else is configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The secrets come from the environment (CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET, CONVEX_DEPLOY_KEY), from
-files (the same names with _FILE) or from systemd credentials. `check` says what is missing.")]
+The secrets come from the environment (CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET,
+CONVEX_DEPLOY_KEY), from files (the same names with _FILE) or from systemd
+credentials. `check` says what is missing.")]
 pub struct RunArgs {}
 
 /// Runs the daemon until it is told to stop.
@@ -75,7 +76,6 @@ pub(super) fn start_failure(error: &StartError) -> Failure {
     }
     if error.is_in_use() {
         Failure::unreachable(message)
-            .help("stop the other daemon, or give this one another state.dir")
     } else {
         Failure::failed(message)
     }

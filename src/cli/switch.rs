@@ -1,4 +1,7 @@
 //! `pause` and `resume`: whether the daemon applies changes. Intake goes on either way.
+//!
+//! Needs the daemon, since a switch that nobody obeys would be a lie. Believes the daemon's own word
+//! about the result, not that the request went well.
 
 use clap::Args;
 use serde_json::json;

@@ -1,4 +1,7 @@
 //! The tree of commands: whole, spelled as the contract says, and every `--help` as it is shown.
+//!
+//! Also how commands end: each exit code by a command line, the last of them against a real daemon on
+//! ports and in a directory of its own.
 
 use clap::error::ErrorKind;
 
@@ -70,6 +73,128 @@ fn help_and_version_are_no_errors() {
         let error = Cli::try_parse_from(arguments).expect_err(line);
         assert_eq!((error.kind(), error.exit_code()), (kind, 0), "{line}");
     }
+}
+
+/// How a command line ends in an environment of these variables and no others.
+async fn ends(line: &str, environment: &[(&str, &str)]) -> Result<ExitCode, Failure> {
+    let arguments = std::iter::once("clerk-convex-sync").chain(line.split(' '));
+    let cli = Cli::try_parse_from(arguments).unwrap();
+    let env = Env::new(environment.iter().copied());
+    let context = Context {
+        config: cli.config,
+        output: Output::new(&env),
+        env,
+    };
+    dispatch(cli.command, &context).await
+}
+
+/// What it takes to start a daemon, on ports and in a directory of its own.
+fn sound(state_dir: &str) -> Vec<(&str, &str)> {
+    vec![
+        (
+            "CLERK_SECRET_KEY",
+            "sk_test_0123456789012345678901234567890123456789",
+        ),
+        (
+            "CLERK_WEBHOOK_SECRET",
+            "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+        ),
+        ("CLERK_API_URL", "http://127.0.0.1:9"),
+        ("CONVEX_URL", "http://127.0.0.1:9"),
+        ("CONVEX_DEPLOY_KEY", "dev:x|y"),
+        ("CCS_LISTEN__ADDRESS", "127.0.0.1:0"),
+        ("CCS_STATE__DIR", state_dir),
+    ]
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_ends_with_every_mistake_and_code_2() {
+    let failure = ends("run", &[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage);
+    let told = output::complaint_text(&failure, output::Paint::PLAIN);
+    for variable in [
+        "CLERK_SECRET_KEY",
+        "CLERK_WEBHOOK_SECRET",
+        "CONVEX_URL",
+        "CONVEX_DEPLOY_KEY",
+    ] {
+        assert!(told.contains(variable), "{variable} is not in\n{told}");
+    }
+    assert!(
+        failure
+            .complaints
+            .iter()
+            .all(|complaint| complaint.help.is_some())
+    );
+    let unknown = [("CCS_STATE__DIR", "x"), ("CCS_ADMIN__ADDRESS", "nonsense")];
+    let failure = ends("status", &unknown).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage);
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_code_is_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = [("CCS_STATE__DIR", dir.path().to_str().unwrap())];
+    for line in [
+        "status",
+        "status --watch --json",
+        "pause",
+        "resume",
+        "failures list",
+        "failures retry --all",
+    ] {
+        let failure = ends(line, &state).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable, "{line}");
+        let told = output::complaint_text(&failure, output::Paint::PLAIN);
+        assert!(told.contains("clerk-convex-sync run"), "{line}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_is_asked_and_a_second_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = sound(dir.path().to_str().unwrap());
+    let loaded = Config::load(None, &Env::new(environment.clone())).unwrap();
+    let daemon = crate::daemon::Daemon::start(loaded.config).await.unwrap();
+    for line in [
+        "status",
+        "status --json",
+        "pause --json",
+        "resume",
+        "failures list",
+        "failures list --json --limit 5",
+        "failures retry --all --json",
+    ] {
+        assert_eq!(
+            ends(line, &environment).await,
+            Ok(Exit::Done.into()),
+            "{line}"
+        );
+    }
+    for line in [
+        "failures show dl_1",
+        "failures drop dl_1",
+        "failures retry dl_1",
+    ] {
+        let failure = ends(line, &environment).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed, "{line}");
+        assert!(
+            failure.complaints[0].message.contains("dl_1"),
+            "{failure:?}"
+        );
+    }
+    let second = ends("run", &environment).await.unwrap_err();
+    assert_eq!(second.exit, Exit::Unreachable);
+    daemon.shutdown().await;
+    // The journal is there now, so that the dead letters can be looked at without it.
+    assert_eq!(
+        ends("failures list", &environment).await,
+        Ok(Exit::Done.into())
+    );
+    assert_eq!(
+        ends("status", &environment).await.unwrap_err().exit,
+        Exit::Unreachable
+    );
 }
 
 /// Every command with its path, the root first.

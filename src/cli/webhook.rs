@@ -45,8 +45,8 @@ pub enum WebhookCommand {
 /// Arguments of `webhook send`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The event is about an invented user, organization or membership. A daemon with real keys writes it to
-Convex; the next scan finds that Clerk does not know the record.
+The event is about an invented user, organization or membership. A daemon with
+real keys writes it to Convex, though Clerk does not know the record.
 
 Examples:
   clerk-convex-sync webhook send --type user.created

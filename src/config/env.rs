@@ -42,6 +42,10 @@ impl Env {
     }
 
     /// The environment of this process, with [`DEFAULT_FILE`].
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the environment is read"
+    )]
     pub fn from_process() -> Self {
         let mut not_unicode = Vec::new();
         let pairs: Vec<(String, String)> = std::env::vars_os()

@@ -219,9 +219,10 @@ fn read(r: &mut Reader) -> Option<Config> {
 }
 
 /// A development instance's users in a production deployment would be taken for real ones, and the
-/// real ones for orphans.
+/// real ones for orphans. A deployment on this machine is no production, whatever its key says.
 fn check_environments(clerk: &Clerk, convex: &Convex, r: &mut Reader) {
-    if clerk.is_development() && convex.is_production() && !convex.allow_mixed_environments {
+    let production = convex.is_production() && !reader::is_loopback(&convex.url);
+    if clerk.is_development() && production && !convex.allow_mixed_environments {
         r.mistake(
             "convex.deploy_key",
             "belongs to a production deployment, while clerk.secret_key belongs to a development \

@@ -15,6 +15,8 @@ use ::config::{Value, ValueKind};
 use humantime_serde::re::humantime;
 
 mod network;
+
+pub(super) use network::is_loopback;
 mod secrets;
 
 use super::{

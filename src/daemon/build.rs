@@ -3,7 +3,7 @@
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use chrono::Utc;
+use chrono::DateTime;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
@@ -86,7 +86,10 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
         ledger_records: section.ledger_records,
-        ..state::Options::at(Utc::now(), generation)
+        ..state::Options::at(
+            DateTime::from_timestamp_millis(now_ms).unwrap_or_default(),
+            generation,
+        )
     };
     let opened = State::open(&dir.join("derived"), &options)?;
     if let Some(reason) = &opened.rebuilt {

@@ -5,6 +5,7 @@
 //! Intake runs on threads of its own, so that nothing else can delay an acknowledgement.
 
 mod build;
+mod doors;
 mod reload;
 mod watch;
 
@@ -19,7 +20,7 @@ use std::{
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     runtime,
     signal::unix::{SignalKind, signal},
     time::timeout,
@@ -28,18 +29,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
-    apply::{Applier, Clock, Shared},
-    config::{Config, Tls},
-    intake::{self, Bounds, Listener, TlsFiles},
+    apply::{self, Applier, Clock, Shared},
+    config::{Config, Secret},
+    intake::{self, Bounds, Listener},
     store::{
         journal::{Journal, OpenError},
         state::{State, StateError},
-        state_file::{StateFile, StateFileError},
+        state_file::{LAYOUT, StateFile, StateFileError},
     },
     telemetry::LogLevel,
 };
 
 use self::build::{Disk, Parts};
+use self::doors::Doors;
 use self::reload::Reloader;
 
 /// Threads that take deliveries in.
@@ -149,21 +151,7 @@ impl Daemon {
     /// The same, with what a reload needs.
     pub async fn start_in(config: Config, around: Surroundings) -> Result<Handle, StartError> {
         let disk = Disk::open(&config).await?;
-        let listener = listen(&config).await?;
-        let public = listener
-            .address()
-            .map_err(|source| cannot_listen(&config.listen.address, source))?;
-        let socket = admin::bind_socket(&config.admin.socket)
-            .await
-            .map_err(|source| cannot_listen(&config.admin.socket.display(), source))?;
-        let tcp = match config.admin.address {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|source| cannot_listen(&address, source))?,
-            ),
-            None => None,
-        };
+        let doors = Doors::open(&config).await?;
         let Disk {
             journal,
             recovered,
@@ -188,16 +176,15 @@ impl Daemon {
             applier_handle.clone(),
             parts.dialer.clone(),
         ));
-        let stop = CancellationToken::new();
         let mut handle = Handle {
-            public,
-            admin_tcp: tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+            public: doors.public,
+            admin_tcp: doors.admin_addr(),
             socket: config.admin.socket.clone(),
             dir: config.state.dir.clone(),
             grace: config.limits.shutdown_grace,
             stop_intake: CancellationToken::new(),
             stop_applier: CancellationToken::new(),
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
             intake: None,
             intake_tasks: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -220,24 +207,15 @@ impl Daemon {
             started_ms: Clock.now_ms(),
             reload: Arc::new(move || reloader.reload()),
         };
-        let router = admin.router();
-        handle
-            .tasks
-            .spawn(admin::serve_socket(socket, router.clone(), stop.clone()));
-        if let (Some(tcp), Some(token)) = (tcp, config.admin.token.clone()) {
-            handle
-                .tasks
-                .spawn(admin::serve_tcp(tcp, router, token, stop.clone()));
-        }
-        handle
-            .tasks
-            .spawn(watch::health(journal.clone(), shared, stop.clone()));
-        handle
-            .tasks
-            .spawn(watch::watchdog(journal, applier_handle, stop));
-        handle.start_intake(listener, parts.intake, &config)?;
+        handle.open_admin(
+            admin,
+            doors.socket,
+            doors.tcp.zip(config.admin.token.clone()),
+        );
+        handle.watch(journal, applier_handle);
+        handle.start_intake(doors.listener, parts.intake, &config)?;
         tracing::info!(
-            address = %public,
+            address = %handle.public,
             socket = %handle.socket.display(),
             version = env!("CARGO_PKG_VERSION"),
             "ready to take deliveries in"
@@ -304,7 +282,7 @@ impl Handle {
             tracing::error!("the state did not close well: {error}");
         }
         let file = StateFile {
-            layout: crate::store::state_file::LAYOUT,
+            layout: LAYOUT,
             generation: self.generation,
             highest_seq: self.journal.stats().highest_seq,
             instance: self.shared.instance().0,
@@ -312,6 +290,23 @@ impl Handle {
         if let Err(error) = file.store(&self.dir) {
             tracing::error!("STATE was not written: {error}");
         }
+    }
+
+    fn open_admin(&self, admin: Admin, socket: UnixListener, tcp: Option<(TcpListener, Secret)>) {
+        let router = admin.router();
+        let serve = admin::serve_socket(socket, router.clone(), self.stop.clone());
+        self.tasks.spawn(serve);
+        if let Some((tcp, token)) = tcp {
+            let serve = admin::serve_tcp(tcp, router, token, self.stop.clone());
+            self.tasks.spawn(serve);
+        }
+    }
+
+    fn watch(&self, journal: Journal, applier: apply::Handle) {
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        self.tasks
+            .spawn(watch::health(journal.clone(), shared, stop.clone()));
+        self.tasks.spawn(watch::watchdog(journal, applier, stop));
     }
 
     fn start_intake(
@@ -349,26 +344,6 @@ impl Drop for Handle {
         if let Some(intake) = self.intake.take() {
             intake.shutdown_background();
         }
-    }
-}
-
-async fn listen(config: &Config) -> Result<Listener, StartError> {
-    let tls = match &config.listen.tls {
-        Tls::Own { cert, key } => Some(TlsFiles {
-            cert: cert.clone(),
-            key: key.clone(),
-        }),
-        Tls::Off | Tls::BehindProxy => None,
-    };
-    Listener::bind(config.listen.address, tls.as_ref())
-        .await
-        .map_err(|source| cannot_listen(&config.listen.address, source))
-}
-
-fn cannot_listen(on: &dyn std::fmt::Display, source: io::Error) -> StartError {
-    StartError::Listen {
-        on: on.to_string(),
-        source,
     }
 }
 

@@ -320,6 +320,7 @@ async fn ready(State(intake): State<Arc<Intake>>) -> Response {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the clock of intake")]
 fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -3,9 +3,12 @@
 //! An index over what the journal has parked; bodies stay there. Pure. Bounded: when there is no room,
 //! the oldest makes way, which costs nothing but its note, since the next scan looks at every record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::store::journal::{Meta, Parked};
+use crate::{
+    model::RecordKey,
+    store::journal::{Meta, Parked, Position},
+};
 
 /// One dead letter.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,7 @@ pub fn seq_of(name: &str) -> Option<u64> {
 #[derive(Debug)]
 pub struct DeadLetters {
     letters: BTreeMap<u64, DeadLetter>,
+    by_record: HashMap<RecordKey, BTreeSet<u64>>,
     limit: usize,
 }
 
@@ -38,23 +42,43 @@ impl DeadLetters {
     pub fn new(limit: usize) -> Self {
         DeadLetters {
             letters: BTreeMap::new(),
+            by_record: HashMap::new(),
             limit: limit.max(1),
         }
     }
 
     /// Adds one. Hands back those that had to make way.
     pub fn add(&mut self, letter: DeadLetter) -> Vec<DeadLetter> {
-        self.letters.insert(letter.meta.seq, letter);
+        let seq = letter.meta.seq;
+        if let Some(record) = &letter.meta.record {
+            self.by_record
+                .entry(record.clone())
+                .or_default()
+                .insert(seq);
+        }
+        self.letters.insert(seq, letter);
         let mut out = Vec::new();
         while self.letters.len() > self.limit {
-            out.extend(self.letters.pop_first().map(|(_, letter)| letter));
+            let Some(oldest) = self.letters.keys().next().copied() else {
+                break;
+            };
+            out.extend(self.remove(oldest));
         }
         out
     }
 
     /// Takes one out.
     pub fn remove(&mut self, seq: u64) -> Option<DeadLetter> {
-        self.letters.remove(&seq)
+        let letter = self.letters.remove(&seq)?;
+        if let Some(record) = &letter.meta.record
+            && let Some(seqs) = self.by_record.get_mut(record)
+        {
+            seqs.remove(&seq);
+            if seqs.is_empty() {
+                self.by_record.remove(record);
+            }
+        }
+        Some(letter)
     }
 
     /// Looks at one.
@@ -63,7 +87,7 @@ impl DeadLetters {
     }
 
     /// The journal moved an entry.
-    pub fn moved(&mut self, seq: u64, position: crate::store::journal::Position) {
+    pub fn moved(&mut self, seq: u64, position: Position) {
         if let Some(letter) = self.letters.get_mut(&seq) {
             letter.meta.position = position;
         }
@@ -84,14 +108,13 @@ impl DeadLetters {
         self.letters.keys().copied().collect()
     }
 
-    /// The dead letters about a record that newer content has settled since.
-    pub fn about(&self, record: &crate::model::RecordKey) -> Vec<u64> {
-        let same = |letter: &&DeadLetter| letter.meta.record.as_ref() == Some(record);
-        self.letters
-            .values()
-            .filter(same)
-            .map(|letter| letter.meta.seq)
-            .collect()
+    /// Takes out those about a record: it has been written since, so none of them needs attention.
+    pub fn settled(&mut self, record: &RecordKey) -> Vec<u64> {
+        let seqs = self.by_record.remove(record).unwrap_or_default();
+        for seq in &seqs {
+            self.letters.remove(seq);
+        }
+        seqs.into_iter().collect()
     }
 
     /// How many.
@@ -109,8 +132,8 @@ impl DeadLetters {
 mod tests {
     use super::*;
     use crate::{
-        model::Version,
-        store::journal::{CauseKind, Position},
+        model::{Key, Table, Version},
+        store::journal::CauseKind,
     };
 
     fn letter(seq: u64) -> DeadLetter {
@@ -147,6 +170,21 @@ mod tests {
         let seqs = |page: Vec<DeadLetter>| page.iter().map(|l| l.meta.seq).collect::<Vec<_>>();
         assert_eq!(seqs(letters.page(None, 2)), [2, 3]);
         assert_eq!(seqs(letters.page(Some(3), 2)), [4]);
+    }
+
+    #[test]
+    fn a_record_that_was_written_since_needs_no_attention() {
+        let record = RecordKey::new(Table::Users, Key::parse("user_1").unwrap());
+        let mut letters = DeadLetters::new(10);
+        for seq in 1..=3 {
+            let mut one = letter(seq);
+            one.meta.record = (seq < 3).then(|| record.clone());
+            letters.add(one);
+        }
+        letters.remove(1);
+        assert_eq!(letters.settled(&record), [2]);
+        assert_eq!(letters.seqs(), [3]);
+        assert!(letters.settled(&record).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod order;
 mod outage;
 mod process;
 mod repetition;
+mod samples;
 mod stop;
 mod wire;
 mod world;

@@ -1,4 +1,7 @@
 //! The client against a real socket: what the daemon answers, and what is there when it does not.
+//!
+//! A few routes stand in for the daemon, since only the way there and back is looked at. Each reason not
+//! to get an answer must be told apart, because commands go on differently after each.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,4 +1,7 @@
 //! How a demo is watched: a bar on a terminal, else a line a second; on stderr both.
+//!
+//! Is handed the figures of the moment and keeps none. What a demo ends with is not told here: that goes
+//! to stdout.
 
 use std::time::Duration;
 
@@ -25,9 +28,9 @@ impl Progress {
             let (bar, template) = match end {
                 Some(end) => (
                     ProgressBar::new(end.as_secs()),
-                    "{bar:30} {pos} of {len} s  {msg}",
+                    "{bar:20} {pos} of {len} s  {wide_msg}",
                 ),
-                None => (ProgressBar::no_length(), "{spinner} {elapsed}  {msg}"),
+                None => (ProgressBar::no_length(), "{spinner} {elapsed}  {wide_msg}"),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template(template) {

@@ -1,4 +1,7 @@
-//! How dead letters look in a terminal.
+//! How dead letters look in a terminal: a table of some, or one with all that is known of it.
+//!
+//! Pure: values and the time in, text out. The table shows no event, so that nobody's personal values
+//! come to a screen unasked; a single dead letter does, because a person asked for exactly that.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;

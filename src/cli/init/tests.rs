@@ -1,4 +1,7 @@
 //! `init` in directories of its own: fresh, repeated, edited, forced.
+//!
+//! Every case looks at the files afterwards, not at what `init` says of them: what matters is that no
+//! work of a person is lost.
 
 use std::fs;
 

@@ -1,4 +1,7 @@
 //! The text of a status, from documents as the contract shapes them.
+//!
+//! One daemon that is well, one with everything wrong that there is a word for, and one of another
+//! version; the time is part of the input.
 
 use serde_json::json;
 

@@ -1,4 +1,7 @@
 //! What the answer to a test event means, for the person who sent it.
+//!
+//! Knows the statuses of the contract and those of the proxies that may stand before the daemon. Pure but
+//! for the errors that it is handed.
 
 use url::Url;
 

@@ -1,4 +1,7 @@
 //! `webhook send` against a listener that checks signatures with the sender's own library.
+//!
+//! The listener answers as the contract says and keeps what it took, so that signature, id and body are
+//! looked at as they arrive.
 
 use std::sync::{Arc, Mutex};
 

@@ -79,7 +79,7 @@ impl Reader {
 }
 
 /// Whether a URL leads to this machine.
-fn is_loopback(url: &Url) -> bool {
+pub(in crate::config) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -62,6 +62,10 @@ impl Clock {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the clock of the simulation"
+)]
 fn wall_ms() -> i64 {
     // A machine whose clock stands before 1970 is told it is 1970.
     let since = SystemTime::now()

@@ -6,7 +6,10 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the epoch.
-#[allow(clippy::disallowed_methods)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the clock of the simulation"
+)]
 pub(super) fn now_us() -> u64 {
     // A clock before 1970 reads as 1970: the simulation has nothing better to say.
     let since = SystemTime::now()
@@ -21,7 +24,10 @@ pub(super) fn now_ms() -> f64 {
 }
 
 /// A monotonic instant, for windows.
-#[allow(clippy::disallowed_methods)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the clock of the simulation"
+)]
 pub(super) fn instant() -> Instant {
     Instant::now()
 }

@@ -1,0 +1,258 @@
+//! The one task that owns the queue: takes in what was stored, hands out leases, takes back what came
+//! of them.
+//!
+//! Workers do everything that waits for a disk or a service; this task never does. At most
+//! `convex.concurrency` workers write at once: an event is sent at once while one is free and travels
+//! in a batch when none is.
+
+mod endings;
+mod operators;
+mod workers;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::workers::{Report, Worker};
+use super::{Handle, Lease, Shared, handle::Command, latency::Latencies};
+use crate::{
+    clerk::{shape::ShapeError, wire::Head},
+    model::{Origin, RecordKey, Standing},
+    queue::{
+        dead_letters::{DeadLetter, DeadLetters},
+        order::{self, Says, Waiting},
+    },
+    store::journal::{
+        Cause, CauseKind, Meta, NewEntry, Notice, Position, Recovered, Related, RequestOrigin,
+    },
+};
+
+type Ticket = order::Ticket<Position>;
+
+/// Notices taken at once; the queue looks at what is ready in between.
+const NOTICES: usize = 64;
+/// The cell in the state that remembers a pause.
+const PAUSED_CELL: &str = "paused";
+
+/// Owns the queue. See the module's words.
+pub struct Applier {
+    shared: Arc<Shared>,
+    waiting: Waiting<Position>,
+    dead_letters: DeadLetters,
+    latencies: Latencies,
+    paused: bool,
+    writers: usize,
+    fetchers: usize,
+    /// Leases that wait for a fetcher.
+    in_doubt: Vec<Lease>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::UnboundedSender<(Worker, Report)>,
+    reported: mpsc::UnboundedReceiver<(Worker, Report)>,
+}
+
+impl Applier {
+    /// Takes over what earlier processes left.
+    pub fn new(
+        shared: Arc<Shared>,
+        recovered: Recovered,
+        notices: mpsc::UnboundedReceiver<Notice>,
+        max_dead_letters: usize,
+    ) -> (Applier, Handle) {
+        let (commands, receiver) = mpsc::channel(64);
+        let (reports, reported) = mpsc::unbounded_channel();
+        let paused = shared.state.get_cell(PAUSED_CELL).ok().flatten().is_some();
+        let mut applier = Applier {
+            shared,
+            waiting: Waiting::default(),
+            dead_letters: DeadLetters::new(max_dead_letters),
+            latencies: Latencies::default(),
+            paused,
+            writers: 0,
+            fetchers: 0,
+            in_doubt: Vec::new(),
+            notices,
+            commands: receiver,
+            reports,
+            reported,
+        };
+        for parked in recovered.parked {
+            applier.dead_letters.add(DeadLetter {
+                meta: parked.meta,
+                parked: parked.parked,
+            });
+        }
+        for meta in recovered.pending {
+            applier.take_in(meta);
+        }
+        (applier, Handle { commands })
+    }
+
+    /// Works until `stop`, then finishes what is in hand for up to `grace`. What is not finished is
+    /// in the journal.
+    pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        let mut notices = Vec::with_capacity(NOTICES);
+        loop {
+            let wake = self.dispatch();
+            self.publish();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some((worker, report)) = self.reported.recv() => self.take_back(worker, report),
+                Some(command) = self.commands.recv() => self.obey(command),
+                taken = self.notices.recv_many(&mut notices, NOTICES) => {
+                    if taken == 0 { break }
+                    notices.drain(..).for_each(|notice| self.hear(notice));
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        let deadline = Instant::now() + grace;
+        while self.writers + self.fetchers > 0 {
+            tokio::select! {
+                Some((worker, report)) = self.reported.recv() => self.take_back(worker, report),
+                () = sleep_until(deadline) => break,
+            }
+        }
+    }
+
+    fn hear(&mut self, notice: Notice) {
+        match notice {
+            Notice::Stored(metas) => metas.into_iter().for_each(|meta| self.take_in(meta)),
+            Notice::Moved(moves) => {
+                let moves: HashMap<u64, Position> = moves.into_iter().collect();
+                self.waiting.moved(|seq| moves.get(&seq).copied());
+                for (seq, position) in &moves {
+                    self.dead_letters.moved(*seq, *position);
+                }
+                for lease in &mut self.in_doubt {
+                    if let Some(position) = moves.get(&lease.ticket.seq) {
+                        lease.ticket.position = *position;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, meta: Meta) {
+        let Some(record) = meta.record.clone() else {
+            return self.park_malformed(meta);
+        };
+        let ticket = ticket_of(&meta);
+        if let Some(lost) = self.waiting.push(record.clone(), ticket) {
+            self.superseded(&record, lost);
+        }
+    }
+
+    /// A signed delivery of an unexpected shape: kept for a person, and the record that it names is
+    /// asked for.
+    fn park_malformed(&mut self, meta: Meta) {
+        let now_ms = self.shared.clock.now_ms();
+        let body = self
+            .shared
+            .journal
+            .read(meta.position)
+            .map(|entry| entry.content.body);
+        let error = body.ok().and_then(|body| Head::parse(&body).err());
+        let names = match &error {
+            Some(ShapeError::Malformed { names, .. }) => names.clone(),
+            _ => None,
+        };
+        let reason =
+            error.map_or_else(|| "it cannot be read".to_owned(), |error| error.to_string());
+        self.park(meta, 1, "malformed", reason, now_ms);
+        if let Some(record) = names {
+            self.request(record, RequestOrigin::Malformed, Related::default());
+        }
+    }
+
+    /// Stores the wish to fetch a record. Comes back as a notice.
+    fn request(&self, record: RecordKey, origin: RequestOrigin, related: Related) {
+        let entry = NewEntry {
+            received_ms: self.shared.clock.now_ms(),
+            cause: Cause::Request { origin },
+            record: Some(record),
+            version: Default::default(),
+            deleted: false,
+            fingerprint: 0,
+            related,
+            body: Default::default(),
+        };
+        // The dead letter stays whatever comes of this; a full disk is reported by the journal.
+        let _stored = self.shared.journal.append(entry);
+    }
+
+    /// Starts workers for what is ready. Answers when to look again at the latest.
+    fn dispatch(&mut self) -> Instant {
+        const IDLE: Duration = Duration::from_secs(5);
+        let now = Instant::now();
+        let settings = self.shared.settings.load_full();
+        if self.paused || !settings.enabled {
+            return now + IDLE;
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let blocked = {
+            let circuit = self
+                .shared
+                .convex_circuit
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let probing = circuit.name() != "closed" && self.writers > 0;
+            if probing {
+                IDLE
+            } else {
+                circuit.wait(now.into_std())
+            }
+        };
+        if !blocked.is_zero() {
+            return now + blocked.min(IDLE);
+        }
+        self.doubt(Vec::new(), now_ms);
+        while self.writers < settings.concurrency && self.waiting.has_ready(now_ms) {
+            let leases = self.waiting.lease(now_ms, settings.batch);
+            let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
+            if !sure.is_empty() {
+                self.writers += 1;
+                self.spawn_writer(sure);
+            }
+            self.doubt(doubtful, now_ms);
+        }
+        let due = self.waiting.next_due().map(|at| (at - now_ms).max(1));
+        let due = due
+            .and_then(|ms| u64::try_from(ms).ok())
+            .map(Duration::from_millis);
+        now + due.unwrap_or(IDLE).min(IDLE)
+    }
+}
+
+fn ticket_of(meta: &Meta) -> Ticket {
+    let standing = Standing {
+        version: meta.version,
+        deleted: meta.deleted,
+    };
+    let says = Says {
+        standing,
+        fingerprint: meta.fingerprint,
+    };
+    Ticket {
+        seq: meta.seq,
+        position: meta.position,
+        received_ms: meta.received_ms,
+        says: matches!(meta.cause, CauseKind::Delivery).then_some(says),
+        origin: match meta.cause {
+            CauseKind::Delivery => Origin::Webhook,
+            CauseKind::Request(RequestOrigin::Repair) => Origin::Repair,
+            CauseKind::Request(RequestOrigin::Operator | RequestOrigin::Malformed) => {
+                Origin::Operator
+            }
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! What becomes of a lease: final, tried again, held, or a dead letter. Each is noted in the journal,
+//! counted and logged here and nowhere else.
+
+use super::{
+    Applier, Ticket,
+    workers::{Report, Worker},
+};
+use crate::{
+    apply::{
+        Lease,
+        work::{Ending, Final},
+    },
+    model::{Origin, RecordKey},
+    queue::{dead_letters::DeadLetter, order},
+    store::journal::{CauseKind, Meta, Parked, RequestOrigin, Settled},
+    telemetry::RetryLabels,
+};
+
+impl Applier {
+    pub(super) fn take_back(&mut self, worker: Worker, report: Report) {
+        match worker {
+            Worker::Writer => self.writers -= 1,
+            Worker::Fetcher => self.fetchers -= 1,
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let mut settled = Vec::new();
+        for (lease, ending, happened_ms) in report {
+            match ending {
+                Ending::Final(end) => settled.push(self.done(lease, end, happened_ms, now_ms)),
+                Ending::Ask => self.put_back(lease, None, true, order::Millis::MIN),
+                Ending::Moved => {
+                    let fetch = lease.fetch;
+                    self.put_back(lease, None, fetch, order::Millis::MIN);
+                }
+                Ending::Hold(wait) => {
+                    let ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
+                    let fetch = lease.fetch;
+                    self.put_back(lease, None, fetch, now_ms.saturating_add(ms));
+                }
+                Ending::Refused { code, reason } => self.refused(lease, &code, reason, now_ms),
+            }
+        }
+        self.shared.journal.settle(settled);
+    }
+
+    fn done(&mut self, lease: Lease, end: Final, happened_ms: Option<i64>, now_ms: i64) -> Settled {
+        let table = lease.record.table.name();
+        let origin = lease.ticket.origin.name();
+        self.shared.metrics.change(table, end.name(), origin);
+        if let Final::Applied(_) = end {
+            let since = happened_ms.unwrap_or(lease.ticket.received_ms);
+            let seconds = (now_ms - since).max(0) as f64 / 1000.0;
+            self.shared.metrics.latency.observe(seconds);
+            self.latencies.add(now_ms - lease.ticket.received_ms);
+        }
+        if end == Final::Foreign {
+            self.shared.metrics.webhook("any", "foreign_instance");
+            let message = "deliveries of another Clerk instance were dropped; check which instance's \
+                           endpoint points here";
+            self.shared
+                .alerts
+                .raise("foreign_instance", message, now_ms);
+        }
+        tracing::debug!(
+            table,
+            key = lease.record.key.as_str(),
+            origin,
+            outcome = end.name(),
+            reason = end.reason(),
+            entry = lease.ticket.seq,
+            "settled"
+        );
+        if matches!(end, Final::Applied(_) | Final::Known) && !self.dead_letters.is_empty() {
+            self.overcome(&lease.record);
+        }
+        let settled = settle(lease.ticket.seq, end);
+        self.waiting.finish(lease);
+        settled
+    }
+
+    /// The record was written: what was a dead letter about it is none any more.
+    fn overcome(&mut self, record: &RecordKey) {
+        let seqs = self.dead_letters.settled(record);
+        let overcome = seqs.into_iter().map(|seq| settle(seq, Final::Superseded));
+        self.shared.journal.settle(overcome);
+        self.clear_if_none();
+    }
+
+    fn refused(&mut self, lease: Lease, code: &str, reason: String, now_ms: i64) {
+        let attempts = lease.attempts + 1;
+        let rule = self.shared.settings.load().retry;
+        if let Some(wait) = rule.wait_before(attempts, rand::random()) {
+            tracing::warn!(
+                table = lease.record.table.name(),
+                key = lease.record.key.as_str(),
+                attempt = attempts,
+                code,
+                "refused; tried again in {} ms",
+                wait.as_millis()
+            );
+            self.shared
+                .metrics
+                .retries
+                .get_or_create(&RetryLabels { cause: "record" })
+                .inc();
+            let at = now_ms + i64::try_from(wait.as_millis()).unwrap_or(0);
+            let fetch = lease.fetch;
+            return self.put_back(lease, Some(attempts), fetch, at);
+        }
+        let says = lease.ticket.says;
+        let meta = Meta {
+            seq: lease.ticket.seq,
+            position: lease.ticket.position,
+            received_ms: lease.ticket.received_ms,
+            record: Some(lease.record.clone()),
+            version: says.map_or_else(Default::default, |says| says.standing.version),
+            deleted: says.is_some_and(|says| says.standing.deleted),
+            fingerprint: says.map_or(0, |says| says.fingerprint),
+            cause: match lease.ticket.origin {
+                Origin::Webhook => CauseKind::Delivery,
+                Origin::Operator => CauseKind::Request(RequestOrigin::Operator),
+                Origin::Repair => CauseKind::Request(RequestOrigin::Repair),
+            },
+        };
+        self.waiting.finish(lease);
+        self.park(meta, attempts, code, reason, now_ms);
+    }
+
+    pub(super) fn park(
+        &mut self,
+        meta: Meta,
+        attempts: u32,
+        code: &str,
+        reason: String,
+        now_ms: i64,
+    ) {
+        tracing::error!(
+            table = meta.record.as_ref().map(|record| record.table.name()),
+            key = meta.record.as_ref().map(|record| record.key.as_str()),
+            attempt = attempts,
+            code,
+            "became dead letter dl_{}: {reason}",
+            meta.seq
+        );
+        let parked = Parked {
+            seq: meta.seq,
+            attempts,
+            code: code.into(),
+            reason: reason.into(),
+            at_ms: now_ms,
+        };
+        self.shared.journal.park(parked.clone());
+        for out in self.dead_letters.add(DeadLetter { meta, parked }) {
+            self.shared
+                .journal
+                .settle([settle(out.meta.seq, Final::Dropped)]);
+        }
+        let message = format!(
+            "{} dead letter(s): look at them with `failures list`, then `failures retry`",
+            self.dead_letters.len()
+        );
+        self.shared.alerts.raise("dead_letters", message, now_ms);
+    }
+
+    pub(super) fn put_back(
+        &mut self,
+        lease: Lease,
+        attempts: Option<u32>,
+        fetch: bool,
+        at: order::Millis,
+    ) {
+        let record = lease.record.clone();
+        let attempts = attempts.unwrap_or(lease.attempts);
+        if let Some(lost) = self.waiting.put_back(lease, attempts, fetch, at) {
+            self.superseded(&record, lost);
+        }
+    }
+
+    pub(super) fn superseded(&mut self, record: &RecordKey, lost: Ticket) {
+        let table = record.table.name();
+        self.shared
+            .metrics
+            .change(table, Final::Superseded.name(), lost.origin.name());
+        self.shared
+            .journal
+            .settle([settle(lost.seq, Final::Superseded)]);
+    }
+}
+
+pub(super) fn settle(seq: u64, end: Final) -> Settled {
+    Settled {
+        seq,
+        state: end.code(),
+        reason: end.reason().map(Into::into),
+    }
+}

@@ -1,0 +1,110 @@
+//! What people ask of the applier.
+
+use std::sync::PoisonError;
+
+use super::{Applier, PAUSED_CELL, endings::settle};
+use crate::{
+    apply::{
+        circuit_policy,
+        handle::{Command, Status},
+        work::Final,
+    },
+    convex::circuit::Circuit,
+};
+
+impl Applier {
+    pub(super) fn obey(&mut self, command: Command) {
+        // Whoever asked may have gone; that is no reason to do anything else.
+        match command {
+            Command::Status(answer) => drop(answer.send(self.status())),
+            Command::Pause(paused) => {
+                self.paused = paused;
+                let cell = paused.then_some(&b"1"[..]);
+                let state = &self.shared.state;
+                // A person's word must outlive a crash a moment later; it is rare enough to wait for.
+                if let Err(error) = state
+                    .put_cell(PAUSED_CELL, cell)
+                    .and_then(|()| state.sync())
+                {
+                    self.shared.state_failed(&error);
+                }
+                tracing::info!(paused, "applying was switched by a person");
+            }
+            Command::Reconsider => {
+                for circuit in [&self.shared.convex_circuit, &self.shared.clerk_circuit] {
+                    *circuit.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Circuit::new(circuit_policy());
+                }
+            }
+            Command::Failures {
+                after,
+                limit,
+                answer,
+            } => {
+                let page = self.dead_letters.page(after, limit);
+                drop(answer.send((page, self.dead_letters.len())));
+            }
+            Command::Failure(seq, answer) => {
+                drop(answer.send(self.dead_letters.get(seq).cloned()));
+            }
+            Command::Retry(seqs, answer) => {
+                let seqs = seqs.unwrap_or_else(|| self.dead_letters.seqs());
+                let retried = seqs.into_iter().filter(|seq| self.retry(*seq)).collect();
+                drop(answer.send(retried));
+                self.clear_if_none();
+            }
+            Command::Drop(seq, answer) => {
+                let dropped = self.dead_letters.remove(seq).is_some();
+                if dropped {
+                    self.shared.journal.settle([settle(seq, Final::Dropped)]);
+                }
+                let _ = answer.send(dropped);
+                self.clear_if_none();
+            }
+        }
+    }
+
+    fn retry(&mut self, seq: u64) -> bool {
+        let Some(letter) = self.dead_letters.remove(seq) else {
+            return false;
+        };
+        self.shared.journal.unpark(seq);
+        tracing::info!(entry = seq, "dead letter is tried again");
+        self.take_in(letter.meta);
+        true
+    }
+
+    pub(super) fn clear_if_none(&self) {
+        if self.dead_letters.is_empty() {
+            self.shared.alerts.clear("dead_letters");
+        }
+    }
+
+    fn status(&self) -> Status {
+        let circuit = self
+            .shared
+            .convex_circuit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Status {
+            depth: self.waiting.depth(),
+            oldest_received_ms: self.waiting.oldest_received_ms(),
+            dead_letters: self.dead_letters.len(),
+            paused: self.paused,
+            circuit: circuit.name(),
+            latency_ms: (self.latencies.percentile(50), self.latencies.percentile(99)),
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.shared
+            .metrics
+            .queue_depth
+            .set(gauge(self.waiting.depth()));
+        self.shared
+            .metrics
+            .dead_letters
+            .set(gauge(self.dead_letters.len()));
+    }
+}

@@ -1,0 +1,126 @@
+//! The workers: read and judge leases, ask Clerk, write to Convex, report.
+
+use std::{future::Future, sync::Arc};
+
+use super::Applier;
+use crate::apply::{
+    Lease, Shared, call,
+    work::{Ending, Final, refused},
+};
+
+/// Workers that ask Clerk, at once.
+const FETCHERS: usize = 2;
+/// Records that one of them asks about.
+const FETCH_RECORDS: usize = 100;
+
+/// What a worker brings back.
+pub(super) type Report = Vec<(Lease, Ending, Option<i64>)>;
+
+/// Who reports.
+#[derive(Clone, Copy)]
+pub(super) enum Worker {
+    Writer,
+    Fetcher,
+}
+
+impl Applier {
+    /// Lets fetchers ask about these. When too many wait already, they come back later, so that a
+    /// slow Clerk holds up nobody whose event is enough.
+    pub(super) fn doubt(&mut self, leases: Vec<Lease>, now_ms: i64) {
+        const LATER_MS: i64 = 100;
+        for lease in leases {
+            if self.in_doubt.len() < FETCHERS * FETCH_RECORDS {
+                self.in_doubt.push(lease);
+            } else {
+                self.put_back(lease, None, true, now_ms + LATER_MS);
+            }
+        }
+        while self.fetchers < FETCHERS && !self.in_doubt.is_empty() {
+            let from = self.in_doubt.len().saturating_sub(FETCH_RECORDS);
+            let leases = self.in_doubt.split_off(from);
+            self.fetchers += 1;
+            self.spawn_fetcher(leases);
+        }
+    }
+
+    pub(super) fn spawn_writer(&self, leases: Vec<Lease>) {
+        let shared = Arc::clone(&self.shared);
+        let work = |leases: Vec<Lease>| async move {
+            let mut report = Report::new();
+            let mut works = Vec::with_capacity(leases.len());
+            for lease in leases {
+                match shared.prepare(lease) {
+                    Ok(work) => works.push(work),
+                    Err(ended) => report.push(shared.found_again(ended).await),
+                }
+            }
+            if !works.is_empty() {
+                report.extend(finished(shared.write(works).await));
+            }
+            report
+        };
+        self.spawn(Worker::Writer, leases, work);
+    }
+
+    pub(super) fn spawn_fetcher(&self, leases: Vec<Lease>) {
+        let shared = Arc::clone(&self.shared);
+        let work = |leases: Vec<Lease>| async move {
+            let answers = shared.fetch(leases).await;
+            let mut report = Report::new();
+            for ended in answers.endings {
+                report.push(shared.found_again(ended).await);
+            }
+            if !answers.works.is_empty() {
+                report.extend(finished(shared.write(answers.works).await));
+            }
+            report
+        };
+        self.spawn(Worker::Fetcher, leases, work);
+    }
+
+    /// Runs a worker in a task of its own. One that panics would keep its leases for ever: they are
+    /// given back as refused, so that the record at fault ends alone as a dead letter.
+    fn spawn<F>(&self, worker: Worker, leases: Vec<Lease>, work: impl FnOnce(Vec<Lease>) -> F)
+    where
+        F: Future<Output = Report> + Send + 'static,
+    {
+        let kept: Vec<Lease> = leases.iter().map(Lease::duplicate).collect();
+        let task = tokio::spawn(work(leases));
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let report = task.await.unwrap_or_else(|_| {
+                tracing::error!("a worker panicked; its records are tried again one by one");
+                let refused = || {
+                    refused(
+                        "internal_error",
+                        "the daemon failed at it; see the log".into(),
+                    )
+                };
+                kept.into_iter()
+                    .map(|lease| (lease, refused(), None))
+                    .collect()
+            });
+            // Nobody listens any more only when the process ends.
+            let _ = reports.send((worker, report));
+        });
+    }
+}
+
+impl Shared {
+    /// A lease whose entry was not where it should be: looks up where the journal has it now.
+    async fn found_again(&self, ended: (Lease, Ending)) -> (Lease, Ending, Option<i64>) {
+        let (mut lease, mut ending) = ended;
+        if let Ending::Moved = ending {
+            match self.journal.locate(lease.ticket.seq).await {
+                Some(position) => lease.ticket.position = position,
+                None => ending = Ending::Final(Final::Superseded),
+            }
+        }
+        (lease, ending, None)
+    }
+}
+
+fn finished(done: Vec<call::Done>) -> impl Iterator<Item = (Lease, Ending, Option<i64>)> {
+    done.into_iter()
+        .map(|(work, ending)| (work.lease, ending, work.happened_ms))
+}
