@@ -1,5 +1,10 @@
 //! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they read the clock and the environment, and call like anybody"
+)]
+
 mod answers;
 mod bounds;
 mod clerk_sim;

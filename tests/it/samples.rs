@@ -45,6 +45,7 @@ fn samples() -> Vec<Sample> {
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| entry.expect("an entry").path())
         .collect();
+    paths.retain(|path| path.extension().is_some_and(|ext| ext == "json"));
     paths.sort();
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("an example");
