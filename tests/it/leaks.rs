@@ -245,7 +245,11 @@ async fn quoting_convex() -> String {
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let throw = async |body: Bytes| {
         let body = String::from_utf8_lossy(&body);
-        let message = format!("Uncaught Error: no room for {body}");
+        let who = format!(
+            "{} {} <{}@post.example>",
+            PERSONAL[0], PERSONAL[1], PERSONAL[2]
+        );
+        let message = format!("Uncaught Error: no room for {who} {}, {body}", PERSONAL[3]);
         json!({ "status": "error", "errorMessage": message, "logLines": [body] }).to_string()
     };
     let answer = async || r#"{"status":"success","value":{"contract":1,"tables":["users"]}}"#;

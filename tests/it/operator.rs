@@ -110,6 +110,35 @@ async fn a_record_that_was_written_since_is_no_dead_letter_and_a_retry_brings_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_newer_than_what_was_written_since_stays_and_its_retry_counts() {
+    let system = System::start().await;
+    let mut refuses = FaultRule::new(FaultKind::RejectKey);
+    refuses.key = Some("user_newer".to_owned());
+    system.convex.fault(refuses);
+    system.hand().say(&updated("user_newer", 2, "Bea")).await;
+    system.door().idle().await;
+    assert_eq!(system.door().failures().await.len(), 1);
+    system.convex.clear_faults();
+    system.hand().say(&created("user_newer", 1, "Ada")).await;
+    system.door().idle().await;
+    let row = system.convex.row("users", "user_newer").expect("a row");
+    assert_eq!(row["name"], "Ada Varga");
+    assert_eq!(
+        system.door().failures().await.len(),
+        1,
+        "it says more than the row"
+    );
+    let retried = system
+        .run_json(&["failures", "retry", "--all", "--json"])
+        .await;
+    assert_eq!(retried["retried"], 1, "{retried}");
+    system.door().idle().await;
+    let row = system.convex.row("users", "user_newer").expect("a row");
+    assert_eq!(row["name"], "Bea Varga");
+    system.door().every_delivery_has_one_end(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_can_be_listed_and_dropped_without_a_daemon() {
     let mut system = System::start().await;
     let mut refuses = FaultRule::new(FaultKind::RejectKey);

@@ -2,12 +2,11 @@
 
 use std::sync::PoisonError;
 
-use super::{Applier, PAUSED_CELL, endings::settle};
+use super::{Applier, PAUSED_CELL};
 use crate::{
     apply::{
         circuit_policy,
         handle::{Command, Status},
-        work::Final,
     },
     convex::circuit::Circuit,
 };
@@ -54,9 +53,10 @@ impl Applier {
                 self.clear_if_none();
             }
             Command::Drop(seq, answer) => {
-                let dropped = self.dead_letters.remove(seq).is_some();
-                if dropped {
-                    self.shared.journal.settle([settle(seq, Final::Dropped)]);
+                let letter = self.dead_letters.remove(seq);
+                let dropped = letter.is_some();
+                if let Some(letter) = letter {
+                    self.dropped(&letter.meta);
                 }
                 let _ = answer.send(dropped);
                 self.clear_if_none();
