@@ -108,13 +108,21 @@ impl DeadLetters {
         self.letters.keys().copied().collect()
     }
 
-    /// Takes out those about a record: it has been written since, so none of them needs attention.
-    pub fn settled(&mut self, record: &RecordKey) -> Vec<u64> {
-        let seqs = self.by_record.remove(record).unwrap_or_default();
-        for seq in &seqs {
-            self.letters.remove(seq);
-        }
-        seqs.into_iter().collect()
+    /// Takes out those about a record that what was written since covers: it says as much or more. The
+    /// others say something that is still to be written.
+    pub fn settled(
+        &mut self,
+        record: &RecordKey,
+        covered: impl Fn(&Meta) -> bool,
+    ) -> Vec<DeadLetter> {
+        let about = self.by_record.get(record).into_iter().flatten();
+        let seqs: Vec<u64> = about
+            .filter(|seq| self.get(**seq).is_some_and(|letter| covered(&letter.meta)))
+            .copied()
+            .collect();
+        seqs.into_iter()
+            .filter_map(|seq| self.remove(seq))
+            .collect()
     }
 
     /// How many.
@@ -176,15 +184,21 @@ mod tests {
     fn a_record_that_was_written_since_needs_no_attention() {
         let record = RecordKey::new(Table::Users, Key::parse("user_1").unwrap());
         let mut letters = DeadLetters::new(10);
-        for seq in 1..=3 {
+        for seq in 1..=4 {
             let mut one = letter(seq);
-            one.meta.record = (seq < 3).then(|| record.clone());
+            one.meta.record = (seq < 4).then(|| record.clone());
+            one.meta.version = Version(seq as i64);
             letters.add(one);
         }
         letters.remove(1);
-        assert_eq!(letters.settled(&record), [2]);
-        assert_eq!(letters.seqs(), [3]);
-        assert!(letters.settled(&record).is_empty());
+        let covered = |meta: &Meta| meta.version <= Version(2);
+        let settled = letters.settled(&record, covered);
+        assert_eq!(settled.len(), 1);
+        assert_eq!(settled[0].meta.seq, 2);
+        assert_eq!(letters.seqs(), [3, 4], "newer than what was written");
+        assert!(letters.settled(&record, covered).is_empty());
+        assert_eq!(letters.settled(&record, |_| true).len(), 1);
+        assert_eq!(letters.seqs(), [4]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! counted and logged here and nowhere else.
 
 use super::{
-    Applier, Ticket,
+    Applier, Ticket, ticket_of,
     workers::{Report, Worker},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Lease,
         work::{Ending, Final},
     },
-    model::{Origin, RecordKey},
+    model::{Origin, RecordKey, Standing},
     queue::{dead_letters::DeadLetter, order},
     store::journal::{CauseKind, Meta, Parked, RequestOrigin, Settled},
     telemetry::RetryLabels,
@@ -71,18 +71,30 @@ impl Applier {
             "settled"
         );
         if matches!(end, Final::Applied(_) | Final::Known) && !self.dead_letters.is_empty() {
-            self.overcome(&lease.record);
+            self.overcome(&lease);
         }
         let settled = settle(lease.ticket.seq, end);
         self.waiting.finish(lease);
         settled
     }
 
-    /// The record was written: what was a dead letter about it is none any more.
-    fn overcome(&mut self, record: &RecordKey) {
-        let seqs = self.dead_letters.settled(record);
-        let overcome = seqs.into_iter().map(|seq| settle(seq, Final::Superseded));
-        self.shared.journal.settle(overcome);
+    /// The record was written: what was a dead letter about it is none any more, unless it is newer than
+    /// what was written.
+    fn overcome(&mut self, lease: &Lease) {
+        // What Clerk says now is newer than everything that it has ever said.
+        let written = lease.ticket.says.filter(|_| !lease.fetch);
+        let covered = |meta: &Meta| {
+            let standing = Standing {
+                version: meta.version,
+                deleted: meta.deleted,
+            };
+            written
+                .is_none_or(|says| meta.cause == CauseKind::Delivery && standing <= says.standing)
+        };
+        for letter in self.dead_letters.settled(&lease.record, covered) {
+            let ticket = ticket_of(&letter.meta);
+            self.superseded(&lease.record, ticket);
+        }
         self.clear_if_none();
     }
 
@@ -151,15 +163,22 @@ impl Applier {
         };
         self.shared.journal.park(parked.clone());
         for out in self.dead_letters.add(DeadLetter { meta, parked }) {
-            self.shared
-                .journal
-                .settle([settle(out.meta.seq, Final::Dropped)]);
+            self.dropped(&out.meta);
         }
         let message = format!(
             "{} dead letter(s): look at them with `failures list`, then `failures retry`",
             self.dead_letters.len()
         );
         self.shared.alerts.raise("dead_letters", message, now_ms);
+    }
+
+    /// A dead letter was given up, by a person or to make way.
+    pub(super) fn dropped(&mut self, meta: &Meta) {
+        let table = meta.record.as_ref().map_or("none", |r| r.table.name());
+        let origin = ticket_of(meta).origin.name();
+        let end = Final::Dropped;
+        self.shared.metrics.change(table, end.name(), origin);
+        self.shared.journal.settle([settle(meta.seq, end)]);
     }
 
     pub(super) fn put_back(

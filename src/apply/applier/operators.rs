@@ -2,12 +2,11 @@
 
 use std::sync::PoisonError;
 
-use super::{Applier, PAUSED_CELL, endings::settle};
+use super::{Applier, PAUSED_CELL};
 use crate::{
     apply::{
         circuit_policy,
         handle::{Command, Status},
-        work::Final,
     },
     convex::circuit::Circuit,
 };
@@ -20,7 +19,12 @@ impl Applier {
             Command::Pause(paused) => {
                 self.paused = paused;
                 let cell = paused.then_some(&b"1"[..]);
-                if let Err(error) = self.shared.state.put_cell(PAUSED_CELL, cell) {
+                let state = &self.shared.state;
+                // A person's word must outlive a crash a moment later; it is rare enough to wait for.
+                if let Err(error) = state
+                    .put_cell(PAUSED_CELL, cell)
+                    .and_then(|()| state.sync())
+                {
                     self.shared.state_failed(&error);
                 }
                 tracing::info!(paused, "applying was switched by a person");
@@ -49,9 +53,10 @@ impl Applier {
                 self.clear_if_none();
             }
             Command::Drop(seq, answer) => {
-                let dropped = self.dead_letters.remove(seq).is_some();
-                if dropped {
-                    self.shared.journal.settle([settle(seq, Final::Dropped)]);
+                let letter = self.dead_letters.remove(seq);
+                let dropped = letter.is_some();
+                if let Some(letter) = letter {
+                    self.dropped(&letter.meta);
                 }
                 let _ = answer.send(dropped);
                 self.clear_if_none();
