@@ -1,6 +1,14 @@
 //! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "tests read clocks and the environment, say what they ran against, and tell long stories"
+)]
+
 mod clerk_sim;
 mod convex_conformance;
 mod flow;
+mod tidy;
 mod world;
