@@ -33,6 +33,9 @@ const MISSING_HOLD: Duration = Duration::from_secs(10);
 const KEY_HOLD: Duration = Duration::from_secs(60);
 /// How long a piece of work waits when Convex failed once and the circuit is still closed.
 const FIRST_HOLD: Duration = Duration::from_millis(200);
+/// How long a piece of work waits that the circuit did not let through. Not the circuit's own wait: that
+/// of a half-open one is a bound for a probe that is lost, and the probe is mostly answered at once.
+const TURNED_AWAY: Duration = Duration::from_millis(200);
 
 /// A piece of work and what became of it.
 pub type Done = (Work, Ending);
@@ -193,7 +196,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         match circuit.admit(Instant::now().into_std()) {
             Admission::Go(ticket) => Ok(ticket),
-            Admission::Wait(wait) => Err(wait),
+            Admission::Wait(wait) => Err(wait.min(TURNED_AWAY)),
         }
     }
 

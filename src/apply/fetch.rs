@@ -25,6 +25,8 @@ const USERS_A_REQUEST: usize = crate::clerk::client::MAX_IDS;
 const KEY_HOLD: Duration = Duration::from_secs(60);
 /// How long a question waits when Clerk failed once.
 const FIRST_HOLD: Duration = Duration::from_millis(500);
+/// How long a question waits that the circuit did not let through: see the same in `call`.
+const TURNED_AWAY: Duration = Duration::from_millis(500);
 
 /// What came of the questions.
 #[derive(Default)]
@@ -170,7 +172,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         match circuit.admit(Instant::now().into_std()) {
             Admission::Go(ticket) => Ok(ticket),
-            Admission::Wait(wait) => Err(wait),
+            Admission::Wait(wait) => Err(wait.min(TURNED_AWAY)),
         }
     }
 

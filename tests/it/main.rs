@@ -8,7 +8,15 @@
 )]
 
 mod clerk_sim;
+mod content;
 mod convex_conformance;
+mod crash;
+mod door;
 mod flow;
+mod hand;
+mod order;
+mod outage;
+mod process;
 mod tidy;
+mod wire;
 mod world;

@@ -3,11 +3,11 @@
 //! The daemon lives in this process so that a test can look at everything; `process.rs` has the built
 //! binary, which can be killed. Waiting is `eventually`, bounded, never a sleep.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clerk_convex_sync::{
     config::{Config, Env},
-    daemon::{Daemon, Handle},
+    daemon::{Daemon, Handle, Surroundings},
     sandbox::{
         clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY, DEFAULT_WEBHOOK_SECRET},
         convex::{ConvexOptions, ConvexSim},
@@ -15,6 +15,8 @@ use clerk_convex_sync::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::{door::Door, hand::Hand};
 
 /// Where deliveries go.
 pub const PATH: &str = "/api/webhooks/clerk";
@@ -43,16 +45,13 @@ impl World {
             .await
             .expect("simulated Convex");
         let state = tempfile::tempdir().expect("a directory for the state");
-        let settings = settings
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let mut world = World {
             clerk,
             convex,
             daemon: None,
             state,
-            settings,
+            settings: settings.iter().map(owned).collect(),
         };
         world.start_daemon().await;
         world
@@ -60,29 +59,24 @@ impl World {
 
     /// The environment that the daemon runs in.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let own = [
-            ("CLERK_SECRET_KEY", DEFAULT_SECRET_KEY.to_owned()),
-            ("CLERK_WEBHOOK_SECRET", DEFAULT_WEBHOOK_SECRET.to_owned()),
-            ("CLERK_API_URL", self.clerk.url()),
-            ("CONVEX_URL", self.convex.url()),
-            ("CONVEX_DEPLOY_KEY", self.convex.deploy_key()),
-            ("SYNC_RETRY_DELAY_MS", "20".to_owned()),
-            ("CCS_STATE__DIR", self.state.path().display().to_string()),
-            ("CCS_LISTEN__ADDRESS", "127.0.0.1:0".to_owned()),
-        ];
-        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-        own.chain(self.settings.iter().cloned()).collect()
+        let own = environment(&self.clerk, &self.convex, self.state.path());
+        own.into_iter().chain(self.settings.clone()).collect()
     }
 
     /// Starts the daemon (again) on the same state, and points Clerk's webhooks at it.
     pub async fn start_daemon(&mut self) {
         let env = Env::new(self.environment());
-        let loaded = Config::load(None, &env).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        let daemon = Daemon::start(loaded.config)
+        let read = move || Config::load(None, &env).map_err(|mistakes| format!("{mistakes:?}"));
+        let loaded = read().unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let around = Surroundings {
+            reread: Some(Arc::new(move || Ok(read()?.config))),
+            log_level: None,
+        };
+        let daemon = Daemon::start_in(loaded.config, around)
             .await
             .expect("the daemon starts");
-        self.clerk
-            .set_webhook_url(Some(format!("http://{}{PATH}", daemon.public_addr())));
+        let url = format!("http://{}{PATH}", daemon.public_addr());
+        self.clerk.set_webhook_url(Some(url));
         self.daemon = Some(daemon);
     }
 
@@ -98,41 +92,14 @@ impl World {
         self.daemon.as_ref().expect("the daemon runs")
     }
 
-    /// Asks the operators' socket.
-    pub async fn admin(&self, path: &str) -> Value {
-        let text = self.admin_text("GET", path, None).await;
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"))
+    /// The operators' door.
+    pub fn door(&self) -> Door {
+        Door::at(self.daemon().admin_socket())
     }
 
-    /// Asks the operators' socket to do something.
-    pub async fn order(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let text = self.admin_text(method, path, body).await;
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"))
-    }
-
-    /// An answer of the operators' socket as text.
-    pub async fn admin_text(&self, method: &str, path: &str, body: Option<Value>) -> String {
-        let client = reqwest::Client::builder()
-            .unix_socket(self.daemon().admin_socket())
-            .build()
-            .expect("a client");
-        let mut request = client.request(
-            method.parse().expect("a method"),
-            format!("http://localhost{path}"),
-        );
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("the operators' socket answers");
-        answer.text().await.expect("a whole answer")
-    }
-
-    /// A counter of the metrics, zero if it is not there.
-    pub async fn metric(&self, line: &str) -> f64 {
-        let text = self.admin_text("GET", "/metrics", None).await;
-        let prefix = format!("clerk_convex_sync_{line} ");
-        let found = text.lines().find_map(|l| l.strip_prefix(&prefix));
-        found.map_or(0.0, |value| value.parse().expect("a number"))
+    /// A hand that signs as the simulated Clerk does.
+    pub fn hand(&self) -> Hand {
+        Hand::new(self.daemon().public_addr(), &[DEFAULT_WEBHOOK_SECRET])
     }
 
     /// Waits until all deliveries have a fate and nothing waits in the daemon.
@@ -141,25 +108,47 @@ impl World {
         fates
             .await
             .expect("every delivery has a fate within a minute");
-        eventually("the queue is empty", async || {
-            self.admin("/status").await["queue"]["depth"] == 0
-        })
-        .await;
+        self.door().idle().await;
     }
 
     /// The simulated Convex's row of a user.
     pub fn user_row(&self, key: &str) -> Option<Value> {
         self.convex.row("users", key)
     }
+
+    /// What every test ends with: one final state for each delivery, and the sums agree.
+    pub async fn settled(&self) {
+        self.door().every_delivery_has_one_end(0).await;
+    }
 }
 
-/// Waits for something to become true, for up to half a minute.
+/// Settings of a daemon between these two, on a free port, with short waits between tries.
+pub fn environment(
+    clerk: &ClerkSim,
+    convex: &ConvexSim,
+    state: &std::path::Path,
+) -> Vec<(String, String)> {
+    let settings = [
+        ("CLERK_SECRET_KEY", DEFAULT_SECRET_KEY.to_owned()),
+        ("CLERK_WEBHOOK_SECRET", DEFAULT_WEBHOOK_SECRET.to_owned()),
+        ("CLERK_API_URL", clerk.url()),
+        ("CONVEX_URL", convex.url()),
+        ("CONVEX_DEPLOY_KEY", convex.deploy_key()),
+        ("SYNC_RETRY_DELAY_MS", "20".to_owned()),
+        ("CCS_STATE__DIR", state.display().to_string()),
+        ("CCS_LISTEN__ADDRESS", "127.0.0.1:0".to_owned()),
+    ];
+    let owned = settings.map(|(key, value)| (key.to_owned(), value));
+    owned.into_iter().collect()
+}
+
+/// Waits for something to become true, for up to a minute.
 pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !check().await {
         assert!(
             tokio::time::Instant::now() < deadline,
-            "not within 30 s: {what}"
+            "not within a minute: {what}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

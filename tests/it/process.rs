@@ -1,0 +1,298 @@
+//! The built binary between the simulated ends: started, killed, stopped, asked to reload.
+//!
+//! A process of its own can be killed where it stands, which is what a crash is. Its log is kept line
+//! by line, across restarts, for tests that look for a word or for what must not be there. It is ready
+//! when `/readyz` says so. The state directory and the port stay the same over restarts. The same
+//! binary is also run as a command, with the same environment.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use clerk_convex_sync::sandbox::{
+    clerk::{ClerkOptions, ClerkSim, DEFAULT_WEBHOOK_SECRET},
+    convex::{ConvexOptions, ConvexSim},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{
+    door::Door,
+    hand::Hand,
+    world::{environment, eventually},
+};
+
+/// How long a process may take to end, or a command to answer.
+const END: Duration = Duration::from_secs(60);
+
+/// See the module's words.
+pub struct System {
+    pub clerk: ClerkSim,
+    pub convex: ConvexSim,
+    pub state: TempDir,
+    /// Everything that any of its daemons has logged.
+    pub log: Log,
+    settings: Vec<(String, String)>,
+    prefix: Vec<String>,
+    arguments: Vec<String>,
+    running: Option<Running>,
+    address: Option<SocketAddr>,
+}
+
+/// The lines of a log, as they were written.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+struct Running {
+    child: Child,
+    pid: Pid,
+}
+
+impl System {
+    /// Both ends and the daemon, with the default settings.
+    pub async fn start() -> System {
+        System::with(&[]).await
+    }
+
+    /// The same with settings, as environment variables. An empty value takes a variable away.
+    pub async fn with(settings: &[(&str, &str)]) -> System {
+        let mut system = System::prepared(settings).await;
+        system.start_daemon().await;
+        system
+    }
+
+    /// Both ends, and a daemon that is not started yet.
+    pub async fn prepared(settings: &[(&str, &str)]) -> System {
+        System::beside(ConvexOptions::default(), settings).await
+    }
+
+    /// The same with another Convex.
+    pub async fn beside(convex: ConvexOptions, settings: &[(&str, &str)]) -> System {
+        let clerk = ClerkSim::start(ClerkOptions::default()).await;
+        let convex = ConvexSim::start(convex).await;
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        System {
+            clerk: clerk.expect("simulated Clerk"),
+            convex: convex.expect("simulated Convex"),
+            state: tempfile::tempdir().expect("a directory for the state"),
+            log: Log::default(),
+            settings: settings.iter().map(owned).collect(),
+            prefix: Vec::new(),
+            arguments: Vec::new(),
+            running: None,
+            address: None,
+        }
+    }
+
+    /// Changes a setting from the next start on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Reads this configuration file from the next start on.
+    pub fn configured_by(&mut self, file: &Path) {
+        self.arguments = vec!["--config".to_owned(), file.display().to_string()];
+    }
+
+    /// Starts the daemon by this command, which must replace itself by what follows it.
+    pub fn start_by(&mut self, command: &[&str]) {
+        self.prefix = command.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// The command with its environment, not yet run.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_clerk-convex-sync");
+        let mut words = self.prefix.iter().map(String::as_str).chain([binary]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(arguments).args(&self.arguments);
+        command.env_clear();
+        for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("CCS_LOG__FORMAT", "json");
+        command.envs(environment(&self.clerk, &self.convex, self.state.path()));
+        if let Some(address) = self.address {
+            command.env("CCS_LISTEN__ADDRESS", address.to_string());
+        }
+        for (key, value) in &self.settings {
+            match value.as_str() {
+                "" => command.env_remove(key),
+                value => command.env(key, value),
+            };
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts the daemon, on the port that it had before; returns when it can store deliveries.
+    pub async fn start_daemon(&mut self) {
+        let from = self.log.len();
+        let mut child = self
+            .command(&["run"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built binary");
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let log = self.log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.add(line);
+            }
+        });
+        self.running = Some(Running {
+            child,
+            pid: pid.expect("a process id"),
+        });
+        let log = self.log.clone();
+        let address = move || {
+            log.field_since(from, "ready to take deliveries in", "address")?
+                .parse()
+                .ok()
+        };
+        eventually("the daemon says where it listens", async || {
+            if let Some(Ok(Some(end))) = self.running.as_mut().map(|r| r.child.try_wait()) {
+                panic!("it ended with {end}: {}", self.log.text());
+            }
+            address().is_some()
+        })
+        .await;
+        self.address = address();
+        let url = format!("http://{}/readyz", self.address());
+        eventually("the daemon is ready", async || {
+            let answer = reqwest::get(&url).await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+    }
+
+    /// Kills the daemon where it stands (SIGKILL).
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let end = self.ended().await;
+        assert_eq!(end.code(), None, "killed, not ended");
+    }
+
+    /// Asks the daemon to end (SIGTERM); its exit code.
+    pub async fn terminate(&mut self) -> i32 {
+        self.signal(Signal::TERM);
+        let end = self.ended().await;
+        end.code()
+            .unwrap_or_else(|| panic!("{end}: {}", self.log.text()))
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the daemon runs");
+    }
+
+    /// Waits for the daemon to end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("the daemon runs");
+        let ended = tokio::time::timeout(END, running.child.wait()).await;
+        ended
+            .unwrap_or_else(|_| panic!("it does not end: {}", self.log.text()))
+            .expect("a status")
+    }
+
+    /// The running daemon's process.
+    pub fn pid(&self) -> Pid {
+        self.running.as_ref().expect("the daemon runs").pid
+    }
+
+    /// Runs the binary as a command on the same configuration, to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let run = self.command(arguments).output();
+        let output = tokio::time::timeout(END, run).await;
+        output
+            .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
+            .expect("the built binary")
+    }
+
+    /// The same for a command that succeeds and prints a document.
+    pub async fn run_json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments).await;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {complaint}");
+        serde_json::from_slice(&output.stdout).expect("one document and nothing else")
+    }
+
+    /// The public listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("the daemon was started")
+    }
+
+    /// The operators' door.
+    pub fn door(&self) -> Door {
+        Door::at(&self.inside().join("admin.sock"))
+    }
+
+    /// The state directory as the daemon sees it, which may have mounted something there.
+    pub fn inside(&self) -> PathBuf {
+        let own = Path::new("/proc").join(self.pid().as_raw_nonzero().to_string());
+        let path = self.state.path();
+        own.join("root")
+            .join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A hand that signs as the simulated Clerk does.
+    pub fn hand(&self) -> Hand {
+        Hand::new(self.address(), &[DEFAULT_WEBHOOK_SECRET])
+    }
+
+    /// How many deliveries the last start found in the journal, by its own words.
+    pub fn recovered(&self) -> usize {
+        let said = self
+            .log
+            .field_since(0, "recovered from the journal", "recovered");
+        said.and_then(|text| text.parse().ok())
+            .expect("a start says how many")
+    }
+}
+
+impl Log {
+    fn add(&self, line: String) {
+        self.0.lock().expect("no panic while held").push(line);
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().expect("no panic while held").len()
+    }
+
+    /// Everything.
+    pub fn text(&self) -> String {
+        self.0.lock().expect("no panic while held").join("\n")
+    }
+
+    /// How many lines hold this text.
+    pub fn count(&self, text: &str) -> usize {
+        let lines = self.0.lock().expect("no panic while held");
+        lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// A field of the last line, from line `from` on, that holds this text.
+    pub fn field_since(&self, from: usize, text: &str, field: &str) -> Option<String> {
+        let lines = self.0.lock().expect("no panic while held");
+        let new = lines.get(from..).unwrap_or_default();
+        let line = new.iter().rev().find(|line| line.contains(text))?;
+        match &serde_json::from_str::<Value>(line).ok()?[field] {
+            Value::String(text) => Some(text.clone()),
+            Value::Null => None,
+            other => Some(other.to_string()),
+        }
+    }
+}
