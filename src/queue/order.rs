@@ -52,6 +52,17 @@ pub struct Lease<P> {
     pub attempts: u32,
 }
 
+impl<P: Copy> Lease<P> {
+    /// A second one of the same right, for whoever must give it back if the holder cannot. Only one
+    /// of the two may be used up.
+    pub(crate) fn duplicate(&self) -> Lease<P> {
+        Lease {
+            record: self.record.clone(),
+            ..*self
+        }
+    }
+}
+
 /// All entries that wait, by record.
 #[derive(Debug)]
 pub struct Waiting<P> {

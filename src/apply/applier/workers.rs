@@ -1,11 +1,11 @@
 //! The workers: read and judge leases, ask Clerk, write to Convex, report.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use super::Applier;
 use crate::apply::{
     Lease, Shared, call,
-    work::{Ending, Final},
+    work::{Ending, Final, refused},
 };
 
 /// Workers that ask Clerk, at once.
@@ -45,8 +45,7 @@ impl Applier {
 
     pub(super) fn spawn_writer(&self, leases: Vec<Lease>) {
         let shared = Arc::clone(&self.shared);
-        let reports = self.reports.clone();
-        tokio::spawn(async move {
+        let work = |leases: Vec<Lease>| async move {
             let mut report = Report::new();
             let mut works = Vec::with_capacity(leases.len());
             for lease in leases {
@@ -58,15 +57,14 @@ impl Applier {
             if !works.is_empty() {
                 report.extend(finished(shared.write(works).await));
             }
-            // Nobody listens any more only when the process ends.
-            let _ = reports.send((Worker::Writer, report));
-        });
+            report
+        };
+        self.spawn(Worker::Writer, leases, work);
     }
 
     pub(super) fn spawn_fetcher(&self, leases: Vec<Lease>) {
         let shared = Arc::clone(&self.shared);
-        let reports = self.reports.clone();
-        tokio::spawn(async move {
+        let work = |leases: Vec<Lease>| async move {
             let answers = shared.fetch(leases).await;
             let mut report = Report::new();
             for ended in answers.endings {
@@ -75,7 +73,35 @@ impl Applier {
             if !answers.works.is_empty() {
                 report.extend(finished(shared.write(answers.works).await));
             }
-            let _ = reports.send((Worker::Fetcher, report));
+            report
+        };
+        self.spawn(Worker::Fetcher, leases, work);
+    }
+
+    /// Runs a worker in a task of its own. One that panics would keep its leases for ever: they are
+    /// given back as refused, so that the record at fault ends alone as a dead letter.
+    fn spawn<F>(&self, worker: Worker, leases: Vec<Lease>, work: impl FnOnce(Vec<Lease>) -> F)
+    where
+        F: Future<Output = Report> + Send + 'static,
+    {
+        let kept: Vec<Lease> = leases.iter().map(Lease::duplicate).collect();
+        let task = tokio::spawn(work(leases));
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let report = task.await.unwrap_or_else(|_| {
+                tracing::error!("a worker panicked; its records are tried again one by one");
+                let refused = || {
+                    refused(
+                        "internal_error",
+                        "the daemon failed at it; see the log".into(),
+                    )
+                };
+                kept.into_iter()
+                    .map(|lease| (lease, refused(), None))
+                    .collect()
+            });
+            // Nobody listens any more only when the process ends.
+            let _ = reports.send((worker, report));
         });
     }
 }
