@@ -1,5 +1,6 @@
 //! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
 
+<<<<<<< HEAD
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -7,6 +8,10 @@
     reason = "tests read clocks and the environment, say what they ran against, and tell long stories"
 )]
 
+=======
+mod answers;
+mod bounds;
+>>>>>>> tests
 mod clerk_sim;
 mod content;
 mod convex_conformance;
@@ -14,9 +19,17 @@ mod crash;
 mod door;
 mod flow;
 mod hand;
+mod history;
+mod leaks;
+mod operator;
 mod order;
 mod outage;
 mod process;
+<<<<<<< HEAD
 mod tidy;
+=======
+mod repetition;
+mod stop;
+>>>>>>> tests
 mod wire;
 mod world;

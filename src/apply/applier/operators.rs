@@ -20,7 +20,12 @@ impl Applier {
             Command::Pause(paused) => {
                 self.paused = paused;
                 let cell = paused.then_some(&b"1"[..]);
-                if let Err(error) = self.shared.state.put_cell(PAUSED_CELL, cell) {
+                let state = &self.shared.state;
+                // A person's word must outlive a crash a moment later; it is rare enough to wait for.
+                if let Err(error) = state
+                    .put_cell(PAUSED_CELL, cell)
+                    .and_then(|()| state.sync())
+                {
                     self.shared.state_failed(&error);
                 }
                 tracing::info!(paused, "applying was switched by a person");
