@@ -1,6 +1,5 @@
 //! The one integration-test binary: the real daemon between the simulated ends, on real sockets.
 
-<<<<<<< HEAD
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -8,10 +7,8 @@
     reason = "tests read clocks and the environment, say what they ran against, and tell long stories"
 )]
 
-=======
 mod answers;
 mod bounds;
->>>>>>> tests
 mod clerk_sim;
 mod content;
 mod convex_conformance;
@@ -25,11 +22,8 @@ mod operator;
 mod order;
 mod outage;
 mod process;
-<<<<<<< HEAD
-mod tidy;
-=======
 mod repetition;
 mod stop;
->>>>>>> tests
+mod tidy;
 mod wire;
 mod world;

@@ -158,11 +158,7 @@ const HOMES: &[(&[&str], &[&str], &str)] = &[
         &["src/telemetry.rs", "src/config/log.rs"],
         "logging is set up once; the configuration only reads its directives",
     ),
-    (
-        &["sled::"],
-        &["src/store/"],
-        "sled is the store's business",
-    ),
+    (&["sled::"], &["src/store/"], "sled is the store's business"),
     (
         &["\"../shared", "/../shared"],
         &["src/clerk/samples.rs", "tests/it/"],

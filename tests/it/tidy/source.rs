@@ -95,7 +95,7 @@ impl Source {
 
     /// The text without comments and without the tests at its end.
     pub fn code(&self) -> String {
-        let product = self.text.find("\n#[cfg(test)]\nmod ");
+        let product = self.text.find("\n#[cfg(test)]\nmod tests {");
         let product = &self.text[..product.unwrap_or(self.text.len())];
         let lines = product.lines().filter(|line| {
             let line = line.trim_start();
