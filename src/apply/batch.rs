@@ -75,9 +75,12 @@ impl<T> Calls<T> {
         bad
     }
 
-    /// Everything not yet sent, after the service turned out to be away.
-    pub fn rest(self) -> impl Iterator<Item = T> {
-        self.waiting.into_iter().flatten()
+    /// Takes out everything not yet sent, after the service turned out to be away.
+    pub fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.waiting)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 

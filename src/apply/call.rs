@@ -21,12 +21,15 @@ use crate::{
         deployment::CallError,
         wire::{Applied, Encoded},
     },
-    model::{Fault, Outcome},
+    model::{Fault, Outcome, RecordKey},
+    store::state::Seen,
     telemetry::RetryLabels,
 };
 
 /// The functions' code for a call that is larger than a transaction may be.
 const BATCH_TOO_LARGE: &str = "batch_too_large";
+/// So many different records refused in a row, without one that went through, are no coincidence.
+const ALL_REFUSED: usize = 20;
 /// How long to leave Convex alone when the functions are not there or not callable.
 const MISSING_HOLD: Duration = Duration::from_secs(10);
 /// How long to leave Convex alone when it does not accept the key.
@@ -86,12 +89,13 @@ impl Shared {
 
     /// Everything of a call was answered: one outcome for each change, in order.
     fn applied(&self, call: Vec<Work>, applied: Vec<Applied>, done: &mut Vec<Done>) {
+        self.refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.alerts.clear("all_refused");
         let mut outcomes = applied.into_iter();
-        let remember: Vec<_> = call
-            .iter()
-            .map(|work| (work.lease.record.clone(), work.seen))
-            .collect();
-        self.remember(&remember);
+        let mut remember = Vec::with_capacity(call.len());
         for work in call {
             // The first change is the record's own; others travel with it.
             let own = outcomes
@@ -100,8 +104,10 @@ impl Shared {
             for _ in 1..work.changes.len() {
                 outcomes.next();
             }
+            remember.extend(learnt(&work, own));
             done.push((work, Ending::Final(Final::Applied(own))));
         }
+        self.remember(&remember);
     }
 
     /// Finds out what a failed call means, and tells the circuit.
@@ -147,7 +153,8 @@ impl Shared {
                 let wait = retry_after.unwrap_or_default();
                 Verdict::Away(self.convex_failed(ticket, &error, wait))
             }
-            (_, Fault::Record | Fault::Ours) => {
+            (_, Fault::Ours) => Verdict::Away(self.convex_failed(ticket, &error, MISSING_HOLD)),
+            (_, Fault::Record) => {
                 self.convex_answered(ticket);
                 Verdict::Unnamed {
                     code: error.code().to_owned(),
@@ -167,26 +174,62 @@ impl Shared {
         match verdict {
             Verdict::Away(wait) => {
                 hold(call, wait, done);
-                let rest = std::mem::replace(calls, Calls::pack(Vec::new(), NOTHING, Work::size));
-                hold(rest.rest().collect(), wait, done);
+                hold(calls.take(), wait, done);
             }
             Verdict::Named {
                 code,
                 key: Some(key),
                 reason,
             } if call.iter().any(|work| concerns(work, &key)) => {
-                let bad = calls.without(call, |work| concerns(work, &key));
-                done.extend(
-                    bad.into_iter()
-                        .map(|work| (work, refused(&code, reason.clone()))),
-                );
+                for work in calls.without(call, |work| concerns(work, &key)) {
+                    self.refuse(work, &code, reason.clone(), calls, done);
+                }
             }
             Verdict::Named { code, reason, .. } | Verdict::Unnamed { code, reason } => {
                 if let Some(work) = calls.split(call) {
-                    done.push((work, refused(&code, reason)));
+                    self.refuse(work, &code, reason, calls, done);
                 }
             }
         }
+    }
+
+    /// A record was refused. When many different ones are and nothing goes through, the fault is not
+    /// theirs (a column that the table lacks, a hook that throws): all are held, none pays for it.
+    fn refuse(
+        &self,
+        work: Work,
+        code: &str,
+        reason: String,
+        calls: &mut Calls<Work>,
+        done: &mut Vec<Done>,
+    ) {
+        let all = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            if refusals.len() < ALL_REFUSED {
+                refusals.insert(work.lease.record.clone());
+            }
+            refusals.len() >= ALL_REFUSED
+        };
+        if !all {
+            done.push((work, refused(code, reason)));
+            return;
+        }
+        if let Ok(ticket) = self.admit() {
+            let now = Instant::now().into_std();
+            let mut circuit = self
+                .convex_circuit
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            circuit.failed(ticket, now, Some(MISSING_HOLD), rand::random());
+        }
+        let message = format!(
+            "Convex refuses every record ({code}): {reason}; check the deployed functions, the table's \
+             columns (users.insert_defaults, users.extra_fields) and the app's hooks"
+        );
+        self.alerts
+            .raise("all_refused", message, self.clock.now_ms());
+        hold(vec![work], MISSING_HOLD, done);
+        hold(calls.take(), MISSING_HOLD, done);
     }
 
     fn admit(&self) -> Result<Ticket, Duration> {
@@ -236,6 +279,20 @@ impl Shared {
     }
 }
 
+/// What an outcome teaches the ledger about a record.
+fn learnt(work: &Work, outcome: Outcome) -> Option<(RecordKey, Seen)> {
+    let seen = match outcome {
+        // The row is newer than this; by how much was not said.
+        Outcome::Stale => return None,
+        Outcome::Tombstoned => Seen {
+            deleted: true,
+            ..work.seen
+        },
+        _ => work.seen,
+    };
+    Some((work.lease.record.clone(), seen))
+}
+
 /// What a failed call means for its work.
 enum Verdict {
     /// The function named what it refused.
@@ -249,11 +306,6 @@ enum Verdict {
     /// Convex is away for this long.
     Away(Duration),
 }
-
-const NOTHING: Bounds = Bounds {
-    changes: 1,
-    bytes: 1,
-};
 
 fn concerns(work: &Work, key: &str) -> bool {
     work.changes

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::PoisonError, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Lease, Shared,
+    Edges, Lease, Shared,
     work::{Ending, Final, Question, Work, refused},
 };
 use crate::{
@@ -37,6 +37,25 @@ pub struct Answers {
     pub endings: Vec<(Lease, Ending)>,
 }
 
+/// True if a failure says nothing about the record that was asked for: Clerk is away, or lets us in no
+/// more. Everything else is an answer about this one.
+fn is_about_everything(error: &ClerkError) -> bool {
+    match error {
+        ClerkError::Exchange(_) | ClerkError::Busy { .. } | ClerkError::TooMuch { .. } => true,
+        // Organizations that are switched off say nothing about users.
+        ClerkError::Refused { status, code } => {
+            matches!(status, 401 | 402 | 403) && code != "organization_not_enabled_in_instance"
+        }
+        ClerkError::NotFound { .. } | ClerkError::Rejected { .. } | ClerkError::Nonsense { .. } => {
+            false
+        }
+    }
+}
+
+fn says_gone(lease: &Lease) -> bool {
+    lease.ticket.says.is_some_and(|says| says.standing.deleted)
+}
+
 impl Shared {
     /// Asks Clerk about all of these.
     pub(super) async fn fetch(&self, leases: Vec<Lease>) -> Answers {
@@ -48,7 +67,8 @@ impl Shared {
                 Err(ended) => answers.endings.push(ended),
             }
         }
-        let mut users = self.users_at_once(&questions).await;
+        let edges = self.edges.load_full();
+        let mut users = self.users_at_once(&edges, &questions).await;
         for question in questions {
             let shown = match question.lease.record.table {
                 Table::Users => users.remove(&question.lease.record.key),
@@ -57,15 +77,19 @@ impl Shared {
             let lookup = match shown {
                 Some(record) => Ok(Lookup::Found(record)),
                 // Not in a listing proves nothing: ask about the id itself.
-                None => self.ask(&question).await,
+                None => self.ask(&edges, &question).await,
             };
-            self.answer(question, lookup, &mut answers);
+            self.answer(edges.clerk_key, question, lookup, &mut answers);
         }
         answers
     }
 
     /// Looks up several users with one request. What fails here is asked again one by one.
-    async fn users_at_once(&self, questions: &[Question]) -> HashMap<Key, RawRecord> {
+    async fn users_at_once(
+        &self,
+        edges: &Edges,
+        questions: &[Question],
+    ) -> HashMap<Key, RawRecord> {
         let users = |question: &&Question| question.lease.record.table == Table::Users;
         let keys: Vec<Key> = questions
             .iter()
@@ -80,8 +104,7 @@ impl Shared {
             let Ok(ticket) = self.admit_clerk() else {
                 break;
             };
-            let clerk = self.edges.load().clerk.clone();
-            match clerk.users_by_id(keys).await {
+            match edges.clerk.users_by_id(keys).await {
                 Ok(records) => {
                     self.clerk_answered(ticket);
                     found.extend(
@@ -99,7 +122,7 @@ impl Shared {
         found
     }
 
-    async fn ask(&self, question: &Question) -> Result<Lookup<RawRecord>, Ending> {
+    async fn ask(&self, edges: &Edges, question: &Question) -> Result<Lookup<RawRecord>, Ending> {
         let parents = question.parents.as_ref();
         let ends = parents.and_then(|p| p.organization.as_ref().zip(p.user.as_ref()));
         let key = &question.lease.record.key;
@@ -109,7 +132,7 @@ impl Shared {
             return Err(refused("cannot_be_fetched", reason.into()));
         }
         let ticket = self.admit_clerk().map_err(Ending::Hold)?;
-        let clerk = self.edges.load().clerk.clone();
+        let clerk = &edges.clerk;
         let result = match (table, ends) {
             (Table::Memberships, Some((organization, user))) => {
                 clerk.get_membership(key, organization, user).await
@@ -122,16 +145,19 @@ impl Shared {
                 self.clerk_answered(ticket);
                 Ok(lookup)
             }
-            Err(error) if error.fault() == Fault::Record => {
+            Err(error) if is_about_everything(&error) => {
+                Err(Ending::Hold(self.clerk_failed(ticket, &error)))
+            }
+            Err(error) => {
                 self.clerk_answered(ticket);
                 Err(refused(error.code(), error.to_string()))
             }
-            Err(error) => Err(Ending::Hold(self.clerk_failed(ticket, &error))),
         }
     }
 
     fn answer(
         &self,
+        key: [u8; 8],
         question: Question,
         lookup: Result<Lookup<RawRecord>, Ending>,
         answers: &mut Answers,
@@ -146,16 +172,31 @@ impl Shared {
         match lookup {
             Err(ending) => answers.endings.push((lease, ending)),
             Ok(Lookup::Found(record)) => {
+                // A record that an event of ours names exists under this key: they belong together.
                 if let Some(instance) = instance {
                     self.prove_instance(&instance);
+                    self.prove_key(key);
                 }
                 match self.fetched(lease, &record, insist) {
                     Ok(work) => answers.works.push(work),
                     Err(ended) => answers.endings.push(ended),
                 }
             }
+            // Clerk has said twice that it is gone, by the event and now: whose it was does not matter.
+            Ok(Lookup::Gone(deletion)) if says_gone(&lease) => {
+                answers
+                    .works
+                    .push(self.gone(lease, &deletion, self.clock.now_ms()));
+            }
             Ok(Lookup::Gone(_)) if arbitrate => {
                 answers.endings.push((lease, Ending::Final(Final::Foreign)));
+            }
+            Ok(Lookup::Gone(_)) if !self.is_proved(key) => {
+                let reason = "Clerk says that it does not exist, but this key has not yet shown any \
+                              record of this instance: check that CLERK_SECRET_KEY belongs to the \
+                              instance whose webhooks arrive";
+                let ending = refused("unproved_key", reason.into());
+                answers.endings.push((lease, ending));
             }
             Ok(Lookup::Gone(deletion)) => {
                 answers

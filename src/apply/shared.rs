@@ -4,6 +4,7 @@
 //! on with what it began with.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +20,7 @@ use crate::{
     clerk::ClerkClient,
     convex::{circuit::Circuit, reader::Reader, writer::Writer},
     mapping::UserRules,
-    model::{DeleteMode, FilesOnDelete},
+    model::{DeleteMode, FilesOnDelete, RecordKey},
     queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{
@@ -31,6 +32,8 @@ use crate::{
 
 /// The cell in the state that remembers the instance.
 const INSTANCE_CELL: &str = "instance";
+/// The cell that remembers the key that was proved.
+const KEY_CELL: &str = "proved_key";
 
 /// What can be changed while running.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub struct Settings {
 pub struct Edges {
     /// Clerk.
     pub clerk: ClerkClient,
+    /// Stands for Clerk's secret key without giving it away.
+    pub clerk_key: [u8; 8],
     /// Convex, to ask.
     pub reader: Reader,
     /// Convex, to write.
@@ -99,6 +104,10 @@ pub struct Shared {
     pub(super) convex_circuit: Mutex<Circuit>,
     pub(super) clerk_circuit: Mutex<Circuit>,
     pub(super) pin: Mutex<Pin>,
+    /// Different records that Convex refused since it last took one; bounded by the brake on them.
+    pub(super) refusals: Mutex<HashSet<RecordKey>>,
+    /// The key under which Clerk has shown a record of our instance, as a hash.
+    pub(super) proved_key: Mutex<Option<[u8; 8]>>,
 }
 
 impl Shared {
@@ -112,6 +121,8 @@ impl Shared {
         alerts: Alerts,
         pin: Pin,
     ) -> Arc<Shared> {
+        let cell = state.get_cell(KEY_CELL).ok().flatten();
+        let proved_key = cell.and_then(|bytes| bytes.try_into().ok());
         let policy = circuit_policy();
         Arc::new(Shared {
             journal,
@@ -125,6 +136,8 @@ impl Shared {
             convex_circuit: Mutex::new(Circuit::new(policy)),
             clerk_circuit: Mutex::new(Circuit::new(policy)),
             pin: Mutex::new(pin),
+            refusals: Mutex::default(),
+            proved_key: Mutex::new(proved_key),
         })
     }
 
@@ -151,6 +164,30 @@ impl Shared {
         } else {
             self.convex_calls.forget_permits(old - new);
         }
+    }
+
+    /// Clerk has shown a record of our instance under this key: what it says is gone is gone.
+    pub(super) fn prove_key(&self, key: [u8; 8]) {
+        let mut proved = self
+            .proved_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *proved != Some(key) {
+            *proved = Some(key);
+            if let Err(error) = self.state.put_cell(KEY_CELL, Some(&key)) {
+                self.state_failed(&error);
+            }
+        }
+    }
+
+    /// True if this key has shown a record of our instance. Another instance's key would call every
+    /// one of our records gone.
+    pub(super) fn is_proved(&self, key: [u8; 8]) -> bool {
+        let proved = self
+            .proved_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *proved == Some(key)
     }
 
     pub(super) fn judge_instance(&self, instance: Option<&str>) -> Belonging {

@@ -179,11 +179,8 @@ impl Shared {
         });
         let changes = match mapped {
             Ok(Ok(changes)) => changes,
-            Ok(Err(error)) => {
-                let ending = refused(error.code(), error.to_string());
-                return Err((lease, ending));
-            }
-            Err(error) => return Err((lease, refused("malformed", error.to_string()))),
+            // What the event says cannot become a row; what Clerk says now may.
+            Ok(Err(_)) | Err(_) => return Err((lease, Ending::Ask)),
         };
         let hash = hash_of(&changes);
         match guard::judge(seen, floor, head.standing, hash) {
@@ -228,6 +225,12 @@ impl Shared {
         record: &RawRecord,
         insist: bool,
     ) -> Result<Work, (Lease, Ending)> {
+        if let Some(says) = lease.ticket.says
+            && (says.standing.deleted || record.version() < says.standing.version)
+        {
+            let reason = "Clerk shows this record older than its own event says";
+            return Err((lease, refused("clerk_lags", reason.into())));
+        }
         let changes = match self.map(record.table(), record.text()) {
             Ok(changes) => changes,
             Err(error) => {

@@ -231,8 +231,15 @@ pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edge
         message: error.to_string(),
     })?;
     let reader = Reader::new(deployment.clone());
+    let hash = blake3::derive_key(
+        "clerk-convex-sync 2026 which clerk key was proved",
+        config.clerk.secret_key.expose().as_bytes(),
+    );
+    let mut clerk_key = [0; 8];
+    clerk_key.copy_from_slice(&hash[..8]);
     Ok(Edges {
         clerk,
+        clerk_key,
         reader,
         writer: Writer::new(deployment),
     })

@@ -295,9 +295,11 @@ fn newest<P>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) 
     // A wait that a failure has earned is neither skipped nor prolonged by what arrives meanwhile.
     let not_before = waiting.not_before.max(incoming.not_before);
     let (mut kept, lost, tie) = match (waiting.ticket.says, incoming.ticket.says) {
-        // A wish to fetch covers every event: what Clerk will say is at least as new.
-        (None, _) => (waiting, incoming, false),
-        (_, None) => (incoming, waiting, false),
+        // A wish to fetch and an event: the event stays, since it knows more (of a membership, whose it
+        // is), and Clerk is asked.
+        (None, Some(_)) => (incoming, waiting, true),
+        (Some(_), None) => (waiting, incoming, true),
+        (None, None) => (waiting, incoming, true),
         (Some(old), Some(new)) if new.standing > old.standing => (incoming, waiting, false),
         (Some(old), Some(new)) if new.standing < old.standing => (waiting, incoming, false),
         (Some(old), Some(new)) => (waiting, incoming, old.fingerprint != new.fingerprint),
