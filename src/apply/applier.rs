@@ -21,10 +21,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::workers::{Report, Worker};
-use super::{Handle, Lease, Shared, handle::Command, latency::Latencies};
+use self::{
+    endings::settle,
+    workers::{Report, Worker},
+};
+use super::{
+    Handle, Lease, Shared, handle::Command, instance::Belonging, latency::Latencies, work::Final,
+};
 use crate::{
-    clerk::{shape::ShapeError, wire::Head},
+    clerk::{
+        shape::ShapeError,
+        wire::{Envelope, Head},
+    },
     model::{Origin, RecordKey, Standing},
     queue::{
         dead_letters::{DeadLetter, DeadLetters},
@@ -49,6 +57,7 @@ pub struct Applier {
     dead_letters: DeadLetters,
     latencies: Latencies,
     paused: bool,
+    started: Instant,
     writers: usize,
     fetchers: usize,
     /// Leases that wait for a fetcher.
@@ -76,6 +85,7 @@ impl Applier {
             dead_letters: DeadLetters::new(max_dead_letters),
             latencies: Latencies::default(),
             paused,
+            started: Instant::now(),
             writers: 0,
             fetchers: 0,
             in_doubt: Vec::new(),
@@ -161,6 +171,17 @@ impl Applier {
             .journal
             .read(meta.position)
             .map(|entry| entry.content.body);
+        let instance = body.as_ref().ok().and_then(|body| {
+            let envelope = Envelope::parse(body).ok()?;
+            Some(envelope.instance_id?.as_str().to_owned())
+        });
+        let belongs = self.shared.judge_instance(instance.as_deref());
+        if belongs == Belonging::Foreign {
+            self.shared
+                .journal
+                .settle([settle(meta.seq, Final::Foreign)]);
+            return self.foreign(now_ms);
+        }
         let error = body.ok().and_then(|body| Head::parse(&body).err());
         let names = match &error {
             Some(ShapeError::Malformed { names, .. }) => names.clone(),
@@ -169,7 +190,7 @@ impl Applier {
         let reason =
             error.map_or_else(|| "it cannot be read".to_owned(), |error| error.to_string());
         self.park(meta, 1, "malformed", reason, now_ms);
-        if let Some(record) = names {
+        if let Some(record) = names.filter(|_| belongs == Belonging::Ours) {
             self.request(record, RequestOrigin::Malformed, Related::default());
         }
     }
@@ -190,6 +211,11 @@ impl Applier {
         let _stored = self.shared.journal.append(entry);
     }
 
+    /// The time by which waits are kept: it never goes back, whatever happens to the clock.
+    fn tick(&self) -> order::Millis {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Starts workers for what is ready. Answers when to look again at the latest.
     fn dispatch(&mut self) -> Instant {
         const IDLE: Duration = Duration::from_secs(5);
@@ -198,34 +224,32 @@ impl Applier {
         if self.paused || !settings.enabled {
             return now + IDLE;
         }
-        let now_ms = self.shared.clock.now_ms();
-        let blocked = {
+        let (blocked, closed) = {
             let circuit = self
                 .shared
                 .convex_circuit
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            let probing = circuit.name() != "closed" && self.writers > 0;
-            if probing {
-                IDLE
-            } else {
-                circuit.wait(now.into_std())
-            }
+            (circuit.wait(now.into_std()), circuit.name() == "closed")
         };
-        if !blocked.is_zero() {
+        // Whoever comes first after an outage probes; everybody else stays where they are until it is
+        // known what came of that.
+        let writers = if closed { settings.concurrency } else { 1 };
+        if !blocked.is_zero() && (closed || self.writers == 0) {
             return now + blocked.min(IDLE);
         }
-        self.doubt(Vec::new(), now_ms);
-        while self.writers < settings.concurrency && self.waiting.has_ready(now_ms) {
-            let leases = self.waiting.lease(now_ms, settings.batch);
+        let tick = self.tick();
+        self.doubt(Vec::new());
+        while self.writers < writers && self.waiting.has_ready(tick) {
+            let leases = self.waiting.lease(tick, settings.batch);
             let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
             if !sure.is_empty() {
                 self.writers += 1;
                 self.spawn_writer(sure);
             }
-            self.doubt(doubtful, now_ms);
+            self.doubt(doubtful);
         }
-        let due = self.waiting.next_due().map(|at| (at - now_ms).max(1));
+        let due = self.waiting.next_due().map(|at| (at - tick).max(1));
         let due = due
             .and_then(|ms| u64::try_from(ms).ok())
             .map(Duration::from_millis);

@@ -13,11 +13,12 @@ use super::{
 use crate::{
     clerk::{
         RawRecord,
+        lenient::Text,
         wire::{Envelope, Head, Parents},
     },
     convex::wire::Encoded,
     mapping,
-    model::{Change, ConfirmedDelete, ContentHash, Outcome, RecordKey, Standing, Table},
+    model::{Change, ConfirmedDelete, ContentHash, Outcome, RecordKey, Standing, Table, Version},
     store::{
         journal::{Cause, Entry, ReadError, RequestOrigin},
         state::Seen,
@@ -148,8 +149,10 @@ impl Shared {
     pub(super) fn prepare(&self, lease: Lease) -> Result<Work, (Lease, Ending)> {
         let seen = self.seen(&lease.record);
         let floor = self.state.ledger_floor();
-        if let Some(says) = lease.ticket.says
-            && let Some(verdict) = guard::at_a_glance(seen, floor, says.standing)
+        let Some(says) = lease.ticket.says else {
+            return Err((lease, Ending::Ask));
+        };
+        if let Some(verdict) = guard::at_a_glance(seen, floor, says.standing)
             && verdict != Verdict::Write
         {
             return Err(self.ended(lease, verdict, None));
@@ -159,33 +162,32 @@ impl Shared {
             Err(ending) => return Err((lease, ending)),
         };
         let body = &entry.content.body;
-        let head = match Head::parse(body) {
-            Ok(head) => head,
-            Err(error) => return Err((lease, refused("malformed", error.to_string()))),
+        let Ok(envelope) = Envelope::parse(body) else {
+            return Err((lease, Ending::Ask));
         };
-        match self.judge_instance(head.instance_id.as_deref()) {
+        let instance = envelope.instance_id.as_ref().map(Text::as_str);
+        match self.judge_instance(instance) {
             Belonging::Ours => {}
             Belonging::Foreign => return Err((lease, Ending::Final(Final::Foreign))),
             Belonging::Unsure => return Err((lease, Ending::Ask)),
         }
-        let happened_ms = head.happened.map(|at| at.ms());
-        if let Some(deletion) = head.deletion() {
-            return Ok(self.deletion(lease, &deletion, head.standing, happened_ms));
+        let happened_ms = envelope
+            .timestamp
+            .map(|at| Version::from_timestamp(at.0).ms());
+        let RecordKey { table, key } = lease.record.clone();
+        if says.standing.deleted {
+            // Intake has read this very body as a deletion, after its signature held.
+            let deletion = ConfirmedDelete::by_event(table, key);
+            return Ok(self.deletion(lease, &deletion, says.standing, happened_ms));
         }
-        let mapped = Envelope::parse(body).and_then(|envelope| {
-            envelope
-                .data()
-                .map(|data| self.map(head.record.table, data))
-        });
-        let changes = match mapped {
-            Ok(Ok(changes)) => changes,
-            // What the event says cannot become a row; what Clerk says now may.
-            Ok(Err(_)) | Err(_) => return Err((lease, Ending::Ask)),
+        // What the event says cannot become a row; what Clerk says now may.
+        let Ok(Ok(changes)) = envelope.data().map(|data| self.map(table, data)) else {
+            return Err((lease, Ending::Ask));
         };
         let hash = hash_of(&changes);
-        match guard::judge(seen, floor, head.standing, hash) {
-            Verdict::Write => Ok(work(lease, &changes, head.standing, hash, happened_ms)),
-            verdict => Err(self.ended(lease, verdict, Some((head.standing, hash)))),
+        match guard::judge(seen, floor, says.standing, hash) {
+            Verdict::Write => Ok(work(lease, &changes, says.standing, hash, happened_ms)),
+            verdict => Err(self.ended(lease, verdict, Some((says.standing, hash)))),
         }
     }
 
@@ -253,7 +255,7 @@ impl Shared {
             .ticket
             .says
             .map_or(now_ms, |says| says.standing.version.ms());
-        let standing = Standing::gone(crate::model::Version(version));
+        let standing = Standing::gone(Version(version));
         self.deletion(lease, deletion, standing, None)
     }
 

@@ -361,7 +361,16 @@ pub(crate) fn key_of(id: &Text<'_>) -> Result<Key, ShapeError> {
 /// The record that a broken text is about, as far as its id can be read.
 fn names(table: Table, text: &str) -> Option<RecordKey> {
     let named: Named = serde_json::from_str(text).ok()?;
-    Some(RecordKey::new(table, Key::parse(named.id?.as_str())?))
+    let key = Key::parse(named.id?.as_str())?;
+    let prefix = match table {
+        Table::Users | Table::Profiles => "user_",
+        Table::Organizations => "org_",
+        Table::Memberships => "orgmem_",
+    };
+    // An organization's id in an event about a user names no user.
+    key.as_str()
+        .starts_with(prefix)
+        .then(|| RecordKey::new(table, key))
 }
 
 #[cfg(test)]

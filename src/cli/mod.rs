@@ -140,8 +140,6 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    // State, reports and the socket are for this user only, whoever creates a file on the way.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let env = Env::from_process();
     let output = Output::new(&env);
     let context = Context {

@@ -24,6 +24,8 @@ pub struct RunArgs {}
 
 /// Runs the daemon until it is told to stop.
 pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure> {
+    // State and socket are for this user only, whichever library creates a file.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let loaded = Config::load(context.config.as_deref(), &context.env)
         .map_err(|mistakes| Failure::mistakes(&mistakes))?;
     // systemd sets it for services whose output goes to the journal.

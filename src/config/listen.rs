@@ -60,7 +60,7 @@ impl Listen {
             .texts("listen.webhook_paths", MOST_PATHS)
             .filter(|paths| check_paths(paths, r));
         let tls = read_tls(r);
-        let max_body_bytes = r.count("listen.max_body_bytes", 1_024..=16_777_216);
+        let max_body_bytes = r.count("listen.max_body_bytes", 1_024..=4_000_000);
         let body_timeout = r.duration("listen.body_timeout", short.clone());
         let header_timeout = r.duration("listen.header_timeout", short);
         let idle_timeout = r.duration(

@@ -41,7 +41,12 @@ impl Log {
             ],
         );
         let level = level?;
-        if EnvFilter::try_new(&level).is_err() {
+        // The library takes any single word for the name of a module.
+        let known = ["off", "error", "warn", "info", "debug", "trace"];
+        let bare_unknown = level.split(',').map(str::trim).any(|part| {
+            !part.contains(['=', '[']) && !known.contains(&part.to_ascii_lowercase().as_str())
+        });
+        if bare_unknown || EnvFilter::try_new(&level).is_err() {
             r.mistake(
                 "log.level",
                 "is not a level or a list of filter directives",

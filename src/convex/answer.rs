@@ -32,7 +32,7 @@ pub enum Failure {
     CursorInvalid,
     /// The function failed without saying for which record: a poisonous record, or an outage of what it
     /// uses. [`Hint`] tells as far as the message does; else ask `describe`, then split the batch.
-    #[error("the function failed ({}): {message}", .hint.name())]
+    #[error("the function failed ({}); its words are in the log of the Convex deployment", .hint.name())]
     Unstructured {
         /// What the message gives away.
         hint: Hint,

@@ -49,6 +49,9 @@ const INTAKE_THREADS: usize = 2;
 /// Of the time for a stop, what requests in hand may take at most.
 const INTAKE_DRAIN: Duration = Duration::from_secs(3);
 
+/// How long an operator's open request, or the disk, may hold up the end.
+const LAST_WORDS: Duration = Duration::from_millis(750);
+
 /// Why the daemon did not start, or ended by itself.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -93,6 +96,11 @@ pub enum StartError {
         "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
     )]
     DiskFailed(String),
+    /// The task that applies changes is gone.
+    #[error(
+        "the daemon failed at applying changes; see the log. Nothing acknowledged is lost, start it again"
+    )]
+    ApplierEnded,
 }
 
 impl StartError {
@@ -135,6 +143,7 @@ pub struct Handle {
     intake_tasks: TaskTracker,
     tasks: TaskTracker,
     applier: TaskTracker,
+    applier_ended: CancellationToken,
     journal: Journal,
     state: State,
     shared: Arc<Shared>,
@@ -189,15 +198,20 @@ impl Daemon {
             intake_tasks: TaskTracker::new(),
             tasks: TaskTracker::new(),
             applier: TaskTracker::new(),
+            applier_ended: CancellationToken::new(),
             journal: journal.clone(),
             state,
             shared,
             generation,
             reloader,
         };
-        handle
-            .applier
-            .spawn(applier.run(handle.stop_applier.clone(), handle.grace));
+        let (ended, stopped) = (handle.applier_ended.clone(), handle.stop_applier.clone());
+        let grace = handle.grace.saturating_sub(INTAKE_DRAIN);
+        handle.applier.spawn(async move {
+            // Dropped also when it panics: a daemon that applies nothing must not look alive.
+            let _ended = ended.drop_guard();
+            applier.run(stopped, grace).await;
+        });
         let tcp = doors.tcp.zip(config.admin.token.clone());
         handle.open_admin(applier_handle.clone(), doors.socket, tcp);
         handle.watch(journal, applier_handle);
@@ -256,11 +270,14 @@ impl Handle {
         self.stop.cancel();
         self.tasks.close();
         // An operator who watches the status must not hold up the end.
-        let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
-        if let Err(error) = self.journal.close().await {
-            tracing::error!("the journal did not close well: {error}");
+        let _ = timeout(LAST_WORDS, self.tasks.wait()).await;
+        match timeout(LAST_WORDS, self.journal.close()).await {
+            Ok(Ok(())) => self.leave_state(),
+            Ok(Err(error)) => tracing::error!("the journal did not close well: {error}"),
+            Err(_) => {
+                tracing::error!("the disk did not answer in time; nothing acknowledged is lost")
+            }
         }
-        self.leave_state();
         let _ = std::fs::remove_file(&self.socket);
         tracing::info!("stopped");
     }
@@ -362,7 +379,8 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
         tokio::select! {
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
-            reason = handle.disk_failed() => break Some(reason),
+            reason = handle.disk_failed() => break Some(StartError::DiskFailed(reason)),
+            () = handle.applier_ended.cancelled() => break Some(StartError::ApplierEnded),
             _ = hangup.recv() => watch::reload(&handle),
         }
     };
@@ -372,5 +390,5 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
         _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
         _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
     }
-    failed.map_or(Ok(()), |reason| Err(StartError::DiskFailed(reason)))
+    failed.map_or(Ok(()), Err)
 }

@@ -49,12 +49,13 @@ impl Reloader {
                 "this daemon was not started from a configuration that can be read again".into(),
             );
         };
+        // Two reloads at once end with what was read last.
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let new = reread().inspect_err(|mistakes| {
             tracing::error!(
                 "the configuration was not reloaded, the old one stays in force: {mistakes}"
             );
         })?;
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let differs = Config::reloadable_diff(&config, &new);
         // Keys that need a restart keep their old value, also in what is rebuilt below.
         let mut next = config.clone();

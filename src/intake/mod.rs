@@ -46,12 +46,24 @@ pub struct Intake {
     pub metrics: Metrics,
     /// What is wrong.
     pub alerts: Alerts,
+    /// The most entries that wait or are dead letters, and the most bytes they take: beyond, nothing
+    /// is stored.
+    pub room: Room,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
     /// The longest that reading a body may take.
     pub body_timeout: Duration,
     /// Requests a second over all senders; `None`: no bound.
     pub limiter: ArcSwapOption<DefaultDirectRateLimiter>,
+}
+
+/// The bounds of the journal, as far as readiness depends on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// `state.max_queue_events`
+    pub entries: u64,
+    /// `state.max_journal_bytes`
+    pub bytes: u64,
 }
 
 /// How long a sender should wait when nothing can be stored, in seconds.
@@ -304,7 +316,15 @@ async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Respons
 
 async fn ready(State(intake): State<Arc<Intake>>) -> Response {
     let health = intake.journal.health().borrow().clone();
+    let stats = intake.journal.stats();
+    let full =
+        stats.pending + stats.parked >= intake.room.entries || stats.bytes >= intake.room.bytes;
     match health {
+        Health::Writing if full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cannot store: the queue is full\n",
+        )
+            .into_response(),
         Health::Writing => "ready\n".into_response(),
         Health::Unwritable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,

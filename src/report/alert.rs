@@ -31,14 +31,22 @@ impl Alerts {
     /// Raises a condition. Logs only when it is new.
     pub fn raise(&self, code: &'static str, message: impl Into<String>, now_ms: i64) {
         let message = message.into();
+        if self.note(code, &message, now_ms) {
+            tracing::error!(alert = code, "{message}");
+        }
+    }
+
+    /// True if it is new. Whoever logs does so after the lock is given back.
+    fn note(&self, code: &'static str, message: &str, now_ms: i64) -> bool {
         let mut alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match alerts.get_mut(code) {
             Some(alert) => {
                 alert.count += 1;
-                alert.message = message;
+                message.clone_into(&mut alert.message);
+                false
             }
             None => {
-                tracing::error!(alert = code, "{message}");
+                let message = message.to_owned();
                 let alert = Alert {
                     code,
                     message,
@@ -46,6 +54,7 @@ impl Alerts {
                     count: 1,
                 };
                 alerts.insert(code, alert);
+                true
             }
         }
     }
@@ -53,7 +62,9 @@ impl Alerts {
     /// A condition is over.
     pub fn clear(&self, code: &'static str) {
         let mut alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if alerts.remove(code).is_some() {
+        let over = alerts.remove(code).is_some();
+        drop(alerts);
+        if over {
             tracing::info!(alert = code, "over");
         }
     }

@@ -1,6 +1,8 @@
 //! What becomes of a lease: final, tried again, held, or a dead letter. Each is noted in the journal,
 //! counted and logged here and nowhere else.
 
+use std::time::Duration;
+
 use super::{
     Applier, Ticket, ticket_of,
     workers::{Report, Worker},
@@ -27,15 +29,14 @@ impl Applier {
         for (lease, ending, happened_ms) in report {
             match ending {
                 Ending::Final(end) => settled.push(self.done(lease, end, happened_ms, now_ms)),
-                Ending::Ask => self.put_back(lease, None, true, order::Millis::MIN),
+                Ending::Ask => self.put_back(lease, None, true, None),
                 Ending::Moved => {
                     let fetch = lease.fetch;
-                    self.put_back(lease, None, fetch, order::Millis::MIN);
+                    self.put_back(lease, None, fetch, None);
                 }
                 Ending::Hold(wait) => {
-                    let ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
                     let fetch = lease.fetch;
-                    self.put_back(lease, None, fetch, now_ms.saturating_add(ms));
+                    self.put_back(lease, None, fetch, Some(wait));
                 }
                 Ending::Refused { code, reason } => self.refused(lease, &code, reason, now_ms),
             }
@@ -54,12 +55,7 @@ impl Applier {
             self.latencies.add(now_ms - lease.ticket.received_ms);
         }
         if end == Final::Foreign {
-            self.shared.metrics.webhook("any", "foreign_instance");
-            let message = "deliveries of another Clerk instance were dropped; check which instance's \
-                           endpoint points here";
-            self.shared
-                .alerts
-                .raise("foreign_instance", message, now_ms);
+            self.foreign(now_ms);
         }
         tracing::debug!(
             table,
@@ -115,9 +111,8 @@ impl Applier {
                 .retries
                 .get_or_create(&RetryLabels { cause: "record" })
                 .inc();
-            let at = now_ms + i64::try_from(wait.as_millis()).unwrap_or(0);
             let fetch = lease.fetch;
-            return self.put_back(lease, Some(attempts), fetch, at);
+            return self.put_back(lease, Some(attempts), fetch, Some(wait));
         }
         let says = lease.ticket.says;
         let meta = Meta {
@@ -186,13 +181,27 @@ impl Applier {
         lease: Lease,
         attempts: Option<u32>,
         fetch: bool,
-        at: order::Millis,
+        wait: Option<Duration>,
     ) {
+        let at = wait.map_or(order::Millis::MIN, |wait| {
+            let ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
+            self.tick().saturating_add(ms)
+        });
         let record = lease.record.clone();
         let attempts = attempts.unwrap_or(lease.attempts);
         if let Some(lost) = self.waiting.put_back(lease, attempts, fetch, at) {
             self.superseded(&record, lost);
         }
+    }
+
+    /// Counts a delivery of another instance, and says so.
+    pub(super) fn foreign(&self, now_ms: i64) {
+        self.shared.metrics.webhook("any", "foreign_instance");
+        let message = "deliveries of another Clerk instance were dropped; check which instance's \
+                       endpoint points here";
+        self.shared
+            .alerts
+            .raise("foreign_instance", message, now_ms);
     }
 
     pub(super) fn superseded(&mut self, record: &RecordKey, lost: Ticket) {

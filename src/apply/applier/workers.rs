@@ -1,6 +1,6 @@
 //! The workers: read and judge leases, ask Clerk, write to Convex, report.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use super::Applier;
 use crate::apply::{
@@ -26,18 +26,18 @@ pub(super) enum Worker {
 impl Applier {
     /// Lets fetchers ask about these. When too many wait already, they come back later, so that a
     /// slow Clerk holds up nobody whose event is enough.
-    pub(super) fn doubt(&mut self, leases: Vec<Lease>, now_ms: i64) {
-        const LATER_MS: i64 = 100;
+    pub(super) fn doubt(&mut self, leases: Vec<Lease>) {
+        const LATER: Duration = Duration::from_millis(500);
         for lease in leases {
             if self.in_doubt.len() < FETCHERS * FETCH_RECORDS {
                 self.in_doubt.push(lease);
             } else {
-                self.put_back(lease, None, true, now_ms + LATER_MS);
+                self.put_back(lease, None, true, Some(LATER));
             }
         }
         while self.fetchers < FETCHERS && !self.in_doubt.is_empty() {
-            let from = self.in_doubt.len().saturating_sub(FETCH_RECORDS);
-            let leases = self.in_doubt.split_off(from);
+            let first = self.in_doubt.len().min(FETCH_RECORDS);
+            let leases = self.in_doubt.drain(..first).collect();
             self.fetchers += 1;
             self.spawn_fetcher(leases);
         }
@@ -53,6 +53,12 @@ impl Applier {
                     Ok(work) => works.push(work),
                     Err(ended) => report.push(shared.found_again(ended).await),
                 }
+            }
+            if report
+                .iter()
+                .any(|(_, ending, _)| matches!(ending, Ending::Final(Final::Known)))
+            {
+                shared.keep_ledger().await;
             }
             if !works.is_empty() {
                 report.extend(finished(shared.write(works).await));
@@ -107,12 +113,26 @@ impl Applier {
 }
 
 impl Shared {
+    /// Convex was not told of a newer version with the same content: only the ledger stands between
+    /// that version and an older one, so it has to outlive a crash before the entry is settled.
+    async fn keep_ledger(&self) {
+        let state = self.state.clone();
+        let kept = tokio::task::spawn_blocking(move || state.sync()).await;
+        if let Ok(Err(error)) = kept {
+            self.state_failed(&error);
+        }
+    }
+
     /// A lease whose entry was not where it should be: looks up where the journal has it now.
     async fn found_again(&self, ended: (Lease, Ending)) -> (Lease, Ending, Option<i64>) {
         let (mut lease, mut ending) = ended;
         if let Ending::Moved = ending {
             match self.journal.locate(lease.ticket.seq).await {
-                Some(position) => lease.ticket.position = position,
+                Some(position) if position != lease.ticket.position => {
+                    lease.ticket.position = position;
+                }
+                // Its segment was taken away from under the daemon.
+                Some(_) => ending = refused("entry_lost", "its journal segment is gone".into()),
                 None => ending = Ending::Final(Final::Superseded),
             }
         }
