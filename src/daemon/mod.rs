@@ -191,27 +191,15 @@ impl Daemon {
             applier: TaskTracker::new(),
             journal: journal.clone(),
             state,
-            shared: Arc::clone(&shared),
+            shared,
             generation,
-            reloader: Arc::clone(&reloader),
+            reloader,
         };
         handle
             .applier
             .spawn(applier.run(handle.stop_applier.clone(), handle.grace));
-        let admin = Admin {
-            applier: applier_handle.clone(),
-            shared: Arc::clone(&shared),
-            journal: journal.clone(),
-            metrics: shared.metrics.clone(),
-            alerts: shared.alerts.clone(),
-            started_ms: Clock.now_ms(),
-            reload: Arc::new(move || reloader.reload()),
-        };
-        handle.open_admin(
-            admin,
-            doors.socket,
-            doors.tcp.zip(config.admin.token.clone()),
-        );
+        let tcp = doors.tcp.zip(config.admin.token.clone());
+        handle.open_admin(applier_handle.clone(), doors.socket, tcp);
         handle.watch(journal, applier_handle);
         handle.start_intake(doors.listener, parts.intake, &config)?;
         tracing::info!(
@@ -292,7 +280,22 @@ impl Handle {
         }
     }
 
-    fn open_admin(&self, admin: Admin, socket: UnixListener, tcp: Option<(TcpListener, Secret)>) {
+    fn open_admin(
+        &self,
+        applier: apply::Handle,
+        socket: UnixListener,
+        tcp: Option<(TcpListener, Secret)>,
+    ) {
+        let reloader = Arc::clone(&self.reloader);
+        let admin = Admin {
+            applier,
+            shared: Arc::clone(&self.shared),
+            journal: self.journal.clone(),
+            metrics: self.shared.metrics.clone(),
+            alerts: self.shared.alerts.clone(),
+            started_ms: Clock.now_ms(),
+            reload: Arc::new(move || reloader.reload()),
+        };
         let router = admin.router();
         let serve = admin::serve_socket(socket, router.clone(), self.stop.clone());
         self.tasks.spawn(serve);

@@ -35,7 +35,7 @@ pub struct UserRules {
     pub link_by_email: bool,
 }
 
-/// Maps a user. Profile columns are [`super::profile`]'s.
+/// Maps a user. Profile columns are [`super::profile()`]'s.
 pub fn user(user: &User<'_>, rules: &UserRules) -> Result<Mapped, MapError> {
     let mut notes = Vec::new();
     let metadata = &user.public_metadata;

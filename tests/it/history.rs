@@ -119,8 +119,7 @@ async fn travel(world: &World, case: usize, journey: &Journey) -> Result<(), Tes
         (0..USERS).map(|user| world.user_row(&key(user))).collect()
     };
     let before = rows(world);
-    for user in 0..USERS {
-        let row = &before[user];
+    for (user, row) in before.iter().enumerate() {
         let wanted = expected.get(&user).copied().flatten();
         let found = row.as_ref().map(|row| row["name"].as_str());
         let wanted_name = wanted.map(|name| format!("{name} Varga"));

@@ -16,6 +16,7 @@ use super::entry::Position;
 use super::error::AppendError;
 use super::group::{Carried, Command, Group, Note, place, stage_notes};
 use super::index::Index;
+use super::remover::Remover;
 use super::writer::{WriteError, Writer};
 use super::{Health, Notice, Options, Shared};
 use crate::store::lock::Lock;
@@ -36,6 +37,7 @@ pub struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) index: Index,
     pub(super) writer: Writer,
+    pub(super) remover: Remover,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
     pub(super) health: watch::Sender<Health>,
     pub(super) next_seq: u64,
@@ -83,6 +85,7 @@ impl Committer {
                 let outcome = done.blocking_recv();
                 self.publish();
                 // Whoever waited for the close may open the directory again at once.
+                self.remover.finish();
                 self.lock = None;
                 if let Some(close) = turn.close {
                     let _ = close.send(outcome.unwrap_or(Err(AppendError::Closed)));
@@ -296,17 +299,14 @@ impl Committer {
         while self.state.poisoned.is_none()
             && let Some(segment) = self.index.finished()
         {
-            match self.writer.remove(segment) {
-                Ok(()) => {
-                    self.index.drop_oldest();
-                    self.shared.reader.forget(segment);
-                }
-                Err(WriteError::NoRoom(error)) => {
-                    warn!(%error, segment, "a finished journal segment cannot be removed");
-                    break;
-                }
-                Err(WriteError::Broken(error)) => self.poison(error.to_string()),
-            }
+            self.index.drop_oldest();
+            self.shared.reader.forget(segment);
+            self.remover.remove(segment);
+        }
+        if self.state.poisoned.is_none()
+            && let Some(reason) = self.remover.broken()
+        {
+            self.poison(reason);
         }
         if self.state.carry.is_none() && !self.state.no_room && self.state.poisoned.is_none() {
             self.state.carry = self

@@ -21,6 +21,7 @@ mod index;
 mod open;
 mod reader;
 mod recover;
+mod remover;
 mod writer;
 
 pub use entry::{

@@ -18,6 +18,7 @@ use super::handle::{Health, Journal, Notice, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
 use super::reader::Reader;
 use super::recover::{Recovered, Scan, Tail};
+use super::remover::Remover;
 use super::writer::{WriteError, Writer};
 use crate::store::directory;
 use crate::store::lock::Lock;
@@ -112,6 +113,7 @@ impl Journal {
         let (recovered, mut index, next_seq) = scan.finish();
         let next_seq = next_seq.max(options.first_seq);
         let limit = options.segment_bytes;
+        let remover = Remover::start(Arc::clone(&disk), dir).map_err(fail)?;
         let writer = writer_at(tail, disk, dir, next_seq, limit).map_err(fail)?;
         index.grow(writer.number(), writer.len());
 
@@ -130,6 +132,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             index,
             writer,
+            remover,
             notices,
             health,
             next_seq,

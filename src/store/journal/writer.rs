@@ -124,18 +124,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the file of a segment that is not needed any more. The directory is synced so that a
-    /// power cut cannot bring back an older segment without the younger one that settles it.
-    pub fn remove(&mut self, number: u32) -> Result<(), WriteError> {
-        match self.disk.remove(&segment_path(&self.dir, number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(WriteError::NoRoom(error));
-            }
-            _ => {}
-        }
-        self.disk.sync_dir(&self.dir).map_err(WriteError::Broken)
-    }
-
     fn mend(&mut self, next_seq: u64) -> Result<(), WriteError> {
         if !self.torn || self.cut().is_ok() {
             return Ok(());

@@ -1,0 +1,54 @@
+# Everything that is done with a checkout. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# One after another: the steps share the machine and the build directory.
+.NOTPARALLEL:
+
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+SECONDS ?= 20
+USERS ?= 1000
+
+.PHONY: help
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## The whole system on this machine (SECONDS=20 USERS=1000)
+	cargo run --release -- demo --seconds $(SECONDS) --users $(USERS)
+
+.PHONY: test
+test: prepare lint typescript ## All checks and tests, after installing what they need
+	@.ci/tests
+
+.PHONY: prepare
+prepare: ## Install what the tests need, if it is missing
+	@.ci/prepare
+
+.PHONY: lint
+lint: ## Formatting, clippy and documentation, without warnings
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
+
+.PHONY: typescript
+typescript: ## Types and tests of the Convex functions
+	cd convex && npm test
+
+.PHONY: rust
+rust: ## Only the Rust tests
+	@.ci/tests
+
+.PHONY: bench
+bench: ## The benchmarks
+	cargo bench
+
+.PHONY: fmt
+fmt: ## Format the Rust sources
+	cargo fmt
+
+.PHONY: clean
+clean: ## Remove what was built
+	cargo clean
+	rm -rf convex/node_modules tests/*/node_modules
