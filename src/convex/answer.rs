@@ -2,8 +2,8 @@
 //!
 //! Convex answers a function that threw with HTTP 200 (or 560) and `status: "error"`, redacts the message in
 //! production, and answers overload in half a dozen ways. Success is `status == "success"` and nothing else.
-//! An error message may quote the arguments, hence personal data: only its first line survives, cut and
-//! cleaned, and of a structured error only its code and key. Pure.
+//! An error message may quote the arguments, hence personal data: only its request id survives, and of a
+//! structured error only its code and key. Pure.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub enum Failure {
     Unstructured {
         /// What the message gives away.
         hint: Hint,
-        /// The first line of the message, cut and cleaned.
+        /// Where the message is found; for a system error its code.
         message: String,
     },
     /// Down, busy, or not talking sense. The call may nevertheless have been carried out.
@@ -195,7 +195,7 @@ fn function_failure(status: u16, reply: &FunctionReply<'_>) -> Failure {
     };
     let unstructured = |hint| Failure::Unstructured {
         hint,
-        message: first_line(message),
+        message: whereabouts(message),
     };
     match recognise(message) {
         Some(Known::Missing) => refused("function_missing"),
@@ -272,14 +272,20 @@ fn recognise(message: &str) -> Option<Known> {
     })
 }
 
-/// The first line of a message, cut and without control characters.
-fn first_line(message: &str) -> String {
-    const MAX_CHARS: usize = 200;
-    let line = message.lines().next().unwrap_or_default();
-    line.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_CHARS)
-        .collect()
+/// Where a person finds the message: the request id that it opens with. The message itself may quote the
+/// arguments, hence somebody's name and address, and is left where it is.
+fn whereabouts(message: &str) -> String {
+    /// Longer than any request id.
+    const MAX_CHARS: usize = 64;
+    let id = message
+        .strip_prefix("[Request ID: ")
+        .and_then(|rest| rest.split_once(']'))
+        .map(|(id, _)| id)
+        .filter(|id| id.len() <= MAX_CHARS && id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    match id {
+        Some(id) => format!("the deployment's log has the message, request id {id}"),
+        None => "the deployment's log has the message".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -172,8 +172,8 @@ async fn a_second_process_on_the_same_state_ends_with_4_and_disturbs_nobody() {
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(4), "{complaint}");
     assert!(
-        complaint.contains("state.dir"),
-        "it says what to do: {complaint}"
+        complaint.contains("another process"),
+        "it says why: {complaint}"
     );
     system.hand().say(&created("user_2", 1, "Ada")).await;
     system.door().idle().await;
