@@ -203,7 +203,10 @@ function clerkTimes(table: TableSettings, change: Upsert): Columns {
 
 function differences(row: Row, wanted: Columns): Columns {
   return Object.fromEntries(
-    Object.entries(wanted).filter(([name, value]) => compareValues(row[name], value) !== 0),
+    // A column that is missing and one that is null say the same: there is no value.
+    Object.entries(wanted).filter(
+      ([name, value]) => compareValues(row[name] ?? null, value ?? null) !== 0,
+    ),
   );
 }
 

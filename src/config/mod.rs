@@ -59,9 +59,8 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 14] = [
+const NOT_YET_ACTIVE: [&str; 13] = [
     "clerk.write_back",
-    "state.encryption_key",
     "schedule.sweep",
     "schedule.census",
     "schedule.full",

@@ -229,14 +229,13 @@ fn every_spelling_of_a_credential_is_found() {
     }
     let dir = Dir::new();
     dir.file("admin-token", "0123456789abcdef");
-    dir.file("state-keys", "0123456789abcdef0123456789abcdef");
     let env = Env::new(
         required()
             .into_iter()
             .chain([("CREDENTIALS_DIRECTORY", dir.path())]),
     );
     let config = Config::load(None, &env).unwrap().config;
-    assert!(config.admin.token.is_some() && config.state.encryption_key.is_some());
+    assert!(config.admin.token.is_some());
 }
 
 #[test]
