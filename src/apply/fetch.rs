@@ -44,7 +44,7 @@ fn is_about_everything(error: &ClerkError) -> bool {
         ClerkError::Exchange(_) | ClerkError::Busy { .. } | ClerkError::TooMuch { .. } => true,
         // Organizations that are switched off say nothing about users.
         ClerkError::Refused { status, code } => {
-            matches!(status, 401 | 402 | 403) && code != "organization_not_enabled_in_instance"
+            matches!(status, 401..=403) && code != "organization_not_enabled_in_instance"
         }
         ClerkError::NotFound { .. } | ClerkError::Rejected { .. } | ClerkError::Nonsense { .. } => {
             false
