@@ -50,7 +50,9 @@ fn run(plan: &Plan) -> std::io::Result<()> {
     if plan.runs("flood") {
         for latency_ms in [0, 20] {
             say(&format!("full speed, Convex answers after {latency_ms} ms"));
-            report.floods.extend(scenes::flood(plan, &sandbox, latency_ms)?);
+            report
+                .floods
+                .extend(scenes::flood(plan, &sandbox, latency_ms)?);
         }
     }
     if plan.runs("steady") {

@@ -119,7 +119,9 @@ impl Running {
             let ended = process.child.try_wait()?;
             if ended.is_some() || started.elapsed() > START_PATIENCE {
                 let said = fs::read_to_string(log).unwrap_or_default();
-                return Err(io::Error::other(format!("a contender did not start: {said}")));
+                return Err(io::Error::other(format!(
+                    "a contender did not start: {said}"
+                )));
             }
             std::thread::sleep(ASK_EVERY);
         }

@@ -70,7 +70,14 @@ impl Sandbox {
     pub fn start(binary: &Path, log: &Path) -> io::Result<Sandbox> {
         let mut command = Command::new(binary);
         command
-            .args(["sandbox", "--clerk-port", "0", "--convex-port", "0", "--json"])
+            .args([
+                "sandbox",
+                "--clerk-port",
+                "0",
+                "--convex-port",
+                "0",
+                "--json",
+            ])
             .stdout(Stdio::piped());
         let mut process = Process::start(&mut command, log)?;
         let stdout = process.child.stdout.take();
@@ -135,7 +142,10 @@ pub fn exchange(to: SocketAddr, method: &str, path: &str, body: &str) -> io::Res
     stream.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.get(9..12) == Some("200") => Ok(body.to_owned()),
-        Some((head, _)) => Err(io::Error::other(format!("{path}: {}", head.lines().next().unwrap_or_default()))),
+        Some((head, _)) => Err(io::Error::other(format!(
+            "{path}: {}",
+            head.lines().next().unwrap_or_default()
+        ))),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

@@ -37,7 +37,11 @@ impl Requests {
         };
         let now_s = now_ms / 1000;
         for index in 0..count {
-            let body = body(&key(first_key + index % keys), index, first_version + index as i64);
+            let body = body(
+                &key(first_key + index % keys),
+                index,
+                first_version + index as i64,
+            );
             // Unique over runs too: state directories may be used again.
             let id = format!("msg_{now_ms:013}{index:012}");
             let signature = webhook
@@ -67,11 +71,6 @@ impl Requests {
         let end = *self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         self.bytes.get(start..end)
-    }
-
-    /// The length of one request, on average, in bytes.
-    pub fn mean_bytes(&self) -> usize {
-        self.bytes.len() / self.ends.len().max(1)
     }
 
     /// The user that a delivery is about.

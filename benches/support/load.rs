@@ -121,7 +121,11 @@ impl Sender {
                 }
             }
         }
-        let took = if next == requests.len() { last - counted_from } else { length };
+        let took = if next == requests.len() {
+            last - counted_from
+        } else {
+            length
+        };
         self.finish()?;
         Ok(Sent {
             acknowledged: latencies.len(),
@@ -220,7 +224,10 @@ impl Sender {
     fn wait(&mut self, patience: Duration) -> io::Result<()> {
         self.poll(patience)?;
         if self.events.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver does not answer"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the receiver does not answer",
+            ));
         }
         Ok(())
     }
@@ -231,7 +238,11 @@ impl Sender {
             tv_nsec: i64::from(patience.subsec_nanos()),
         };
         self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&timeout)) {
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            Some(&timeout),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -253,22 +264,33 @@ impl Sender {
                 connection.answer.clear();
                 Ok(connection.since.take())
             }
-            Some(status) => Err(io::Error::other(format!("a delivery was answered with {status}"))),
+            Some(status) => Err(io::Error::other(format!(
+                "a delivery was answered with {status}"
+            ))),
         }
     }
 }
 
 /// The status of an answer that is there to its end.
 fn status_if_whole(answer: &[u8]) -> io::Result<Option<u16>> {
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "not an answer of HTTP/1.1 with a length");
+    let odd = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not an answer of HTTP/1.1 with a length",
+        )
+    };
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = std::str::from_utf8(&answer[..end]).map_err(|_| odd())?;
-    let status = head.get(9..12).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let status = head
+        .get(9..12)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(odd)?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
     });
     let length = length.ok_or_else(odd)?;
     Ok((answer.len() >= end + 4 + length).then_some(status))

@@ -102,7 +102,10 @@ impl Plan {
         fs::create_dir_all(&self.work)?;
         let kind = file_system(&self.work.canonicalize()?)?;
         if kind == "tmpfs" || kind == "ramfs" {
-            let message = format!("{} is in memory; choose a disk with --dir", self.work.display());
+            let message = format!(
+                "{} is in memory; choose a disk with --dir",
+                self.work.display()
+            );
             return Err(io::Error::other(message));
         }
         Ok(kind)
@@ -110,7 +113,8 @@ impl Plan {
 }
 
 fn number(name: &str, text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{name} needs a number, not {text}"))
+    text.parse()
+        .map_err(|_| format!("{name} needs a number, not {text}"))
 }
 
 /// The kind of the file system that holds a directory.

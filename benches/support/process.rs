@@ -45,7 +45,10 @@ impl Process {
         let deadline = Instant::now() + END_PATIENCE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "a child does not end"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "a child does not end",
+                ));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -85,7 +88,9 @@ pub fn cpu_of(pid: u32) -> io::Result<Cpu> {
         let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else {
             continue;
         };
-        let parts = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+        let parts = stat
+            .split_once('(')
+            .and_then(|(_, rest)| rest.rsplit_once(')'));
         let Some((name, rest)) = parts else {
             continue;
         };

@@ -36,8 +36,20 @@ impl Settings {
             ("daemon", plan.binary.display().to_string()),
             ("connections", CONNECTIONS.to_string()),
             ("rounds", plan.rounds.to_string()),
-            ("full speed", format!("{:?} after {:?} of warming up, {} users", plan.flood, plan.warm_up, plan.users)),
-            ("fixed rate", format!("{STEADY_PER_SECOND}/s for {:?}, Convex answers after {STEADY_LATENCY:?}", plan.steady)),
+            (
+                "full speed",
+                format!(
+                    "{:?} after {:?} of warming up, {} users",
+                    plan.flood, plan.warm_up, plan.users
+                ),
+            ),
+            (
+                "fixed rate",
+                format!(
+                    "{STEADY_PER_SECOND}/s for {:?}, Convex answers after {STEADY_LATENCY:?}",
+                    plan.steady
+                ),
+            ),
         ])
     }
 }
@@ -73,7 +85,10 @@ impl Report {
         for (name, value) in &self.settings.0 {
             let _ = writeln!(out, "{name}: {value}");
         }
-        let _ = writeln!(out, "\nMedians of the rounds, smallest and largest in brackets.");
+        let _ = writeln!(
+            out,
+            "\nMedians of the rounds, smallest and largest in brackets."
+        );
         self.floods_text(&mut out);
         self.steadies_text(&mut out);
         if let Some(memory) = &self.memory {
@@ -86,7 +101,10 @@ impl Report {
         }
         if let Some(ready) = &self.ready {
             let ms = |times: &[std::time::Duration]| {
-                brackets(Runs::of(times.iter().map(|time| time.as_secs_f64() * 1000.0)), 1)
+                brackets(
+                    Runs::of(times.iter().map(|time| time.as_secs_f64() * 1000.0)),
+                    1,
+                )
             };
             let _ = writeln!(
                 out,
@@ -101,7 +119,8 @@ impl Report {
     fn floods_text(&self, out: &mut String) {
         for latency_ms in [0, 20] {
             let of = |contender: Contender| -> Vec<&Flood> {
-                let ours = |one: &&Flood| one.contender == contender && one.latency_ms == latency_ms;
+                let ours =
+                    |one: &&Flood| one.contender == contender && one.latency_ms == latency_ms;
                 self.floods.iter().filter(ours).collect()
             };
             let rate = |turns: &[&Flood]| Runs::of(turns.iter().map(|one| one.per_second));
@@ -146,10 +165,16 @@ impl Report {
                 );
             }
             told.push(one.contender);
-            let turns: Vec<&Steady> =
-                self.steadies.iter().filter(|other| other.contender == one.contender).collect();
+            let turns: Vec<&Steady> = self
+                .steadies
+                .iter()
+                .filter(|other| other.contender == one.contender)
+                .collect();
             let of = |pick: fn(&Steady) -> u64| {
-                brackets(Runs::of(turns.iter().map(|turn| pick(turn) as f64 / 1000.0)), 2)
+                brackets(
+                    Runs::of(turns.iter().map(|turn| pick(turn) as f64 / 1000.0)),
+                    2,
+                )
             };
             let _ = writeln!(
                 out,
@@ -180,7 +205,10 @@ impl Report {
         });
         let ready = self.ready.as_ref().map(|ready| {
             let ms = |times: &[std::time::Duration]| -> Vec<f64> {
-                times.iter().map(|time| time.as_secs_f64() * 1000.0).collect()
+                times
+                    .iter()
+                    .map(|time| time.as_secs_f64() * 1000.0)
+                    .collect()
             };
             json!({ "empty_ms": ms(&ready.empty), "waiting_ms": ms(&ready.waiting),
                     "waiting_events": WAITING_FOR_START })
@@ -191,7 +219,11 @@ impl Report {
 }
 
 fn ms(turns: &[&Flood], pick: fn(&Spread) -> u64) -> Runs {
-    Runs::of(turns.iter().map(|one| pick(&one.acknowledged) as f64 / 1000.0))
+    Runs::of(
+        turns
+            .iter()
+            .map(|one| pick(&one.acknowledged) as f64 / 1000.0),
+    )
 }
 
 fn brackets(runs: Runs, digits: usize) -> String {
@@ -203,8 +235,10 @@ fn cpu(one: &Flood) -> String {
     let share = |seconds: f64| seconds / one.cpu_over * 100.0;
     let mut threads: Vec<(&String, &f64)> = one.cpu.iter().collect();
     threads.sort_by(|a, b| b.1.total_cmp(a.1));
-    let threads: Vec<String> =
-        threads.iter().map(|(name, used)| format!("{name} {:.0}", share(**used))).collect();
+    let threads: Vec<String> = threads
+        .iter()
+        .map(|(name, used)| format!("{name} {:.0}", share(**used)))
+        .collect();
     let (convex, sender) = one.cpu_others;
     format!(
         "processor, in % of one: {}; simulated Convex {:.0}, sender {:.0}",

@@ -107,7 +107,11 @@ fn flood_turn(
     let running = contender.start(plan, sandbox)?;
     let mut sender = Sender::connect(running.address)?;
     let look = || -> io::Result<(Cpu, Cpu, Cpu)> {
-        Ok((running.process.cpu()?, sandbox.process.cpu()?, cpu_of(std::process::id())?))
+        Ok((
+            running.process.cpu()?,
+            sandbox.process.cpu()?,
+            cpu_of(std::process::id())?,
+        ))
     };
     let before = look()?;
     let from = Instant::now();
@@ -127,7 +131,10 @@ fn flood_turn(
         acknowledged: sent.latency,
         caught_up_after,
         cpu: used(&before.0, &after.0),
-        cpu_others: (sum(used(&before.1, &after.1)), sum(used(&before.2, &after.2))),
+        cpu_others: (
+            sum(used(&before.1, &after.1)),
+            sum(used(&before.2, &after.2)),
+        ),
         cpu_over,
     })
 }
@@ -219,14 +226,17 @@ fn pile_up(sandbox: &Sandbox, running: &Running, count: usize) -> io::Result<()>
     if sent.acknowledged == count {
         Ok(())
     } else {
-        Err(io::Error::other("not everything was acknowledged in two minutes"))
+        Err(io::Error::other(
+            "not everything was acknowledged in two minutes",
+        ))
     }
 }
 
 /// Waits until the newest of what was sent about each user is in Convex.
 fn all_visible(sandbox: &Sandbox, requests: &Requests, sent: usize) -> io::Result<()> {
-    let mut missing: HashMap<String, i64> =
-        (0..sent).map(|index| (requests.key(index), requests.version(index))).collect();
+    let mut missing: HashMap<String, i64> = (0..sent)
+        .map(|index| (requests.key(index), requests.version(index)))
+        .collect();
     let deadline = Instant::now() + CATCH_UP;
     let mut from = 0;
     loop {
@@ -250,7 +260,10 @@ fn all_visible(sandbox: &Sandbox, requests: &Requests, sent: usize) -> io::Resul
 /// From when each delivery was due to when its row was visible.
 fn visible(sandbox: &Sandbox, requests: &Requests, sent: &Sent) -> io::Result<Spread> {
     let commits = sandbox.commits(&mut 0)?;
-    let at: HashMap<&str, u64> = commits.iter().map(|one| (one.key.as_str(), one.at_us)).collect();
+    let at: HashMap<&str, u64> = commits
+        .iter()
+        .map(|one| (one.key.as_str(), one.at_us))
+        .collect();
     let mut samples = Vec::with_capacity(sent.due.len());
     for (index, due) in sent.due.iter().enumerate() {
         let committed = at.get(requests.key(index).as_str()).copied();
