@@ -10,7 +10,10 @@ use svix::webhooks::Webhook;
 use crate::{config::Secret, model::DeliveryId};
 
 /// The sender's two spellings of the headers: Svix's own first, as its libraries do.
-const PREFIXES: [&str; 2] = ["svix", "webhook"];
+const SPELLINGS: [[&str; 3]; 2] = [
+    ["svix-id", "svix-timestamp", "svix-signature"],
+    ["webhook-id", "webhook-timestamp", "webhook-signature"],
+];
 /// How far a timestamp may be off, in seconds, either way. Svix signs every attempt anew.
 const TOLERANCE_S: i64 = 300;
 /// Signatures in one header: Svix may send eleven during rotations.
@@ -65,15 +68,11 @@ pub struct Claim {
 impl Claim {
     /// Reads the headers; `now_s` in seconds since the epoch.
     pub fn read(headers: &HeaderMap, now_s: i64) -> Result<Claim, Refusal> {
-        let complete = PREFIXES.into_iter().find(|prefix| {
-            ["id", "timestamp", "signature"]
-                .iter()
-                .all(|part| headers.contains_key(format!("{prefix}-{part}")))
-        });
-        let prefix = complete.ok_or(Refusal::Malformed)?;
-        let id = single(headers, &format!("{prefix}-id"))?;
-        let timestamp = single(headers, &format!("{prefix}-timestamp"))?;
-        let signature = single(headers, &format!("{prefix}-signature"))?;
+        let complete = |names: &[&str; 3]| names.iter().all(|name| headers.contains_key(*name));
+        let spelling = SPELLINGS.into_iter().find(complete);
+        let spelling = spelling.ok_or(Refusal::Malformed)?;
+        let [id, timestamp, signature] = spelling.map(|name| single(headers, name));
+        let (id, timestamp, signature) = (id?, timestamp?, signature?);
         let delivery = DeliveryId::parse(id).ok_or(Refusal::Malformed)?;
         let digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
         let signed_at: i64 = timestamp.parse().map_err(|_| Refusal::Malformed)?;
@@ -84,13 +83,9 @@ impl Claim {
             return Err(Refusal::TooFarOff);
         }
         let mut chosen = HeaderMap::with_capacity(3);
-        for (name, part) in [
-            ("svix-id", "id"),
-            ("svix-timestamp", "timestamp"),
-            ("svix-signature", "signature"),
-        ] {
-            if let Some(value) = headers.get(format!("{prefix}-{part}")) {
-                chosen.insert(name, value.clone());
+        for (name, own) in spelling.into_iter().zip(SPELLINGS[0]) {
+            if let Some(value) = headers.get(name) {
+                chosen.insert(own, value.clone());
             }
         }
         Ok(Claim {

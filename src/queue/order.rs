@@ -10,7 +10,7 @@ use std::{
     collections::{BinaryHeap, HashMap, VecDeque, hash_map::Entry},
 };
 
-use crate::model::{Origin, RecordKey, Standing};
+use crate::model::{Origin, RecordKey, Standing, Version};
 
 /// Milliseconds on the monotonic-enough clock that the caller passes in everywhere.
 pub type Millis = i64;
@@ -82,12 +82,66 @@ struct Slot<P> {
     listed: bool,
 }
 
+/// An entry that waits, packed: there may be a million of them.
 #[derive(Debug)]
 struct Waiter<P> {
-    ticket: Ticket<P>,
-    fetch: bool,
-    attempts: u32,
+    seq: u64,
+    received_ms: i64,
+    version: Version,
     not_before: Millis,
+    position: P,
+    /// Folded: it only has to differ where contents of one version differ.
+    fingerprint: u32,
+    attempts: u16,
+    says: bool,
+    deleted: bool,
+    fetch: bool,
+    origin: Origin,
+}
+
+impl<P: Copy> Waiter<P> {
+    fn new(ticket: Ticket<P>, fetch: bool, attempts: u32, not_before: Millis) -> Self {
+        let says = ticket.says.unwrap_or(Says {
+            standing: Standing::alive(Version(0)),
+            fingerprint: 0,
+        });
+        let fingerprint = says.fingerprint ^ (says.fingerprint >> 32);
+        Waiter {
+            seq: ticket.seq,
+            received_ms: ticket.received_ms,
+            version: says.standing.version,
+            not_before,
+            position: ticket.position,
+            fingerprint: (fingerprint & u64::from(u32::MAX)) as u32,
+            attempts: u16::try_from(attempts).unwrap_or(u16::MAX),
+            says: ticket.says.is_some(),
+            deleted: says.standing.deleted,
+            fetch,
+            origin: ticket.origin,
+        }
+    }
+
+    fn ticket(&self) -> Ticket<P> {
+        Ticket {
+            seq: self.seq,
+            position: self.position,
+            received_ms: self.received_ms,
+            says: self.says(),
+            origin: self.origin,
+        }
+    }
+
+    fn says(&self) -> Option<Says> {
+        let standing = Standing {
+            version: self.version,
+            deleted: self.deleted,
+        };
+        let fingerprint = u64::from(self.fingerprint);
+        self.says.then_some(Says {
+            standing,
+            fingerprint,
+        })
+    }
 }
 
 impl<P> Default for Waiting<P> {
@@ -107,15 +161,7 @@ impl<P: Copy> Waiting<P> {
     /// waited, or this one.
     pub fn push(&mut self, record: RecordKey, ticket: Ticket<P>) -> Option<Ticket<P>> {
         let fetch = ticket.says.is_none();
-        self.merge(
-            record,
-            Waiter {
-                ticket,
-                fetch,
-                attempts: 0,
-                not_before: Millis::MIN,
-            },
-        )
+        self.merge(record, Waiter::new(ticket, fetch, 0, Millis::MIN))
     }
 
     /// Takes up to `max` records whose turn it is. Records that have failed before come alone, so
@@ -144,9 +190,9 @@ impl<P: Copy> Waiting<P> {
             self.leased += 1;
             leases.push(Lease {
                 record,
-                ticket: waiter.ticket,
+                ticket: waiter.ticket(),
                 fetch: waiter.fetch,
-                attempts: waiter.attempts,
+                attempts: u32::from(waiter.attempts),
             });
             if tried {
                 break;
@@ -169,12 +215,7 @@ impl<P: Copy> Waiting<P> {
         fetch: bool,
         not_before: Millis,
     ) -> Option<Ticket<P>> {
-        let waiter = Waiter {
-            ticket: lease.ticket,
-            fetch,
-            attempts,
-            not_before,
-        };
+        let waiter = Waiter::new(lease.ticket, fetch, attempts, not_before);
         let lost = self.merge(lease.record.clone(), waiter);
         self.release(&lease.record);
         lost
@@ -188,8 +229,8 @@ impl<P: Copy> Waiting<P> {
             .values_mut()
             .filter_map(|slot| slot.next.as_mut())
         {
-            if let Some(position) = to(waiter.ticket.seq) {
-                waiter.ticket.position = position;
+            if let Some(position) = to(waiter.seq) {
+                waiter.position = position;
             }
         }
     }
@@ -209,7 +250,7 @@ impl<P: Copy> Waiting<P> {
         self.slots
             .values()
             .filter_map(|slot| slot.next.as_ref())
-            .map(|w| w.ticket.received_ms)
+            .map(|w| w.received_ms)
             .min()
     }
 
@@ -291,10 +332,10 @@ impl<P: Copy> Waiting<P> {
 }
 
 /// Which of two waiting entries of one record stays, and how; and which one is superseded.
-fn newest<P>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) {
+fn newest<P: Copy>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) {
     // A wait that a failure has earned is neither skipped nor prolonged by what arrives meanwhile.
     let not_before = waiting.not_before.max(incoming.not_before);
-    let (mut kept, lost, tie) = match (waiting.ticket.says, incoming.ticket.says) {
+    let (mut kept, lost, tie) = match (waiting.says(), incoming.says()) {
         // A wish to fetch and an event: the event stays, since it knows more (of a membership, whose it
         // is), and Clerk is asked.
         (None, Some(_)) => (incoming, waiting, true),
@@ -306,8 +347,8 @@ fn newest<P>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) 
     };
     kept.not_before = not_before;
     // Doubt survives unless strictly newer content has settled it.
-    kept.fetch |= tie || (lost.fetch && kept.ticket.says == lost.ticket.says);
-    (kept, lost.ticket)
+    kept.fetch |= tie || (lost.fetch && kept.says() == lost.says());
+    (kept, lost.ticket())
 }
 
 #[cfg(test)]
