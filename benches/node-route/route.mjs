@@ -74,6 +74,8 @@ app.post("/api/webhooks/clerk", async (context) => {
 });
 
 const server = serve({ fetch: app.fetch, port, hostname: "127.0.0.1" });
+// Five seconds by default, which would close connections between two scenes.
+server.keepAliveTimeout = 60_000;
 
 process.on("SIGTERM", () => {
   server.close();

@@ -53,7 +53,7 @@ struct Connection {
 pub struct Sender {
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    idle: Vec<usize>,
+    idle: VecDeque<usize>,
     events: Vec<epoll::Event>,
 }
 
@@ -94,7 +94,7 @@ impl Sender {
         let mut latencies = Vec::with_capacity(requests.len());
         let mut next = 0;
         let mut last = counted_from;
-        while let Some(free) = self.idle.pop() {
+        while let Some(free) = self.idle.pop_front() {
             if let Some(request) = requests.get(next) {
                 self.send(free, request, Instant::now())?;
                 next += 1;
@@ -117,7 +117,7 @@ impl Sender {
                         self.send(index, request, now)?;
                         next += 1;
                     }
-                    None => self.idle.push(index),
+                    None => self.idle.push_back(index),
                 }
             }
         }
@@ -159,7 +159,7 @@ impl Sender {
                 due.push(start_epoch + tick * due.len() as u32);
             }
             while let Some(&next) = waiting.front()
-                && let Some(free) = self.idle.pop()
+                && let Some(free) = self.idle.pop_front()
             {
                 waiting.pop_front();
                 let request = requests.get(next).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Sender {
                 let index = event.data.u64() as usize;
                 if let Some(since) = self.answered(index)? {
                     latencies.push(since.elapsed());
-                    self.idle.push(index);
+                    self.idle.push_back(index);
                 }
             }
         }
