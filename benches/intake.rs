@@ -3,6 +3,14 @@
 //! `cargo bench --bench intake` takes about five minutes, `-- --quick` one. What is compared and how is
 //! told in `docs/benchmarks.md`. Ends with a failure when anything acknowledged is not in Convex.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    reason = "a benchmark reads clocks, waits, and tells a person what it found"
+)]
+
 mod support;
 
 use std::process::ExitCode;
