@@ -9,11 +9,7 @@ mod endings;
 mod operators;
 mod workers;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -224,14 +220,8 @@ impl Applier {
         if self.paused || !settings.enabled {
             return now + IDLE;
         }
-        let (blocked, closed) = {
-            let circuit = self
-                .shared
-                .convex_circuit
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            (circuit.wait(now.into_std()), circuit.name() == "closed")
-        };
+        let (blocked, circuit) = self.shared.convex.state();
+        let closed = circuit == "closed";
         // Whoever comes first after an outage probes; everybody else stays where they are until it is
         // known what came of that.
         let writers = if closed { settings.concurrency } else { 1 };

@@ -7,8 +7,6 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{
     Shared,
     batch::{Bounds, Calls},
@@ -17,13 +15,12 @@ use super::{
 use crate::{
     convex::{
         answer::{Failure, Hint},
-        circuit::{Admission, Ticket},
+        circuit::Ticket,
         deployment::CallError,
         wire::{Applied, Encoded},
     },
     model::{Fault, Outcome, RecordKey},
     store::state::Seen,
-    telemetry::RetryLabels,
 };
 
 /// The functions' code for a call that is larger than a transaction may be.
@@ -34,11 +31,6 @@ const ALL_REFUSED: usize = 20;
 const MISSING_HOLD: Duration = Duration::from_secs(10);
 /// How long to leave Convex alone when it does not accept the key.
 const KEY_HOLD: Duration = Duration::from_secs(60);
-/// How long a piece of work waits when Convex failed once and the circuit is still closed.
-const FIRST_HOLD: Duration = Duration::from_millis(200);
-/// How long a piece of work waits that the circuit did not let through. Not the circuit's own wait: that
-/// of a half-open one is a bound for a probe that is lost, and the probe is mostly answered at once.
-const TURNED_AWAY: Duration = Duration::from_millis(200);
 
 /// A piece of work and what became of it.
 pub type Done = (Work, Ending);
@@ -56,7 +48,7 @@ impl Shared {
         // Functions that have answered once during this work are there.
         let mut there = false;
         while let Some(call) = calls.next_call() {
-            let ticket = match self.admit() {
+            let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
                     hold(call, wait, &mut done);
@@ -66,7 +58,7 @@ impl Shared {
             match self.send(&call).await {
                 Ok(applied) => {
                     there = true;
-                    self.convex_answered(ticket);
+                    self.convex.answered(ticket);
                     self.applied(call, applied, &mut done);
                 }
                 Err(error) => {
@@ -115,7 +107,7 @@ impl Shared {
         let fault = error.fault();
         match (&error, fault) {
             (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
-                self.convex_answered(ticket);
+                self.convex.answered(ticket);
                 // The whole call is too large, whichever record the function was at.
                 let key = key.as_ref().filter(|_| code != BATCH_TOO_LARGE);
                 Verdict::Named {
@@ -127,12 +119,12 @@ impl Shared {
             (CallError::Failed(Failure::Unstructured { hint, .. }), _) => {
                 if *hint == Hint::Unknown && !*there {
                     if let Err(outage) = self.edges.load().reader.describe().await {
-                        let hold = self.convex_failed(ticket, &outage, MISSING_HOLD);
+                        let hold = self.convex.failed(ticket, &outage, Some(MISSING_HOLD));
                         return Verdict::Away(hold);
                     }
                     *there = true;
                 }
-                self.convex_answered(ticket);
+                self.convex.answered(ticket);
                 Verdict::Unnamed {
                     code: error.code().to_owned(),
                     reason: error.to_string(),
@@ -146,16 +138,17 @@ impl Shared {
                         ..
                     })
                 );
-                let wait = if key { KEY_HOLD } else { MISSING_HOLD };
-                Verdict::Away(self.convex_failed(ticket, &error, wait))
+                let wait = Some(if key { KEY_HOLD } else { MISSING_HOLD });
+                Verdict::Away(self.convex.failed(ticket, &error, wait))
             }
             (_, Fault::Service { retry_after }) => {
-                let wait = retry_after.unwrap_or_default();
-                Verdict::Away(self.convex_failed(ticket, &error, wait))
+                Verdict::Away(self.convex.failed(ticket, &error, retry_after))
             }
-            (_, Fault::Ours) => Verdict::Away(self.convex_failed(ticket, &error, MISSING_HOLD)),
+            (_, Fault::Ours) => {
+                Verdict::Away(self.convex.failed(ticket, &error, Some(MISSING_HOLD)))
+            }
             (_, Fault::Record) => {
-                self.convex_answered(ticket);
+                self.convex.answered(ticket);
                 Verdict::Unnamed {
                     code: error.code().to_owned(),
                     reason: error.to_string(),
@@ -214,13 +207,8 @@ impl Shared {
             done.push((work, refused(code, reason)));
             return;
         }
-        if let Ok(ticket) = self.admit() {
-            let now = Instant::now().into_std();
-            let mut circuit = self
-                .convex_circuit
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            circuit.failed(ticket, now, Some(MISSING_HOLD), rand::random());
+        if let Ok(ticket) = self.convex.admit() {
+            self.convex.shut(ticket, Some(MISSING_HOLD));
         }
         let message = format!(
             "Convex refuses every record ({code}): {reason}; check the deployed functions, the table's \
@@ -230,52 +218,6 @@ impl Shared {
             .raise("all_refused", message, self.clock.now_ms());
         hold(vec![work], MISSING_HOLD, done);
         hold(calls.take(), MISSING_HOLD, done);
-    }
-
-    fn admit(&self) -> Result<Ticket, Duration> {
-        let mut circuit = self
-            .convex_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match circuit.admit(Instant::now().into_std()) {
-            Admission::Go(ticket) => Ok(ticket),
-            Admission::Wait(wait) => Err(wait.min(TURNED_AWAY)),
-        }
-    }
-
-    fn convex_answered(&self, ticket: Ticket) {
-        let mut circuit = self
-            .convex_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        circuit.succeeded(ticket);
-        if circuit.name() == "closed" {
-            self.alerts.clear("convex_away");
-        }
-    }
-
-    /// Tells the circuit of a failure of the service. Answers how long the work waits.
-    fn convex_failed(&self, ticket: Ticket, error: &CallError, at_least: Duration) -> Duration {
-        let now = Instant::now().into_std();
-        let asked = Some(at_least).filter(|wait| !wait.is_zero());
-        let mut circuit = self
-            .convex_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        circuit.failed(ticket, now, asked, rand::random());
-        let wait = circuit.wait(now);
-        let open = circuit.name() != "closed";
-        drop(circuit);
-        self.metrics
-            .retries
-            .get_or_create(&RetryLabels { cause: "convex" })
-            .inc();
-        if open {
-            let message = format!("nothing is written to Convex: {error}");
-            self.alerts
-                .raise("convex_away", message, self.clock.now_ms());
-        }
-        wait.max(FIRST_HOLD)
     }
 }
 

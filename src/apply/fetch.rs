@@ -4,9 +4,7 @@
 //! Many users are one request. Knows nothing of Convex. Promises: a record is taken for gone only when
 //! Clerk says so about that very id, and nothing is decided while Clerk does not answer.
 
-use std::{collections::HashMap, sync::PoisonError, time::Duration};
-
-use tokio::time::Instant;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Edges, Lease, Shared,
@@ -14,19 +12,13 @@ use super::{
 };
 use crate::{
     clerk::{ClerkError, Lookup, RawRecord},
-    convex::circuit::{Admission, Ticket},
     model::{Fault, Key, Table},
-    telemetry::RetryLabels,
 };
 
 /// Users in one request; Clerk's own bound.
 const USERS_A_REQUEST: usize = crate::clerk::client::MAX_IDS;
 /// How long to leave Clerk alone when it does not accept the key.
 const KEY_HOLD: Duration = Duration::from_secs(60);
-/// How long a question waits when Clerk failed once.
-const FIRST_HOLD: Duration = Duration::from_millis(500);
-/// How long a question waits that the circuit did not let through: see the same in `call`.
-const TURNED_AWAY: Duration = Duration::from_millis(500);
 
 /// What came of the questions.
 #[derive(Default)]
@@ -101,12 +93,12 @@ impl Shared {
             return found;
         }
         for keys in keys.chunks(USERS_A_REQUEST) {
-            let Ok(ticket) = self.admit_clerk() else {
+            let Ok(ticket) = self.clerk.admit() else {
                 break;
             };
             match edges.clerk.users_by_id(keys).await {
                 Ok(records) => {
-                    self.clerk_answered(ticket);
+                    self.clerk.answered(ticket);
                     found.extend(
                         records
                             .into_iter()
@@ -114,7 +106,7 @@ impl Shared {
                     );
                 }
                 Err(error) => {
-                    self.clerk_failed(ticket, &error);
+                    self.clerk.failed(ticket, &error, asked(&error));
                     break;
                 }
             }
@@ -131,7 +123,7 @@ impl Shared {
             let reason = "Clerk cannot be asked for a membership without its organization and user";
             return Err(refused("cannot_be_fetched", reason.into()));
         }
-        let ticket = self.admit_clerk().map_err(Ending::Hold)?;
+        let ticket = self.clerk.admit().map_err(Ending::Hold)?;
         let clerk = &edges.clerk;
         let result = match (table, ends) {
             (Table::Memberships, Some((organization, user))) => {
@@ -142,14 +134,16 @@ impl Shared {
         };
         match result {
             Ok(lookup) => {
-                self.clerk_answered(ticket);
+                self.clerk.answered(ticket);
                 Ok(lookup)
             }
-            Err(error) if is_about_everything(&error) => {
-                Err(Ending::Hold(self.clerk_failed(ticket, &error)))
-            }
+            Err(error) if is_about_everything(&error) => Err(Ending::Hold(self.clerk.failed(
+                ticket,
+                &error,
+                asked(&error),
+            ))),
             Err(error) => {
-                self.clerk_answered(ticket);
+                self.clerk.answered(ticket);
                 Err(refused(error.code(), error.to_string()))
             }
         }
@@ -205,53 +199,13 @@ impl Shared {
             }
         }
     }
+}
 
-    fn admit_clerk(&self) -> Result<Ticket, Duration> {
-        let mut circuit = self
-            .clerk_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match circuit.admit(Instant::now().into_std()) {
-            Admission::Go(ticket) => Ok(ticket),
-            Admission::Wait(wait) => Err(wait.min(TURNED_AWAY)),
-        }
-    }
-
-    fn clerk_answered(&self, ticket: Ticket) {
-        let mut circuit = self
-            .clerk_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        circuit.succeeded(ticket);
-        if circuit.name() == "closed" {
-            self.alerts.clear("clerk_away");
-        }
-    }
-
-    fn clerk_failed(&self, ticket: Ticket, error: &ClerkError) -> Duration {
-        let asked = match error.fault() {
-            Fault::Service { retry_after } => retry_after,
-            Fault::Refused => Some(KEY_HOLD),
-            Fault::Record | Fault::Ours => None,
-        };
-        let now = Instant::now().into_std();
-        let mut circuit = self
-            .clerk_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        circuit.failed(ticket, now, asked, rand::random());
-        let wait = circuit.wait(now);
-        let open = circuit.name() != "closed";
-        drop(circuit);
-        self.metrics
-            .retries
-            .get_or_create(&RetryLabels { cause: "clerk" })
-            .inc();
-        if open {
-            let message = format!("records in doubt wait for Clerk: {error}");
-            self.alerts
-                .raise("clerk_away", message, self.clock.now_ms());
-        }
-        wait.max(FIRST_HOLD)
+/// How long Clerk wants to be left alone after this.
+fn asked(error: &ClerkError) -> Option<Duration> {
+    match error.fault() {
+        Fault::Service { retry_after } => retry_after,
+        Fault::Refused => Some(KEY_HOLD),
+        Fault::Record | Fault::Ours => None,
     }
 }

@@ -9,6 +9,7 @@ mod applier;
 pub mod batch;
 mod call;
 mod fetch;
+mod gate;
 pub mod guard;
 mod handle;
 pub mod instance;

@@ -13,12 +13,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::{
-    circuit_policy,
+    gate::{Gate, Service},
     instance::{Belonging, Pin},
 };
 use crate::{
     clerk::ClerkClient,
-    convex::{circuit::Circuit, reader::Reader, writer::Writer},
+    convex::{reader::Reader, writer::Writer},
     mapping::UserRules,
     model::{DeleteMode, FilesOnDelete, RecordKey},
     queue::backoff::RetryRule,
@@ -30,6 +30,18 @@ use crate::{
     telemetry::Metrics,
 };
 
+const CONVEX: Service = Service {
+    cause: "convex",
+    alert: "convex_away",
+    words: "nothing is written to Convex",
+    hold: Duration::from_millis(200),
+};
+const CLERK: Service = Service {
+    cause: "clerk",
+    alert: "clerk_away",
+    words: "records in doubt wait for Clerk",
+    hold: Duration::from_millis(500),
+};
 /// The cell in the state that remembers the instance.
 const INSTANCE_CELL: &str = "instance";
 /// The cell that remembers the key that was proved.
@@ -101,8 +113,8 @@ pub struct Shared {
     /// The time.
     pub clock: Clock,
     pub(super) convex_calls: Semaphore,
-    pub(super) convex_circuit: Mutex<Circuit>,
-    pub(super) clerk_circuit: Mutex<Circuit>,
+    pub(super) convex: Gate,
+    pub(super) clerk: Gate,
     pub(super) pin: Mutex<Pin>,
     /// Different records that Convex refused since it last took one; bounded by the brake on them.
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
@@ -123,7 +135,8 @@ impl Shared {
     ) -> Arc<Shared> {
         let cell = state.get_cell(KEY_CELL).ok().flatten();
         let proved_key = cell.and_then(|bytes| bytes.try_into().ok());
-        let policy = circuit_policy();
+        let convex = Gate::new(CONVEX, metrics.clone(), alerts.clone());
+        let clerk = Gate::new(CLERK, metrics.clone(), alerts.clone());
         Arc::new(Shared {
             journal,
             state,
@@ -133,8 +146,8 @@ impl Shared {
             metrics,
             alerts,
             clock: Clock,
-            convex_circuit: Mutex::new(Circuit::new(policy)),
-            clerk_circuit: Mutex::new(Circuit::new(policy)),
+            convex,
+            clerk,
             pin: Mutex::new(pin),
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),

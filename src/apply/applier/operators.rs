@@ -1,15 +1,7 @@
 //! What people ask of the applier.
 
-use std::sync::PoisonError;
-
 use super::{Applier, PAUSED_CELL};
-use crate::{
-    apply::{
-        circuit_policy,
-        handle::{Command, Status},
-    },
-    convex::circuit::Circuit,
-};
+use crate::apply::handle::{Command, Status};
 
 impl Applier {
     pub(super) fn obey(&mut self, command: Command) {
@@ -30,10 +22,8 @@ impl Applier {
                 tracing::info!(paused, "applying was switched by a person");
             }
             Command::Reconsider => {
-                for circuit in [&self.shared.convex_circuit, &self.shared.clerk_circuit] {
-                    *circuit.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Circuit::new(circuit_policy());
-                }
+                self.shared.convex.reset();
+                self.shared.clerk.reset();
             }
             Command::Failures {
                 after,
@@ -81,17 +71,12 @@ impl Applier {
     }
 
     fn status(&self) -> Status {
-        let circuit = self
-            .shared
-            .convex_circuit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         Status {
             depth: self.waiting.depth(),
             oldest_received_ms: self.waiting.oldest_received_ms(),
             dead_letters: self.dead_letters.len(),
             paused: self.paused,
-            circuit: circuit.name(),
+            circuit: self.shared.convex.state().1,
             latency_ms: (self.latencies.percentile(50), self.latencies.percentile(99)),
         }
     }
