@@ -115,8 +115,8 @@ impl Shared {
     }
 
     async fn ask(&self, edges: &Edges, question: &Question) -> Result<Lookup<RawRecord>, Ending> {
-        let parents = question.parents.as_ref();
-        let ends = parents.and_then(|p| p.organization.as_ref().zip(p.user.as_ref()));
+        let parents = &question.parents;
+        let ends = parents.organization.as_ref().zip(parents.user.as_ref());
         let key = &question.lease.record.key;
         let table = question.lease.record.table;
         if table == Table::Memberships && ends.is_none() {

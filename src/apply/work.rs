@@ -19,6 +19,7 @@ use crate::{
     convex::wire::Encoded,
     mapping,
     model::{Change, ConfirmedDelete, ContentHash, Outcome, RecordKey, Standing, Table, Version},
+    queue::dead_letters::DROPPED,
     store::{
         journal::{Cause, Entry, ReadError, RequestOrigin},
         state::Seen,
@@ -103,7 +104,7 @@ impl Final {
             Final::Known => 21,
             Final::Superseded => 22,
             Final::Foreign => 23,
-            Final::Dropped => 24,
+            Final::Dropped => DROPPED,
         }
     }
 
@@ -135,7 +136,7 @@ pub struct Question {
     /// The right to work on the record.
     pub lease: Lease,
     /// A membership's ends, without which it cannot be asked for.
-    pub parents: Option<Parents>,
+    pub parents: Parents,
     /// The instance that the event names, if whose it is has to be found out.
     pub instance: Option<Box<str>>,
     /// True if Clerk's answer decides whether the event is ours at all.
@@ -213,7 +214,7 @@ impl Shared {
         };
         Ok(Question {
             lease,
-            parents: Some(parents),
+            parents,
             instance,
             arbitrate,
             insist,

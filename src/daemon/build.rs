@@ -15,7 +15,6 @@ use crate::{
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
-    model::Version,
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
     report::alert::Alerts,
@@ -76,7 +75,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         first_seq: known.as_ref().map_or(1, |file| file.highest_seq + 1),
         ..journal::Options::default()
     };
-    let opened = Journal::open(&dir.join("journal"), options)?;
+    let opened = Journal::open(&dir.join(journal::DIR), options)?;
     let journal::Opened {
         journal,
         recovered,
@@ -91,10 +90,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
             generation,
         )
     };
-    let opened = State::open(&dir.join("derived"), &options)?;
+    let opened = State::open(&dir.join(state::DIR), &options)?;
     if let Some(reason) = &opened.rebuilt {
-        // What was seen before is forgotten: nothing older than now is believed without asking Clerk.
-        opened.state.raise_floor(Version(now_ms))?;
         let message = format!(
             "the derived state was built anew ({reason:?}); records are looked up in Clerk meanwhile"
         );

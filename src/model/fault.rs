@@ -21,10 +21,3 @@ pub enum Fault {
     /// This process is broken (storage, a request that cannot be built): take nothing in and say so.
     Ours,
 }
-
-impl Fault {
-    /// True if the same work may succeed later without anybody changing it.
-    pub const fn is_transient(self) -> bool {
-        matches!(self, Fault::Service { .. })
-    }
-}

@@ -10,6 +10,9 @@ use crate::{
     store::journal::{Meta, Parked, Position},
 };
 
+/// The verdict "a person gave it up, or it made way" in the journal. Never reused.
+pub const DROPPED: u8 = 24;
+
 /// One dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {

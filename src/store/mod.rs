@@ -11,12 +11,3 @@ pub mod state_file;
 
 mod directory;
 mod lock;
-
-/// Whose fault a failure is, and so what it costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// This one record's: trying again as it is will not help.
-    Record,
-    /// Ours: take nothing in, say so, and heal.
-    Ours,
-}

@@ -21,13 +21,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use super::directory;
 use super::lock::Lock;
-use super::{Fault, directory};
+use crate::model::Fault;
 use ledger::Ledger;
 
 pub use ledger::Seen;
 pub use open::{Opened, Options, Reason};
 
+/// Where the derived state lies in the state directory.
+pub const DIR: &str = "derived";
 /// The longest key, in bytes: 128 is the most that sled stores well.
 pub const MAX_KEY_BYTES: usize = 128;
 /// The longest value, in bytes: larger ones end up in files that sled never syncs.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Fault, directory};
+use super::directory;
+use crate::model::Fault;
 
 /// The layout of the state directory that this release writes.
 pub const LAYOUT: u32 = 1;

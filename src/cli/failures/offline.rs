@@ -12,17 +12,11 @@ use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
     cli::exit::Failure,
     config::State,
-    queue::dead_letters::{name_of, seq_of},
+    queue::dead_letters::{DROPPED, name_of, seq_of},
     store::journal::{
-        Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
+        self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
     },
 };
-
-/// Where the journal lies in the state directory.
-const JOURNAL_DIR: &str = "journal";
-
-/// The verdict "a person gave it up", as `apply` writes it. Codes are never reused.
-const DROPPED: u8 = 24;
 
 /// The journal of a daemon that does not run.
 pub struct OfflineFailures {
@@ -36,7 +30,7 @@ impl OfflineFailures {
     /// # Errors
     /// Exit code 4 when another process has it, 1 when it cannot be read.
     pub fn open(state: &State) -> Result<Option<Self>, Failure> {
-        let dir = state.dir.join(JOURNAL_DIR);
+        let dir = state.dir.join(journal::DIR);
         if !dir.is_dir() {
             return Ok(None);
         }
@@ -218,7 +212,7 @@ mod tests {
 
     /// What a daemon leaves behind that gave up on the first three of four entries.
     async fn left_behind(dir: &std::path::Path) {
-        let opened = Journal::open(&dir.join(JOURNAL_DIR), Options::default()).unwrap();
+        let opened = Journal::open(&dir.join(journal::DIR), Options::default()).unwrap();
         for number in 1..=4 {
             opened.journal.append(entry(number)).await.unwrap();
         }
@@ -278,7 +272,7 @@ mod tests {
         assert!(!failures.drop_one("dl_9").await.unwrap());
         failures.journal.close().await.unwrap();
 
-        let next = Journal::open(&dir.path().join(JOURNAL_DIR), Options::default()).unwrap();
+        let next = Journal::open(&dir.path().join(journal::DIR), Options::default()).unwrap();
         let pending: Vec<u64> = next.recovered.pending.iter().map(|meta| meta.seq).collect();
         let parked: Vec<u64> = next.recovered.parked.iter().map(|l| l.meta.seq).collect();
         assert_eq!(pending, [1, 4]);

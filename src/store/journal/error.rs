@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::entry::Position;
-use crate::store::Fault;
+use crate::model::Fault;
 
 /// Why something was not taken in. None of it was stored.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -35,5 +35,8 @@ pub use recover::{Damage, Recovered};
 
 use handle::Shared;
 
+/// Where the journal lies in the state directory.
+pub const DIR: &str = "journal";
+
 #[cfg(test)]
 mod tests;

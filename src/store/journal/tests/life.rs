@@ -190,7 +190,7 @@ async fn every_bound_refuses_and_stores_nothing() {
     assert_eq!(third().await, Err(AppendError::Full(Limit::Entries)));
     assert_eq!(
         third().await.unwrap_err().fault(),
-        crate::store::Fault::Ours
+        crate::model::Fault::Ours
     );
     journal.settle([settled(1)]);
     journal.sync().await.unwrap();
