@@ -237,11 +237,14 @@ await check("a wrong key is refused", () =>
   ));
 
 await check("Retry-After reaches the client", async () => {
-  await fetch(`${args.url}/_sim/faults`, {
+  // Only for this user's path: a stray request of a neighbour on the machine must not use it up.
+  const endpoint = `GET /v1/users/${ada.id}`;
+  const ordered = await fetch(`${args.url}/_sim/faults`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ kind: "status", status: 429, retry_after_secs: 7 }),
+    body: JSON.stringify({ endpoint, kind: "status", status: 429, retry_after_secs: 7 }),
   });
+  assert.ok(ordered.ok, `the order is taken: ${ordered.status}`);
   const error = await refused(clerk.users.getUser(ada.id), 429, "too_many_requests");
   assert.equal(error.retryAfter, 7);
 });

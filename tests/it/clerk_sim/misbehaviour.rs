@@ -93,7 +93,7 @@ async fn statuses_garbage_and_cut_connections_come_as_ordered() {
         retry_after_secs: Some(3),
         json: false,
     };
-    sim.fault(Fault::next("", wrong));
+    sim.fault(Fault::next("/v1/users", wrong));
     let raw = api
         .request(Method::GET, &path)
         .send()
@@ -102,7 +102,7 @@ async fn statuses_garbage_and_cut_connections_come_as_ordered() {
     assert_eq!(raw.status(), 429);
     assert_eq!(raw.headers()["retry-after"], "3");
     assert_eq!(raw.headers()["content-type"], "text/html");
-    sim.fault(Fault::next("", Wrong::Garbage));
+    sim.fault(Fault::next("/v1/users", Wrong::Garbage));
     let raw = api
         .request(Method::GET, &path)
         .send()
@@ -110,10 +110,10 @@ async fn statuses_garbage_and_cut_connections_come_as_ordered() {
         .expect("an answer");
     assert_eq!(raw.status(), 200);
     assert!(raw.json::<serde_json::Value>().await.is_err());
-    sim.fault(Fault::next("", Wrong::Cut));
+    sim.fault(Fault::next("/v1/users", Wrong::Cut));
     assert!(api.request(Method::DELETE, &path).send().await.is_err());
     assert_eq!(sim.user_count(), 1, "a cut request was not carried out");
-    sim.fault(Fault::next("", Wrong::CutAnswer));
+    sim.fault(Fault::next("/v1/users", Wrong::CutAnswer));
     let cut = api.request(Method::DELETE, &path).send().await;
     let body = match cut {
         Ok(response) => response.bytes().await,
@@ -124,7 +124,7 @@ async fn statuses_garbage_and_cut_connections_come_as_ordered() {
     let counts = sim.requests();
     assert_eq!(counts.answered(0), 1);
     assert_eq!(counts.answered(503), 2);
-    sim.fault(Fault::next("", Wrong::Latency { ms: 120 }));
+    sim.fault(Fault::next("/v1/users", Wrong::Latency { ms: 120 }));
     let began = Instant::now();
     api.get("/users").await;
     assert!(began.elapsed() >= Duration::from_millis(120));
