@@ -40,6 +40,11 @@ pub mod report;
 
 pub mod apply;
 
+// The other flow: the clock strikes, both sides are compared.
+pub mod schedule;
+
+pub mod reconcile;
+
 // Doors and frame.
 pub mod admin;
 #[allow(

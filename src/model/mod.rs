@@ -4,12 +4,14 @@
 //! giving away a personal value, and tested by tables of inputs and outputs.
 
 mod change;
+mod drift;
 mod fault;
 mod key;
 mod record;
 mod version;
 
 pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
+pub use drift::{Action, Difference, DriftKind, FieldDrift};
 pub use fault::Fault;
 pub use key::{DeliveryId, Key, RecordKey, Table};
 pub use record::{ContentHash, Fields};

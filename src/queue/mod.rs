@@ -2,8 +2,9 @@
 //! needs attention.
 //!
 //! [`order`], [`backoff`] and [`dead_letters`] are pure. They know keys, versions and where an entry
-//! lies in the journal, never what a change contains.
+//! lies in the journal, never what a change contains. [`repairs`] is the second lane: what scans found.
 
 pub mod backoff;
 pub mod dead_letters;
 pub mod order;
+pub mod repairs;

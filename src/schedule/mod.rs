@@ -1,0 +1,1 @@
+//! When scans run: one of a kind at a time, none forgotten.
