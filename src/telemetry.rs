@@ -93,13 +93,6 @@ pub struct SkipLabels {
     pub reason: &'static str,
 }
 
-/// Labels of `missed_deliveries_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct MissedLabels {
-    /// Why, as far as can be told; from a closed set.
-    pub reason: &'static str,
-}
-
 /// Labels of `retries_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
@@ -139,8 +132,6 @@ pub struct Metrics {
     pub run_last_success: Family<KindLabels, Gauge>,
     /// `runs_skipped_total{kind,reason}`
     pub runs_skipped: Family<SkipLabels, Counter>,
-    /// `missed_deliveries_total{reason}`: changes that a scan found and no delivery told.
-    pub missed_deliveries: Family<MissedLabels, Counter>,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -229,7 +220,6 @@ impl Default for Metrics {
             run_duration: runs.duration,
             run_last_success: runs.last_success,
             runs_skipped: runs.skipped,
-            missed_deliveries: runs.missed,
         }
     }
 }
@@ -241,7 +231,6 @@ struct RunFamilies {
     duration: Family<KindLabels, Histogram, fn() -> Histogram>,
     last_success: Family<KindLabels, Gauge>,
     skipped: Family<SkipLabels, Counter>,
-    missed: Family<MissedLabels, Counter>,
 }
 
 impl RunFamilies {
@@ -253,7 +242,6 @@ impl RunFamilies {
             duration: Family::new_with_constructor(duration),
             last_success: Family::default(),
             skipped: Family::default(),
-            missed: Family::default(),
         };
         registry.register(
             "differences",
@@ -275,11 +263,6 @@ impl RunFamilies {
             "runs_skipped",
             "Scheduled runs that did not take place, and why",
             families.skipped.clone(),
-        );
-        registry.register(
-            "missed_deliveries",
-            "Changes that a scan found and no delivery told",
-            families.missed.clone(),
         );
         families
     }

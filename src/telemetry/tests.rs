@@ -39,12 +39,6 @@ fn metrics_have_the_names_of_the_contract() {
         .run_last_success
         .get_or_create(&KindLabels { kind: "full" })
         .set(1_700_000_000);
-    metrics
-        .missed_deliveries
-        .get_or_create(&MissedLabels {
-            reason: "never_arrived",
-        })
-        .inc();
     let text = metrics.render();
     for line in [
         "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
@@ -60,7 +54,6 @@ fn metrics_have_the_names_of_the_contract() {
         "clerk_convex_sync_run_duration_seconds_count{kind=\"sweep\"} 1",
         "clerk_convex_sync_run_last_success_timestamp_seconds{kind=\"full\"} 1700000000",
         "clerk_convex_sync_runs_skipped_total{kind=\"census\",reason=\"paused\"} 1",
-        "clerk_convex_sync_missed_deliveries_total{reason=\"never_arrived\"} 1",
         "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
         concat!(
             "clerk_convex_sync_build_info{version=\"",
