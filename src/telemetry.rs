@@ -41,6 +41,13 @@ pub struct ChangeLabels {
     pub source: &'static str,
 }
 
+/// Labels of `ensure_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EnsureLabels {
+    /// What was answered and why.
+    pub result: &'static str,
+}
+
 /// Labels of `clerk_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ClerkLabels {
@@ -72,6 +79,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// `webhooks_total{type,result}`
     pub webhooks: Family<WebhookLabels, Counter>,
+    /// `ensure_total{result}`
+    pub ensure: Family<EnsureLabels, Counter>,
     /// `changes_total{table,outcome,source}`
     pub changes: Family<ChangeLabels, Counter>,
     /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
@@ -101,6 +110,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
         let latency = Histogram::new(LATENCY_SECONDS);
         let webhooks = Family::default();
+        let ensure = Family::default();
         let changes = Family::default();
         let queue_depth = Gauge::default();
         let queue_oldest_age = Gauge::default();
@@ -112,6 +122,11 @@ impl Default for Metrics {
             "webhooks",
             "Webhook requests by type and result",
             webhooks.clone(),
+        );
+        registry.register(
+            "ensure",
+            "Requests at sign-in by result",
+            Family::clone(&ensure),
         );
         registry.register(
             "changes",
@@ -157,6 +172,7 @@ impl Default for Metrics {
         Metrics {
             registry: Arc::new(registry),
             webhooks,
+            ensure,
             changes,
             latency,
             queue_depth,
@@ -177,6 +193,11 @@ impl Metrics {
             result,
         };
         self.webhooks.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request at sign-in.
+    pub fn ensured(&self, result: &'static str) {
+        self.ensure.get_or_create(&EnsureLabels { result }).inc();
     }
 
     /// Counts what became of a change.
@@ -257,6 +278,7 @@ mod tests {
     fn metrics_have_the_names_of_the_contract() {
         let metrics = Metrics::default();
         metrics.webhook("user.created", "stored");
+        metrics.ensured("unchanged");
         metrics.change("users", "created", "webhook");
         metrics.latency.observe(0.02);
         metrics
@@ -280,6 +302,7 @@ mod tests {
         let text = metrics.render();
         for line in [
             "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
+            "clerk_convex_sync_ensure_total{result=\"unchanged\"} 1",
             "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
             "clerk_convex_sync_sync_latency_seconds_count 1",
             "clerk_convex_sync_queue_depth 0",

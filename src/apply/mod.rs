@@ -8,6 +8,7 @@
 mod applier;
 pub mod batch;
 mod call;
+pub mod ensure;
 mod fetch;
 mod gate;
 pub mod guard;

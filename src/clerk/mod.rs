@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod error;
+pub mod jwks;
 pub mod lenient;
 pub mod record;
 pub mod shape;

@@ -59,7 +59,7 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 15] = [
+const NOT_YET_ACTIVE: [&str; 13] = [
     "clerk.write_back",
     "clerk.requests_per_10s",
     "convex.page",
@@ -72,8 +72,6 @@ const NOT_YET_ACTIVE: [&str; 15] = [
     "repair.max_delete_ratio",
     "profile_edits.enabled",
     "profile_edits.fields",
-    "ensure.enabled",
-    "ensure.origins",
     "report.show_values",
 ];
 

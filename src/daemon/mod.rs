@@ -7,6 +7,7 @@
 mod build;
 mod doors;
 mod reload;
+mod sign_in;
 mod watch;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     apply::{self, Applier, Clock, Shared},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
+    queue::repairs::{self, Lane},
     store::{
         journal::{Journal, OpenError},
         state::{State, StateError},
@@ -177,6 +179,7 @@ impl Daemon {
             notices,
             config.state.max_dead_letters,
         );
+        let (lane, _repairs) = repairs::lane();
         let reloader = Arc::new(Reloader::new(
             config.clone(),
             around,
@@ -215,7 +218,7 @@ impl Daemon {
         let tcp = doors.tcp.zip(config.admin.token.clone());
         handle.open_admin(applier_handle.clone(), doors.socket, tcp);
         handle.watch(journal, applier_handle);
-        handle.start_intake(doors.listener, parts.intake, &config)?;
+        handle.start_intake(doors.listener, parts.intake, &config, lane)?;
         tracing::info!(
             address = %handle.public,
             socket = %handle.socket.display(),
@@ -334,6 +337,7 @@ impl Handle {
         listener: Listener,
         intake: Arc<intake::Intake>,
         config: &Config,
+        lane: Lane,
     ) -> Result<(), StartError> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(INTAKE_THREADS)
@@ -347,7 +351,8 @@ impl Handle {
             idle_timeout: config.listen.idle_timeout,
             max_connections: config.listen.max_connections,
         };
-        let router = intake.router(&config.listen.webhook_paths);
+        let router = Arc::clone(&intake).router(&config.listen.webhook_paths);
+        let router = router.merge(sign_in::routes(config, &self.shared, &intake, lane));
         let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);
