@@ -274,7 +274,12 @@ impl Ensurer {
                 Err(Away) => return Ensured::Away,
             }
         }
-        Ensured::Away
+        // No row came. What is newer is a deletion, unless Convex is slow.
+        match self.ask(key).await {
+            Ok(Lookup::Gone(_)) => Ensured::Gone,
+            Ok(Lookup::Found(_)) => Ensured::Away,
+            Err(ensured) => ensured,
+        }
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {
