@@ -109,8 +109,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
         let latency = Histogram::new(LATENCY_SECONDS);
-        let webhooks = Family::default();
-        let ensure = Family::default();
+        let (webhooks, ensure) = (Family::default(), Family::default());
         let changes = Family::default();
         let queue_depth = Gauge::default();
         let queue_oldest_age = Gauge::default();
@@ -123,11 +122,7 @@ impl Default for Metrics {
             "Webhook requests by type and result",
             webhooks.clone(),
         );
-        registry.register(
-            "ensure",
-            "Requests at sign-in by result",
-            Family::clone(&ensure),
-        );
+        registry.register("ensure", "Sign-ins by result", ensure.clone());
         registry.register(
             "changes",
             "Changes by table, outcome and source",
