@@ -59,20 +59,11 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 14] = [
+const NOT_YET_ACTIVE: [&str; 5] = [
     "clerk.write_back",
     "convex.page",
-    "schedule.sweep",
-    "schedule.census",
-    "schedule.full",
-    "schedule.digest",
-    "repair.mode",
-    "repair.max_deletes",
-    "repair.max_delete_ratio",
     "profile_edits.enabled",
     "profile_edits.fields",
-    "ensure.enabled",
-    "ensure.origins",
     "report.show_values",
 ];
 

@@ -6,6 +6,7 @@ use super::*;
 fn metrics_have_the_names_of_the_contract() {
     let metrics = Metrics::default();
     metrics.webhook("user.created", "stored");
+    metrics.ensured("unchanged");
     metrics.change("users", "created", "webhook");
     metrics.latency.observe(0.02);
     metrics
@@ -26,22 +27,14 @@ fn metrics_have_the_names_of_the_contract() {
             status: 200,
         })
         .inc();
-    metrics.run("sweep", "in_sync", 0.2);
-    metrics.run_skipped("census", "paused");
-    metrics
-        .differences
-        .get_or_create(&DifferenceLabels {
-            table: "users",
-            kind: "missing",
-        })
-        .set(7);
-    metrics
-        .run_last_success
-        .get_or_create(&KindLabels { kind: "full" })
-        .set(1_700_000_000);
+    metrics.runs.ended("sweep", "in_sync", 0.2);
+    metrics.runs.skipped("census", "paused");
+    metrics.runs.found("users", "missing", 7);
+    metrics.runs.succeeded("full", 1_700_000_000);
     let text = metrics.render();
     for line in [
         "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
+        "clerk_convex_sync_ensure_total{result=\"unchanged\"} 1",
         "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
         "clerk_convex_sync_sync_latency_seconds_count 1",
         "clerk_convex_sync_queue_depth 0",
