@@ -25,7 +25,7 @@ use crate::{
     model::{DriftKind, RecordKey},
     report::{Report, RunKind, json},
     store::state::State,
-    telemetry::{DifferenceLabels, KindLabels, Metrics},
+    telemetry::Metrics,
 };
 
 /// What the names of the cells in the state begin with.
@@ -288,7 +288,8 @@ impl Inner {
         let name = name.unwrap_or_else(|| outcome_of(&result));
         self.options
             .metrics
-            .run(kind.name(), name, started.elapsed().as_secs_f64());
+            .runs
+            .ended(kind.name(), name, started.elapsed().as_secs_f64());
         self.tell(kind, &result, started.elapsed());
         let slot = Slot::of(kind);
         let end = match &result {
@@ -325,15 +326,9 @@ impl Inner {
 
     fn count_differences(&self, report: &Report) {
         for (table, figures) in &report.tables {
-            let mut figures = *figures;
             for kind in DriftKind::ALL {
-                let labels = DifferenceLabels {
-                    table: table.name(),
-                    kind: kind.name(),
-                };
-                let count = i64::try_from(*figures.of_mut(kind)).unwrap_or(i64::MAX);
-                let gauge = self.options.metrics.differences.get_or_create(&labels);
-                gauge.set(count);
+                let metrics = &self.options.metrics.runs;
+                metrics.found(table.name(), kind.name(), figures.of(kind));
             }
         }
     }
@@ -381,11 +376,7 @@ fn recall(state: &State, slot: Slot) -> Memory {
 
 fn publish(metrics: &Metrics, slot: Slot, memory: &Memory) {
     if let Some(ms) = memory.success_ms {
-        let labels = KindLabels { kind: slot.name() };
-        metrics
-            .run_last_success
-            .get_or_create(&labels)
-            .set(ms / 1000);
+        metrics.runs.succeeded(slot.name(), ms / 1000);
     }
 }
 

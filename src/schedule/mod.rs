@@ -141,7 +141,7 @@ impl Schedule {
             return;
         };
         if turn.strike(&job.rhythm, tick, now_ms, rand::random()) == Strike::Skipped {
-            self.metrics.run_skipped(job.name, "running");
+            self.metrics.runs.skipped(job.name, "running");
             tracing::info!(kind = job.name, "skipped: the last one still runs");
         }
     }
@@ -175,7 +175,7 @@ impl Schedule {
             }
             if let Some(reason) = held {
                 if turn.hold(tick) {
-                    self.metrics.run_skipped(job.name, reason);
+                    self.metrics.runs.skipped(job.name, reason);
                 }
                 continue;
             }
@@ -204,7 +204,7 @@ impl Schedule {
             return;
         };
         if ending == Ending::Busy {
-            self.metrics.run_skipped(job.name, "running");
+            self.metrics.runs.skipped(job.name, "running");
         }
         let failures = (job.recall)().failures;
         turn.ended(ending, failures, tick, rand::random());
