@@ -59,12 +59,11 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 5] = [
+const NOT_YET_ACTIVE: [&str; 4] = [
     "clerk.write_back",
     "convex.page",
     "profile_edits.enabled",
     "profile_edits.fields",
-    "report.show_values",
 ];
 
 /// Everything that can be set.
@@ -119,6 +118,8 @@ pub struct Local {
     pub admin: Admin,
     /// What is kept on disk.
     pub state: State,
+    /// What reports show.
+    pub report: Report,
 }
 
 impl Config {
@@ -150,16 +151,21 @@ impl Config {
     pub fn load_local(file: Option<&Path>, env: &Env) -> Result<Local, Vec<Mistake>> {
         let mut reader = Reader::new(layers::gather(file, env));
         let (admin, state) = (Admin::read(&mut reader), State::read(&mut reader));
+        let report = Report::read(&mut reader);
         let (gathered, _) = reader.finish();
         let counts = |mistake: &Mistake| {
-            ["admin.", "state."]
+            ["admin.", "state.", "report."]
                 .iter()
                 .any(|section| mistake.key.starts_with(section))
                 || mistake.key.is_empty()
         };
         let mistakes: Vec<Mistake> = gathered.mistakes.into_iter().filter(counts).collect();
-        match (admin, state) {
-            (Some(admin), Some(state)) if mistakes.is_empty() => Ok(Local { admin, state }),
+        match (admin, state, report) {
+            (Some(admin), Some(state), Some(report)) if mistakes.is_empty() => Ok(Local {
+                admin,
+                state,
+                report,
+            }),
             _ => Err(mistakes),
         }
     }
