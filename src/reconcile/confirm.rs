@@ -56,13 +56,13 @@ pub struct Judged {
 }
 
 /// Where and how a run looks again.
-pub struct Looking<'r> {
+pub struct Looking {
     /// Both services.
-    pub ends: &'r Ends,
+    pub ends: Ends,
     /// Of which group the records are.
     pub group: Group,
     /// The tables that the run compares.
-    pub tables: &'r [Table],
+    pub tables: Vec<Table>,
     /// True if Convex held no row at all when the run began, so that there is nothing to look for.
     pub bulk: bool,
 }
@@ -90,8 +90,9 @@ impl Suspects {
     }
 
     /// Looks at all of them again.
-    pub async fn confirm(self, looking: &Looking<'_>) -> Result<Judged, Trouble> {
-        let Looking { ends, group, tables, bulk } = *looking;
+    pub async fn confirm(self, looking: &Looking) -> Result<Judged, Trouble> {
+        let Looking { ends, group, tables, bulk } = looking;
+        let (group, bulk) = (*group, *bulk);
         let mut judged = Judged::default();
         let mut suspects = self.0;
         suspects.retain(|key, suspect| {

@@ -38,6 +38,10 @@ pub struct RunCursor {
     pub ranges: usize,
     /// Groups that were done before this one, with what they counted.
     pub before: Tally,
+    /// The first or the second walk of the group.
+    pub pass: u32,
+    /// What the first walk did to an empty table.
+    pub moved: Tally,
     /// How often it was taken up again.
     pub resumed: u32,
 }
@@ -88,8 +92,15 @@ impl RunCursor {
             bulk: false,
             ranges: 0,
             before: Tally::default(),
+            pass: 1,
+            moved: Tally::default(),
             resumed: 0,
         }
+    }
+
+    /// What the lists of this walk are named after.
+    pub fn walk(&self) -> String {
+        format!("{}-{}", self.group.own_table(), self.pass)
     }
 }
 

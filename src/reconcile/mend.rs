@@ -36,6 +36,13 @@ pub struct Orphan {
     pub differences: Vec<Difference>,
 }
 
+impl Orphan {
+    /// The record's name in the group.
+    pub fn record(&self, group: Group) -> RecordKey {
+        RecordKey::new(group.own_table(), self.name.key.clone())
+    }
+}
+
 /// Repairs what can be repaired now, or (`repair` false) only says what differs.
 pub async fn mend(
     ends: &Ends,

@@ -9,6 +9,8 @@ mod cursor;
 pub mod ends;
 mod full;
 mod mend;
+mod parts;
+mod reconciler;
 mod remove;
 mod rows;
 pub mod run;
@@ -19,7 +21,8 @@ use std::{future::Future, io, time::Duration};
 use thiserror::Error;
 use tokio::time::sleep;
 
-use crate::{clerk::ClerkError, convex::deployment::CallError, model::Fault, store::state::StateError};
+use self::{diff::merge::OutOfOrder, repair::plans::PlansError};
+use crate::{clerk::{ClerkError, walk::WalkError}, report::history::HistoryError, convex::deployment::CallError, model::Fault, store::state::StateError};
 
 /// Tries of one request of a scan; deliveries have their own rules.
 const TRIES: u32 = 5;
@@ -46,6 +49,21 @@ pub enum Trouble {
     /// Nothing can be written for now.
     #[error("nothing can be written: {0}")]
     Away(String),
+    /// A listing of Clerk's cannot be read on.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// The history of reports.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The held plans.
+    #[error(transparent)]
+    Plans(#[from] PlansError),
+    /// The two services are not those that this state belongs to.
+    #[error("{0}")]
+    Foreign(String),
+    /// A listing is not in the order that was asked for.
+    #[error(transparent)]
+    Order(#[from] OutOfOrder),
     /// A row of a membership that does not say whose it is.
     #[error("a membership's row names no organization or no user, so that Clerk cannot be asked about it")]
     Nameless,
@@ -61,8 +79,15 @@ impl Trouble {
             Trouble::Clerk(error) => error.fault(),
             Trouble::Convex(error) => error.fault(),
             Trouble::State(error) => error.fault(),
-            Trouble::Disk(_) | Trouble::Ending => Fault::Ours,
+            Trouble::Disk(_) | Trouble::Ending | Trouble::History(_) | Trouble::Plans(_) => Fault::Ours,
+            Trouble::Foreign(_) => Fault::Refused,
+            Trouble::Walk(error) => match error {
+                WalkError::Page { source, .. } | WalkError::Refused(source) => source.fault(),
+                WalkError::Outage { .. } => Fault::Service { retry_after: None },
+                WalkError::SwitchedOff | WalkError::NoSuchOrganization => Fault::Record,
+            },
             Trouble::Nameless => Fault::Record,
+            Trouble::Order(_) => Fault::Service { retry_after: None },
             Trouble::Away(_) => Fault::Service { retry_after: None },
         }
     }

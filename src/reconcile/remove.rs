@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clerk::Lookup,
-    model::{Action, Difference, Outcome, RecordKey},
+    model::{Action, Difference, Outcome},
     queue::repairs::{Repair, Repaired, Wish},
 };
 
@@ -50,7 +50,7 @@ pub async fn remove(ends: &Ends, group: Group, orphans: Vec<Orphan>) -> Result<R
         for orphan in some {
             match group.fetch(ends, &orphan.name).await {
                 Ok(Lookup::Gone(proof)) => {
-                    let record = RecordKey::new(group.own_table(), orphan.name.key.clone());
+                    let record = orphan.record(group);
                     let wish = Wish::Delete(proof);
                     repairs.push(Repair { record, wish });
                     waiting.push(orphan);

@@ -56,6 +56,21 @@ impl Tally {
         self.unmanaged += other.unmanaged;
     }
 
+    /// A table's figures; all zero if nothing was counted.
+    pub fn figures(&self, table: Table) -> TableFigures {
+        self.tables.get(&table).copied().unwrap_or_default()
+    }
+
+    /// What was found and done, without what was read: it will be read again.
+    pub fn without_counts(&self) -> Tally {
+        let mut rest = self.clone();
+        for figures in rest.tables.values_mut() {
+            figures.clerk = 0;
+            figures.convex = 0;
+        }
+        rest
+    }
+
     /// All differences.
     pub fn differences(&self) -> u64 {
         self.tables.values().map(TableFigures::differences).sum()
