@@ -6,14 +6,17 @@
 
 mod confirm;
 mod cursor;
+pub mod diff;
 pub mod ends;
 mod full;
 mod mend;
 mod parts;
-mod reconciler;
+pub mod reconciler;
 mod remove;
+pub mod repair;
 mod rows;
 pub mod run;
+pub mod scan;
 mod verdict;
 
 use std::{future::Future, io, time::Duration};
