@@ -86,7 +86,7 @@ impl Trouble {
             Trouble::Foreign(_) => Fault::Refused,
             Trouble::Walk(error) => match error {
                 WalkError::Page { source, .. } | WalkError::Refused(source) => source.fault(),
-                WalkError::Outage { .. } => Fault::Service { retry_after: None },
+                WalkError::Outage { .. } | WalkError::BrokenOff => Fault::Service { retry_after: None },
                 WalkError::SwitchedOff | WalkError::NoSuchOrganization => Fault::Record,
             },
             Trouble::Nameless => Fault::Record,

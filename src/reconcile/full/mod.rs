@@ -7,7 +7,7 @@
 pub mod candidate;
 pub mod group;
 pub mod range;
-mod records;
+pub mod records;
 mod slices;
 pub mod tally;
 

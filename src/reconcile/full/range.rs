@@ -43,16 +43,6 @@ impl merge::Listed for Listed {
     }
 }
 
-impl merge::Stored for Row {
-    fn created_at(&self) -> Option<i64> {
-        self.created_at
-    }
-
-    fn key(&self) -> &crate::model::Key {
-        &self.key
-    }
-}
-
 /// An orphan as its part of the list keeps it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeptOrphan {

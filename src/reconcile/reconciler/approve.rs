@@ -109,7 +109,7 @@ impl Reconciler {
         let id = uuid::Uuid::now_v7().to_string();
         let mut log = self.options.history.log(&id)?;
         for one in &differences {
-            log.add(one)?;
+            log.append(one)?;
         }
         let report = Report {
             id,

@@ -110,12 +110,18 @@ impl Whole<'_> {
         parts.remove_others()?;
         let report_id = if resumed { new_id() } else { run.id.clone() };
         self.plan = Plan::new(report_id.clone(), (self.ends.now)());
-        let groups: Vec<Group> = Group::ALL.into_iter().filter(|g| !self.of(*g).is_empty()).collect();
+        let begun = run.group;
+        let groups: Vec<Group> = Group::ALL
+            .into_iter()
+            .filter(|group| !self.of(*group).is_empty())
+            .skip_while(|group| *group != begun)
+            .collect();
         let mut cut_off = false;
-        for group in groups.into_iter().skip_while(|group| *group != run.group) {
+        for group in groups {
             if group != run.group {
                 run.group = group;
                 run.pass = 1;
+                run.moved = Tally::default();
                 ranges = None;
             }
             let walked = match self.group(&mut run, ranges.take()).await {
@@ -373,7 +379,7 @@ impl Whole<'_> {
             if differences.len() < Report::MAX_DIFFERENCES {
                 differences.push(difference.clone());
             }
-            log.add(&difference)
+            log.append(&difference)
         };
         let mut trouble = None;
         for name in parts.names(DIFFERENCES)? {
