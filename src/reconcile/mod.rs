@@ -6,9 +6,11 @@
 
 mod confirm;
 mod cursor;
+pub mod desk;
 pub mod diff;
 pub mod ends;
 mod full;
+pub mod memory;
 mod mend;
 mod parts;
 pub mod reconciler;
