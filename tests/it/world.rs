@@ -144,6 +144,12 @@ pub fn environment(
     owned.into_iter().collect()
 }
 
+/// The tables of the rows that were written, in the order in which they were.
+pub fn written(convex: &ConvexSim) -> Vec<&'static str> {
+    let commits = convex.commits(0, 1_000);
+    commits.iter().map(|commit| commit.table).collect()
+}
+
 /// Waits for something to become true, for up to a minute.
 pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
