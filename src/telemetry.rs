@@ -66,6 +66,13 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// Labels of `missed_deliveries_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MissedLabels {
+    /// Why a scan had to find the change.
+    pub cause: &'static str,
+}
+
 /// Everything that is counted. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -88,6 +95,8 @@ pub struct Metrics {
     pub clerk_requests: Family<ClerkLabels, Counter>,
     /// `convex_requests_total{function,status}`
     pub convex_requests: Family<ConvexLabels, Counter>,
+    /// `missed_deliveries_total{cause}`
+    pub missed: Family<MissedLabels, Counter>,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -108,6 +117,7 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
+        let missed = Family::default();
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -150,6 +160,11 @@ impl Default for Metrics {
             convex_requests.clone(),
         );
         registry.register(
+            "missed_deliveries",
+            "Changes that a scan found before any delivery, by cause",
+            missed.clone(),
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -165,6 +180,7 @@ impl Default for Metrics {
             retries,
             clerk_requests,
             convex_requests,
+            missed,
         }
     }
 }

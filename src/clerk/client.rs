@@ -86,10 +86,14 @@ impl ClerkClient {
         })
     }
 
-    /// The same client, with somebody else listening: for what one run costs.
-    pub fn heard_by(&self, on_request: OnRequest) -> ClerkClient {
+    /// The same client, with somebody else listening as well: for what one run costs.
+    pub fn also_heard_by(&self, other: OnRequest) -> ClerkClient {
+        let own = self.on_request.clone();
         ClerkClient {
-            on_request,
+            on_request: std::sync::Arc::new(move |name, status, bytes| {
+                own(name, status, bytes);
+                other(name, status, bytes);
+            }),
             ..self.clone()
         }
     }
