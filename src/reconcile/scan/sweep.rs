@@ -84,6 +84,8 @@ pub struct Sweeper {
 struct Memory {
     trickle: Trickle,
     settled: Settled,
+    /// Rows that the last sweep was shown.
+    shown: u64,
     /// An empty list was reported and is not over.
     empty: bool,
 }
@@ -118,7 +120,8 @@ impl Sweeper {
         let start = Start::load(ends)?;
         let highest = started_ms.saturating_add(AHEAD_MS);
         let mut at = start.cursor.map(|cursor| cursor.at);
-        let opened = Newest::open(&ends.clerk, |rows| {
+        let shown = self.memory().shown;
+        let opened = Newest::open(&ends.clerk, shown, |rows| {
             let newest = newest_of(rows, highest);
             // Behind the newest lies nothing: after its deletion the position moves back with the list.
             at = newest.or(at);
@@ -170,6 +173,7 @@ impl Sweeper {
         let now_ms = (ends.now)();
         let concern = {
             let mut memory = self.memory();
+            memory.shown = figures.clerk;
             memory.settled = settled.swept(moved.is_ok());
             memory.trickle.swept(now_ms, &lost, known.deliveries())
         };

@@ -16,7 +16,8 @@ use crate::{
     model::{Key, Version},
 };
 
-/// Rows of the first page: a quiet minute ends here, and 50 users are a few hundred kilobytes at most.
+/// Rows of the first page, and the step in which it grows: a quiet minute ends here, and 50 users are a few
+/// hundred kilobytes at most.
 const FIRST_PAGE: u32 = 50;
 /// Rows that a page repeats of the one before, so that as many deletions in between skip nothing.
 const OVERLAP: u32 = 20;
@@ -64,9 +65,11 @@ pub struct Newest<'c> {
 
 impl<'c> Newest<'c> {
     /// Asks for the first page; `bound` says, from its rows, down to which change the list is wanted. An empty
-    /// page gives no reader.
+    /// page gives no reader. `before` is how many rows the sweep before was shown: as many lie in the overlap
+    /// again when nothing has happened since, and one page is to hold them.
     pub async fn open(
         clerk: &'c ClerkClient,
+        before: u64,
         bound: impl FnOnce(&[RawRecord]) -> Version,
     ) -> Result<Option<(Newest<'c>, Vec<RawRecord>)>, ReadError> {
         let mut newest = Newest {
@@ -78,12 +81,16 @@ impl<'c> Newest<'c> {
             done: false,
             shown: HashMap::new(),
         };
-        let rows = newest.ask(FIRST_PAGE).await?;
+        let steps = u32::try_from(before).unwrap_or(MAX_PAGE) / FIRST_PAGE;
+        let limit = (steps.min(MAX_PAGE) + 1)
+            .saturating_mul(FIRST_PAGE)
+            .min(MAX_PAGE);
+        let rows = newest.ask(limit).await?;
         if rows.is_empty() {
             return Ok(None);
         }
         newest.bound = bound(&rows);
-        let fresh = newest.take(rows, FIRST_PAGE);
+        let fresh = newest.take(rows, limit);
         Ok(Some((newest, fresh)))
     }
 
