@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs};
 use clap::CommandFactory;
 use clerk_convex_sync::{
     cli::Cli,
-    telemetry::{ClerkLabels, ConvexLabels, Metrics, RetryLabels},
+    telemetry::{ClerkLabels, ConvexLabels, Metrics, MissedLabels, RetryLabels},
 };
 
 use super::{
@@ -73,6 +73,8 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let (function, status) = ("apply", 200);
     let called = ConvexLabels { function, status };
     metrics.convex_requests.get_or_create(&called).inc();
+    let cause = "never_arrived";
+    metrics.missed.get_or_create(&MissedLabels { cause }).inc();
     let there: BTreeSet<String> = metrics
         .render()
         .lines()
