@@ -73,7 +73,6 @@ const NOT_YET_ACTIVE: [&str; 14] = [
     "profile_edits.fields",
     "ensure.enabled",
     "ensure.origins",
-    "report.show_values",
 ];
 
 /// Everything that can be set.
@@ -128,6 +127,8 @@ pub struct Local {
     pub admin: Admin,
     /// What is kept on disk.
     pub state: State,
+    /// What reports show.
+    pub report: Report,
 }
 
 impl Config {
@@ -159,16 +160,21 @@ impl Config {
     pub fn load_local(file: Option<&Path>, env: &Env) -> Result<Local, Vec<Mistake>> {
         let mut reader = Reader::new(layers::gather(file, env));
         let (admin, state) = (Admin::read(&mut reader), State::read(&mut reader));
+        let report = Report::read(&mut reader);
         let (gathered, _) = reader.finish();
         let counts = |mistake: &Mistake| {
-            ["admin.", "state."]
+            ["admin.", "state.", "report."]
                 .iter()
                 .any(|section| mistake.key.starts_with(section))
                 || mistake.key.is_empty()
         };
         let mistakes: Vec<Mistake> = gathered.mistakes.into_iter().filter(counts).collect();
-        match (admin, state) {
-            (Some(admin), Some(state)) if mistakes.is_empty() => Ok(Local { admin, state }),
+        match (admin, state, report) {
+            (Some(admin), Some(state), Some(report)) if mistakes.is_empty() => Ok(Local {
+                admin,
+                state,
+                report,
+            }),
             _ => Err(mistakes),
         }
     }
