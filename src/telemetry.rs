@@ -41,6 +41,13 @@ pub struct ChangeLabels {
     pub source: &'static str,
 }
 
+/// Labels of `ensure_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EnsureLabels {
+    /// What was answered and why.
+    pub result: &'static str,
+}
+
 /// Labels of `clerk_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ClerkLabels {
@@ -113,6 +120,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// `webhooks_total{type,result}`
     pub webhooks: Family<WebhookLabels, Counter>,
+    /// `ensure_total{result}`
+    pub ensure: Family<EnsureLabels, Counter>,
     /// `changes_total{table,outcome,source}`
     pub changes: Family<ChangeLabels, Counter>,
     /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
@@ -158,7 +167,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
         let latency = Histogram::new(LATENCY_SECONDS);
-        let webhooks = Family::default();
+        let (webhooks, ensure) = (Family::default(), Family::default());
         let changes = Family::default();
         let queue_depth = Gauge::default();
         let queue_oldest_age = Gauge::default();
@@ -172,6 +181,7 @@ impl Default for Metrics {
             "Webhook requests by type and result",
             webhooks.clone(),
         );
+        registry.register("ensure", "Sign-ins by result", ensure.clone());
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -216,6 +226,7 @@ impl Default for Metrics {
         Metrics {
             registry: Arc::new(registry),
             webhooks,
+            ensure,
             changes,
             latency,
             queue_depth,
@@ -293,6 +304,11 @@ impl Metrics {
             result,
         };
         self.webhooks.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request at sign-in.
+    pub fn ensured(&self, result: &'static str) {
+        self.ensure.get_or_create(&EnsureLabels { result }).inc();
     }
 
     /// Counts what became of a change.

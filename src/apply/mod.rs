@@ -10,6 +10,7 @@ mod applier;
 pub mod batch;
 mod call;
 mod ending;
+pub mod ensure;
 mod fetch;
 mod gate;
 pub mod guard;

@@ -28,6 +28,7 @@ use crate::{
     outbound::{Dialer, OnRequest, Reply, Request, below, secret_header},
 };
 
+mod keys;
 mod page;
 mod reading;
 

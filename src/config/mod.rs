@@ -59,9 +59,8 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 14] = [
+const NOT_YET_ACTIVE: &[&str] = &[
     "clerk.write_back",
-    "convex.page",
     "schedule.sweep",
     "schedule.census",
     "schedule.full",
@@ -71,8 +70,6 @@ const NOT_YET_ACTIVE: [&str; 14] = [
     "repair.max_delete_ratio",
     "profile_edits.enabled",
     "profile_edits.fields",
-    "ensure.enabled",
-    "ensure.origins",
 ];
 
 /// Everything that can be set.
@@ -220,7 +217,7 @@ fn read(r: &mut Reader) -> Option<Config> {
         report: report?,
         limits: limits?,
         log: log?,
-        not_yet_active: r.set_away_from_default(&NOT_YET_ACTIVE),
+        not_yet_active: r.set_away_from_default(NOT_YET_ACTIVE),
     })
 }
 

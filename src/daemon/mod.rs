@@ -7,6 +7,7 @@
 mod build;
 mod doors;
 mod reload;
+mod sign_in;
 mod watch;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     apply::{self, Applier, Clock, Shared},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
+    queue::repairs::{self, Lane},
     store::{
         journal::{Journal, OpenError},
         state::{State, StateError},
@@ -48,7 +50,6 @@ use self::reload::Reloader;
 const INTAKE_THREADS: usize = 2;
 /// Of the time for a stop, what requests in hand may take at most.
 const INTAKE_DRAIN: Duration = Duration::from_secs(3);
-
 /// How long an operator's open request, or the disk, may hold up the end.
 const LAST_WORDS: Duration = Duration::from_millis(750);
 
@@ -159,8 +160,6 @@ impl Daemon {
 
     /// The same, with what a reload needs.
     pub async fn start_in(config: Config, around: Surroundings) -> Result<Handle, StartError> {
-        let disk = Disk::open(&config).await?;
-        let doors = Doors::open(&config).await?;
         let Disk {
             journal,
             recovered,
@@ -168,7 +167,8 @@ impl Daemon {
             state,
             generation,
             alerts,
-        } = disk;
+        } = Disk::open(&config).await?;
+        let doors = Doors::open(&config).await?;
         let parts = Parts::build(&config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
         let (applier, applier_handle) = Applier::new(
@@ -177,6 +177,7 @@ impl Daemon {
             notices,
             config.state.max_dead_letters,
         );
+        let (lane, batches) = repairs::lane();
         let reloader = Arc::new(Reloader::new(
             config.clone(),
             around,
@@ -212,10 +213,13 @@ impl Daemon {
             let _ended = ended.drop_guard();
             applier.run(stopped, grace).await;
         });
+        let (shared, stop) = (Arc::clone(&handle.shared), handle.stop_applier.clone());
+        let repairs = apply::repairs::run(shared, batches, stop);
+        handle.applier.spawn(repairs);
         let tcp = doors.tcp.zip(config.admin.token.clone());
         handle.open_admin(applier_handle.clone(), doors.socket, tcp);
         handle.watch(journal, applier_handle);
-        handle.start_intake(doors.listener, parts.intake, &config)?;
+        handle.start_intake(doors.listener, parts.intake, &config, lane)?;
         tracing::info!(
             address = %handle.public,
             socket = %handle.socket.display(),
@@ -334,6 +338,7 @@ impl Handle {
         listener: Listener,
         intake: Arc<intake::Intake>,
         config: &Config,
+        lane: Lane,
     ) -> Result<(), StartError> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(INTAKE_THREADS)
@@ -347,7 +352,8 @@ impl Handle {
             idle_timeout: config.listen.idle_timeout,
             max_connections: config.listen.max_connections,
         };
-        let router = intake.router(&config.listen.webhook_paths);
+        let ensure = sign_in::routes(config, &self.shared, &intake, lane);
+        let router = intake.router(&config.listen.webhook_paths).merge(ensure);
         let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);

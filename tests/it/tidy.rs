@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "clerk::wire",
             "clerk::shape",
+            "clerk::jwks",
             "config::Secret",
             "report::alert",
             "store::journal",
