@@ -80,7 +80,10 @@ impl Suspects {
     pub fn add_row(&mut self, row: &Row) {
         let name = Name::of(row);
         let slot = self.0.entry(row.key.clone());
-        let suspect = slot.or_insert(Suspect { listed: None, name: name.clone() });
+        let suspect = slot.or_insert(Suspect {
+            listed: None,
+            name: name.clone(),
+        });
         suspect.name = name;
     }
 
@@ -91,7 +94,12 @@ impl Suspects {
 
     /// Looks at all of them again.
     pub async fn confirm(self, looking: &Looking) -> Result<Judged, Trouble> {
-        let Looking { ends, group, tables, bulk } = looking;
+        let Looking {
+            ends,
+            group,
+            tables,
+            bulk,
+        } = looking;
         let (group, bulk) = (*group, *bulk);
         let mut judged = Judged::default();
         let mut suspects = self.0;
@@ -122,8 +130,12 @@ impl Suspects {
                 Some(listed) => Some(listed.candidate().clone()),
                 None => now.remove(&key),
             };
-            let mut of =
-                |table: &Table| (*table, rows.remove(&(*table, key.clone())).unwrap_or_default());
+            let mut of = |table: &Table| {
+                (
+                    *table,
+                    rows.remove(&(*table, key.clone())).unwrap_or_default(),
+                )
+            };
             let sides = Sides {
                 key: &key,
                 clerk: clerk.as_ref(),
@@ -131,7 +143,11 @@ impl Suspects {
             };
             let verdict = judge(&sides);
             if !verdict.differences.is_empty() {
-                judged.confirmed.push(Confirmed { name, clerk, verdict });
+                judged.confirmed.push(Confirmed {
+                    name,
+                    clerk,
+                    verdict,
+                });
             }
         }
         Ok(judged)

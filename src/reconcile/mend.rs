@@ -57,13 +57,18 @@ pub async fn mend(
     let mut repairs = Vec::new();
     let mut waiting = Vec::new();
     for confirmed in judged.confirmed {
-        let Confirmed { name, clerk, verdict } = confirmed;
+        let Confirmed {
+            name,
+            clerk,
+            verdict,
+        } = confirmed;
         if verdict.orphan {
             let differences = verdict.differences;
             mended.orphans.push(Orphan { name, differences });
             continue;
         }
-        let rows = clerk.and_then(|clerk| Some((clerk.version, clerk.created_at, clerk.rows.ok()?)));
+        let rows =
+            clerk.and_then(|clerk| Some((clerk.version, clerk.created_at, clerk.rows.ok()?)));
         match rows.filter(|_| verdict.write && repair) {
             Some((version, created_at, rows)) => {
                 repairs.push(Repair {
@@ -88,9 +93,11 @@ fn settle(
     done: Repaired,
     mended: &mut Mended,
 ) -> Result<(), Trouble> {
-    let failed = |reason: String| move |difference: &mut Difference| {
-        difference.action = Action::Failed;
-        difference.reason = Some(reason.clone());
+    let failed = |reason: String| {
+        move |difference: &mut Difference| {
+            difference.action = Action::Failed;
+            difference.reason = Some(reason.clone());
+        }
     };
     let mut differences = differences;
     match done {
@@ -145,6 +152,10 @@ impl Ends {
         let done = self.lane.apply(repairs, Origin::Repair).await;
         let done = done.ok_or(Trouble::Ending)?;
         // The lane answers for each; anything else is an applier that was cut off.
-        if done.len() == count { Ok(done) } else { Err(Trouble::Ending) }
+        if done.len() == count {
+            Ok(done)
+        } else {
+            Err(Trouble::Ending)
+        }
     }
 }

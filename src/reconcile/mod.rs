@@ -28,7 +28,13 @@ use thiserror::Error;
 use tokio::time::sleep;
 
 use self::{diff::merge::OutOfOrder, repair::plans::PlansError};
-use crate::{clerk::{ClerkError, walk::WalkError}, report::history::HistoryError, convex::deployment::CallError, model::Fault, store::state::StateError};
+use crate::{
+    clerk::{ClerkError, walk::WalkError},
+    convex::deployment::CallError,
+    model::Fault,
+    report::history::HistoryError,
+    store::state::StateError,
+};
 
 /// Tries of one request of a scan; deliveries have their own rules.
 const TRIES: u32 = 5;
@@ -71,7 +77,9 @@ pub enum Trouble {
     #[error(transparent)]
     Order(#[from] OutOfOrder),
     /// A row of a membership that does not say whose it is.
-    #[error("a membership's row names no organization or no user, so that Clerk cannot be asked about it")]
+    #[error(
+        "a membership's row names no organization or no user, so that Clerk cannot be asked about it"
+    )]
     Nameless,
     /// The daemon ends.
     #[error("the daemon is ending")]
@@ -85,11 +93,15 @@ impl Trouble {
             Trouble::Clerk(error) => error.fault(),
             Trouble::Convex(error) => error.fault(),
             Trouble::State(error) => error.fault(),
-            Trouble::Disk(_) | Trouble::Ending | Trouble::History(_) | Trouble::Plans(_) => Fault::Ours,
+            Trouble::Disk(_) | Trouble::Ending | Trouble::History(_) | Trouble::Plans(_) => {
+                Fault::Ours
+            }
             Trouble::Foreign(_) => Fault::Refused,
             Trouble::Walk(error) => match error {
                 WalkError::Page { source, .. } | WalkError::Refused(source) => source.fault(),
-                WalkError::Outage { .. } | WalkError::BrokenOff => Fault::Service { retry_after: None },
+                WalkError::Outage { .. } | WalkError::BrokenOff => {
+                    Fault::Service { retry_after: None }
+                }
                 WalkError::SwitchedOff | WalkError::NoSuchOrganization => Fault::Record,
             },
             Trouble::Nameless => Fault::Record,

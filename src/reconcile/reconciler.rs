@@ -139,12 +139,18 @@ async fn emptied(ends: &Ends, group: Group, orphans: &[Orphan]) -> Result<u64, T
         return Ok(0);
     }
     let mut leaving: BTreeMap<&Key, u64> = BTreeMap::new();
-    for (organization, _) in orphans.iter().filter_map(|orphan| orphan.name.parents.as_ref()) {
+    for (organization, _) in orphans
+        .iter()
+        .filter_map(|orphan| orphan.name.parents.as_ref())
+    {
         *leaving.entry(organization).or_default() += 1;
     }
     let clerk = ends.clerk.at(Priority::Confirm);
     let mut emptied = 0;
-    for (organization, _) in leaving.into_iter().filter(|(_, gone)| *gone >= EMPTIED_FROM) {
+    for (organization, _) in leaving
+        .into_iter()
+        .filter(|(_, gone)| *gone >= EMPTIED_FROM)
+    {
         let exists = patiently(|| clerk.get_organization(organization)).await?;
         if matches!(exists, Lookup::Gone(_)) {
             continue;

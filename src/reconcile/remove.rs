@@ -77,16 +77,23 @@ fn settle(orphan: Orphan, done: Repaired) -> Result<Vec<Difference>, Trouble> {
         Repaired::Applied {
             outcome: Outcome::Deleted | Outcome::Absent | Outcome::Unchanged | Outcome::Tombstoned,
             ..
-        } => (Action::Deleted, "Clerk says that it does not exist".to_owned()),
+        } => (
+            Action::Deleted,
+            "Clerk says that it does not exist".to_owned(),
+        ),
         Repaired::Applied { outcome, .. } => {
             let reason = format!("Convex answered a deletion with `{}`", outcome.name());
             (Action::Failed, reason)
         }
         // The ledger knows of its deletion already.
-        Repaired::Overtaken => (Action::Deleted, "a delivery has deleted it meanwhile".to_owned()),
-        Repaired::Refused { code, reason } => {
-            (Action::Failed, format!("Convex refused it ({code}): {reason}"))
-        }
+        Repaired::Overtaken => (
+            Action::Deleted,
+            "a delivery has deleted it meanwhile".to_owned(),
+        ),
+        Repaired::Refused { code, reason } => (
+            Action::Failed,
+            format!("Convex refused it ({code}): {reason}"),
+        ),
         Repaired::Away { reason } => return Err(Trouble::Away(reason)),
     };
     Ok(leave(vec![orphan], action, &reason))

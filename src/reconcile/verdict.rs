@@ -88,9 +88,17 @@ fn alive(table: Table, candidate: &Candidate, rows: &[Row], verdict: &mut Verdic
     if fields.is_empty() {
         return;
     }
-    if row.version.is_some_and(|version| version > candidate.version) {
+    if row
+        .version
+        .is_some_and(|version| version > candidate.version)
+    {
         let reason = "the row claims a newer version than Clerk has";
-        let ahead = difference(DriftKind::Stale, fields, Action::Failed, Some(reason.into()));
+        let ahead = difference(
+            DriftKind::Stale,
+            fields,
+            Action::Failed,
+            Some(reason.into()),
+        );
         return verdict.differences.push(ahead);
     }
     let stale = difference(DriftKind::Stale, fields, Action::None, None);

@@ -37,7 +37,9 @@ use super::{
 };
 use crate::{
     clerk::{
-        Priority, client::{CreatedBetween, MAX_PAGE, Order, UserPage}},
+        Priority,
+        client::{CreatedBetween, MAX_PAGE, Order, UserPage},
+    },
     convex::reader::Range,
     model::{Fault, Table},
 };
@@ -117,7 +119,9 @@ pub async fn begin(
     let from = std::iter::once(None).chain(bounds.iter().copied().map(Some));
     let before = bounds.iter().copied().map(Some).chain([None]);
     let ranges = from.zip(before);
-    Ok(ranges.map(|(from, before)| RangeCursor::begin(from, before)).collect())
+    Ok(ranges
+        .map(|(from, before)| RangeCursor::begin(from, before))
+        .collect())
 }
 
 fn ranges_for(answer_time: Duration) -> usize {

@@ -218,7 +218,8 @@ impl RangeRun {
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
         self.keep(&mended.differences)?;
-        self.orphans.add(mended.orphans.iter().map(KeptOrphan::of))?;
+        self.orphans
+            .add(mended.orphans.iter().map(KeptOrphan::of))?;
         Ok(())
     }
 

@@ -84,7 +84,11 @@ impl RecordPages {
     /// What was wrong with pages since the last question, in words.
     pub fn flaws(&mut self) -> Vec<String> {
         let flaws = &self.walked().flaws;
-        let new: Vec<String> = flaws.iter().skip(self.told).map(ToString::to_string).collect();
+        let new: Vec<String> = flaws
+            .iter()
+            .skip(self.told)
+            .map(ToString::to_string)
+            .collect();
         self.told += new.len();
         new
     }
@@ -101,9 +105,7 @@ impl RecordPages {
 /// How many records Clerk says there are.
 pub async fn count(clerk: &ClerkClient, group: Group) -> Result<u64, Trouble> {
     match group {
-        Group::Users => {
-            patiently(|| clerk.count_users(CreatedBetween::default())).await
-        }
+        Group::Users => patiently(|| clerk.count_users(CreatedBetween::default())).await,
         Group::Organizations => {
             let listing = patiently(|| clerk.list_organizations(0, 1)).await?;
             Ok(listing.total)

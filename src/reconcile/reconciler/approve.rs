@@ -46,7 +46,12 @@ impl Reconciler {
         Ok(report)
     }
 
-    async fn carry(&self, mut ends: Ends, plan: &Plan, progress: &Watch) -> Result<Report, Trouble> {
+    async fn carry(
+        &self,
+        mut ends: Ends,
+        plan: &Plan,
+        progress: &Watch,
+    ) -> Result<Report, Trouble> {
         let started_ms = (ends.now)();
         ends.tables = super::described(&ends).await?;
         pins::check(&ends, self.options.identity.as_ref()).await?;
@@ -117,10 +122,17 @@ impl Reconciler {
             started_ms,
             finished_ms: (ends.now)(),
             plan_digest: None,
-            outcome: if failed { RunOutcome::Differences } else { RunOutcome::Repaired },
+            outcome: if failed {
+                RunOutcome::Differences
+            } else {
+                RunOutcome::Repaired
+            },
             resumed: false,
             tables: tally.tables,
-            differences: differences.into_iter().take(Report::MAX_DIFFERENCES).collect(),
+            differences: differences
+                .into_iter()
+                .take(Report::MAX_DIFFERENCES)
+                .collect(),
             calls: ends.cost.calls(),
             bytes: ends.cost.bytes(),
             notes,
@@ -133,7 +145,11 @@ impl Reconciler {
 /// The records of these keys that have rows, with what Clerk has to be asked by.
 async fn orphans(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Orphan>, Trouble> {
     let mut orphans: Vec<Orphan> = Vec::with_capacity(keys.len());
-    for table in group.tables().iter().filter(|table| ends.tables.contains(table)) {
+    for table in group
+        .tables()
+        .iter()
+        .filter(|table| ends.tables.contains(table))
+    {
         let page = patiently(|| ends.reader.get(*table, keys)).await?;
         for row in page.rows.iter().filter(|row| row.deleted_at.is_none()) {
             let difference = Difference {

@@ -25,7 +25,8 @@ impl Reconciler {
             Table::Users | Table::Profiles => Group::Users,
             Table::Organizations => Group::Organizations,
             Table::Memberships => {
-                let words = "Clerk has no request for one membership; sync its organization or its user";
+                let words =
+                    "Clerk has no request for one membership; sync its organization or its user";
                 return Err(RunError::Refused(words.into()));
             }
         };
@@ -81,9 +82,10 @@ fn told(done: Repaired) -> Result<(Action, Option<String>), Trouble> {
             let words = "a delivery has said something newer, and was applied";
             (Action::None, Some(words.into()))
         }
-        Repaired::Refused { code, reason } => {
-            (Action::Failed, Some(format!("Convex refused it ({code}): {reason}")))
-        }
+        Repaired::Refused { code, reason } => (
+            Action::Failed,
+            Some(format!("Convex refused it ({code}): {reason}")),
+        ),
         Repaired::Away { reason } => return Err(Trouble::Away(reason)),
     })
 }

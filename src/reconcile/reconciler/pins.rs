@@ -34,7 +34,12 @@ pub trait Identity: Send + Sync {
 pub async fn check(ends: &Ends, identity: &dyn Identity) -> Result<(), Trouble> {
     let deployment = identity.deployment();
     pinned(ends, DEPLOYMENT_CELL, &deployment, "the Convex deployment")?;
-    pinned(ends, KEY_KIND_CELL, identity.key_kind(), "a Clerk key of kind")?;
+    pinned(
+        ends,
+        KEY_KIND_CELL,
+        identity.key_kind(),
+        "a Clerk key of kind",
+    )?;
     if identity.is_proved() || !ends.tables.contains(&Table::Users) {
         return Ok(());
     }

@@ -16,13 +16,7 @@ use crate::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{
-            self, Setting, Walked,
-            group::Group,
-            range::DIFFERENCES,
-            records,
-            tally::Tally,
-        },
+        full::{self, Setting, Walked, group::Group, range::DIFFERENCES, records, tally::Tally},
         mend::Orphan,
         parts::Parts,
         remove::{leave, remove},
@@ -128,7 +122,8 @@ impl Whole<'_> {
                 Ok(walked) => walked,
                 Err(trouble) if is_switched_off(&trouble) => {
                     let what = group.own_table();
-                    self.notes.push(format!("{trouble}; {what} were not compared"));
+                    self.notes
+                        .push(format!("{trouble}; {what} were not compared"));
                     continue;
                 }
                 Err(trouble) => return Err(trouble),
@@ -173,7 +168,9 @@ impl Whole<'_> {
             ),
             Held::Nothing => {}
         }
-        let first = Group::ALL.into_iter().find(|group| !self.of(*group).is_empty());
+        let first = Group::ALL
+            .into_iter()
+            .find(|group| !self.of(*group).is_empty());
         let group = first.unwrap_or(Group::Users);
         Ok((RunCursor::begin(new_id(), now_ms, group, wish), None))
     }
@@ -245,11 +242,13 @@ impl Whole<'_> {
             Err(why) => {
                 self.failed = true;
                 let flaws = walked.flaws.join("; ");
-                self.notes.push(format!("{}: {why} {flaws}", group.own_table()));
+                self.notes
+                    .push(format!("{}: {why} {flaws}", group.own_table()));
                 Some(why.clone())
             }
         };
-        let empty = tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
+        let empty =
+            tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
         self.say_empty(group, empty);
         if orphans.is_empty() {
             return Ok(());
@@ -262,7 +261,8 @@ impl Whole<'_> {
             Brake::Released => self.remove(group, orphans, tally).await,
             Brake::Held { reason } => {
                 self.held = true;
-                self.plan.hold_because(format!("{}: {reason}", group.own_table()));
+                self.plan
+                    .hold_because(format!("{}: {reason}", group.own_table()));
                 for orphan in &orphans {
                     self.plan.insert(orphan.record(group));
                 }
@@ -270,7 +270,8 @@ impl Whole<'_> {
             }
             Brake::Refused { reason } => {
                 self.failed = true;
-                self.notes.push(format!("no {} were deleted: {reason}", group.own_table()));
+                self.notes
+                    .push(format!("no {} were deleted: {reason}", group.own_table()));
                 self.count(leave(orphans, Action::None, &reason), tally)
             }
         }
@@ -305,7 +306,8 @@ impl Whole<'_> {
         let emptied = super::emptied(&self.ends, group, orphans).await?;
         let listed = tally.of(group.own_table()).clerk;
         for table in self.of(group) {
-            let of_table = |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
+            let of_table =
+                |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
             let verdict = brake(
                 self.limits,
                 &Situation {
@@ -358,7 +360,9 @@ impl Whole<'_> {
         if empty {
             let words = "Clerk lists no user at all while Convex has rows; nothing was deleted. Check clerk.secret_key \
                          and the instance";
-            self.ends.alerts.raise("empty_listing", words, (self.ends.now)());
+            self.ends
+                .alerts
+                .raise("empty_listing", words, (self.ends.now)());
         } else {
             self.ends.alerts.clear("empty_listing");
         }
@@ -407,7 +411,11 @@ impl Whole<'_> {
             plan_digest: digest,
             outcome: self.outcome(tally),
             resumed,
-            tables: self.tables.iter().map(|table| (*table, tally.figures(*table))).collect(),
+            tables: self
+                .tables
+                .iter()
+                .map(|table| (*table, tally.figures(*table)))
+                .collect(),
             differences,
             calls: self.ends.cost.calls(),
             bytes: self.ends.cost.bytes(),
@@ -445,7 +453,9 @@ impl Whole<'_> {
             self.plan.head().reasons.join("; ")
         );
         // Raising what is raised with the same words says nothing new.
-        self.ends.alerts.raise("plan_held", words, (self.ends.now)());
+        self.ends
+            .alerts
+            .raise("plan_held", words, (self.ends.now)());
         Ok(Some(digest.to_string()))
     }
 
