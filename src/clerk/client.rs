@@ -110,10 +110,14 @@ impl ClerkClient {
         &self.pace
     }
 
-    /// The same client, with somebody else listening: for what one run costs.
-    pub fn heard_by(&self, on_request: OnRequest) -> ClerkClient {
+    /// The same client, with somebody else listening as well: for what one run costs.
+    pub fn also_heard_by(&self, other: OnRequest) -> ClerkClient {
+        let own = self.on_request.clone();
         ClerkClient {
-            on_request,
+            on_request: std::sync::Arc::new(move |name, status, bytes| {
+                own(name, status, bytes);
+                other(name, status, bytes);
+            }),
             ..self.clone()
         }
     }
@@ -233,6 +237,28 @@ impl ClerkClient {
         let reply = self.send(ENDPOINT, &path, &query, MAX_RECORD_BYTES).await?;
         let read: TotalCount = read_json(ENDPOINT, &reply)?;
         u64::try_from(read.total_count.0).map_err(|_| nonsense(ENDPOINT, "a negative count"))
+    }
+
+    /// Those of these organizations that exist; as [`ClerkClient::users_by_id`].
+    pub async fn organizations_by_id(&self, keys: &[Key]) -> Result<Vec<RawRecord>, ClerkError> {
+        const ENDPOINT: &str = "organizations_by_id";
+        if keys.len() > MAX_IDS {
+            return Err(ClerkError::TooMuch { endpoint: ENDPOINT });
+        }
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = vec![("limit", MAX_IDS.to_string())];
+        query.extend(keys.iter().map(|key| ("organization_id", key.to_string())));
+        let path = ["organizations"];
+        let reply = self.send(ENDPOINT, &path, &query, MAX_PAGE_BYTES).await?;
+        let listing = read_listing(ENDPOINT, Table::Organizations, &reply)?;
+        let mut awaited: HashSet<&Key> = keys.iter().collect();
+        let known = |record: &RawRecord| awaited.remove(record.key());
+        if !listing.records.iter().all(known) {
+            return Err(nonsense(ENDPOINT, "an organization twice or not asked for"));
+        }
+        Ok(listing.records)
     }
 
     /// One page of organizations, oldest first.

@@ -59,9 +59,8 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 4] = [
+const NOT_YET_ACTIVE: &[&str] = &[
     "clerk.write_back",
-    "convex.page",
     "profile_edits.enabled",
     "profile_edits.fields",
 ];
@@ -211,7 +210,7 @@ fn read(r: &mut Reader) -> Option<Config> {
         report: report?,
         limits: limits?,
         log: log?,
-        not_yet_active: r.set_away_from_default(&NOT_YET_ACTIVE),
+        not_yet_active: r.set_away_from_default(NOT_YET_ACTIVE),
     })
 }
 

@@ -9,7 +9,10 @@ use super::{
     deployment::{CallError, Deployment},
     wire::{Description, Function, GetArgs, ListArgs, NoArgs, Page, Records},
 };
-use crate::model::{Key, Table};
+use crate::{
+    model::{Key, Table},
+    outbound::OnRequest,
+};
 
 /// The most rows a page, by the contract.
 pub const MAX_PAGE_ROWS: u32 = 4000;
@@ -33,6 +36,11 @@ impl Reader {
     /// A reader of this deployment.
     pub fn new(deployment: Deployment) -> Self {
         Reader(deployment)
+    }
+
+    /// The same reader, with somebody else listening as well: for what one run costs.
+    pub fn also_heard_by(&self, other: OnRequest) -> Reader {
+        Reader(self.0.also_heard_by(other))
     }
 
     /// Which contract is deployed. Also the question whether functions run at all.

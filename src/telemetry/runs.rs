@@ -31,6 +31,11 @@ struct SkipLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MissedLabels {
+    cause: &'static str,
+}
+
 /// From a sweep that finds nothing to the first copy of a large instance, which takes hours.
 const SECONDS: [f64; 14] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14_400.0, 43_200.0,
@@ -44,6 +49,7 @@ pub struct RunMetrics {
     duration: Family<KindLabels, Histogram, fn() -> Histogram>,
     last_success: Family<KindLabels, Gauge>,
     skipped: Family<SkipLabels, Counter>,
+    missed: Family<MissedLabels, Counter>,
 }
 
 impl RunMetrics {
@@ -55,6 +61,7 @@ impl RunMetrics {
             duration: Family::new_with_constructor(duration),
             last_success: Family::default(),
             skipped: Family::default(),
+            missed: Family::default(),
         };
         registry.register(
             "differences",
@@ -77,6 +84,11 @@ impl RunMetrics {
             "Scheduled runs that did not take place, and why",
             runs.skipped.clone(),
         );
+        registry.register(
+            "missed_deliveries",
+            "Changes that a scan found before any delivery told of them, by cause",
+            runs.missed.clone(),
+        );
         runs
     }
 
@@ -92,6 +104,11 @@ impl RunMetrics {
         self.skipped
             .get_or_create(&SkipLabels { kind, reason })
             .inc();
+    }
+
+    /// A scan found a change before any delivery told of it. `cause` is one of a closed set.
+    pub fn missed(&self, cause: &'static str) {
+        self.missed.get_or_create(&MissedLabels { cause }).inc();
     }
 
     /// When a sort of runs last saw everything, seconds since the epoch.

@@ -30,6 +30,7 @@ fn metrics_have_the_names_of_the_contract() {
     metrics.runs.ended("sweep", "in_sync", 0.2);
     metrics.runs.skipped("census", "paused");
     metrics.runs.found("users", "missing", 7);
+    metrics.runs.missed("never_arrived");
     metrics.runs.succeeded("full", 1_700_000_000);
     let text = metrics.render();
     for line in [
@@ -46,6 +47,7 @@ fn metrics_have_the_names_of_the_contract() {
         "clerk_convex_sync_runs_total{kind=\"sweep\",outcome=\"in_sync\"} 1",
         "clerk_convex_sync_run_duration_seconds_count{kind=\"sweep\"} 1",
         "clerk_convex_sync_run_last_success_timestamp_seconds{kind=\"full\"} 1700000000",
+        "clerk_convex_sync_missed_deliveries_total{cause=\"never_arrived\"} 1",
         "clerk_convex_sync_runs_skipped_total{kind=\"census\",reason=\"paused\"} 1",
         "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
         concat!(

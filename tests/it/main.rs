@@ -25,6 +25,7 @@ mod outage;
 mod process;
 mod repetition;
 mod samples;
+mod scans;
 mod stop;
 mod tidy;
 mod wire;

@@ -1,0 +1,252 @@
+//! Scans between the simulated ends, with a plain applier behind the lane: no daemon, no clock of its own.
+//!
+//! The applier here does what the lane promises and no more: guard by the ledger, write, remember.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use clerk_convex_sync::{
+    apply::Clock,
+    clerk::{self, ClerkClient, Lookup},
+    convex::{self, Deployment, reader::Reader, writer::Writer},
+    mapping::{self, UserRules},
+    model::{
+        Change, ContentHash, DeleteMode, Key, Origin, Outcome, RecordKey, Table, Upsert, Version,
+    },
+    outbound::Dialer,
+    queue::repairs::{Batch, Lane, Repair, Repaired, Wish, lane},
+    reconcile::{belief::Beliefs, ends::Ends, run::Progress},
+    report::alert::Alerts,
+    sandbox::{
+        clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY},
+        convex::{ConvexOptions, ConvexSim},
+    },
+    store::state::{Options, Seen, State},
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+
+/// See the module's words.
+pub struct Scene {
+    pub clerk: ClerkSim,
+    pub convex: ConvexSim,
+    pub ends: Ends,
+    pub beliefs: Beliefs,
+    pub watch: watch::Sender<Progress>,
+    later_ms: Arc<AtomicI64>,
+    _dir: TempDir,
+}
+
+impl Scene {
+    pub async fn start() -> Scene {
+        let clerk = ClerkSim::start(ClerkOptions::default())
+            .await
+            .expect("a port");
+        let convex = ConvexSim::start(ConvexOptions::default())
+            .await
+            .expect("a port");
+        let dir = tempfile::tempdir().expect("a directory");
+        let now = chrono::DateTime::from_timestamp_millis(Clock.now_ms()).expect("a time");
+        let state = State::open(&dir.path().join("derived"), &Options::at(now, None))
+            .expect("a state")
+            .state;
+        let dialer = Dialer::default();
+        let client = ClerkClient::new(clerk::Options {
+            pace: clerk::Pace::unlimited(),
+            api_url: clerk.url().parse().expect("a URL"),
+            secret_key: SecretString::from(DEFAULT_SECRET_KEY),
+            timeout: std::time::Duration::from_secs(20),
+            dialer: dialer.clone(),
+            on_request: Arc::new(|_, _, _| {}),
+        })
+        .expect("a client");
+        let deployment = Deployment::new(convex::Options {
+            url: convex.url().parse().expect("a URL"),
+            deploy_key: SecretString::from(convex.deploy_key()),
+            module: "clerkSync".into(),
+            timeout: std::time::Duration::from_secs(20),
+            dialer,
+            on_request: Arc::new(|_, _, _| {}),
+        })
+        .expect("a deployment");
+        let (into, out) = lane();
+        tokio::spawn(apply(out, Writer::new(deployment.clone()), state.clone()));
+        let later_ms = Arc::new(AtomicI64::new(0));
+        let later = Arc::clone(&later_ms);
+        let rules = UserRules {
+            default_role: "user".into(),
+            ..UserRules::default()
+        };
+        let ends = Ends {
+            clerk: client,
+            reader: Reader::new(deployment),
+            lane: into,
+            state,
+            alerts: Alerts::default(),
+            rules,
+            tables: vec![Table::Users, Table::Profiles],
+            now: Arc::new(move || Clock.now_ms() + later.load(Ordering::Relaxed)),
+            cost: Arc::default(),
+        };
+        Scene {
+            clerk,
+            convex,
+            ends,
+            beliefs: Beliefs::default(),
+            watch: watch::Sender::new(Progress::default()),
+            later_ms,
+            _dir: dir,
+        }
+    }
+
+    /// Our clock goes on by this.
+    pub fn later(&self, ms: i64) {
+        self.later_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Time passes for Clerk and for us.
+    pub fn pass(&self, ms: i64) {
+        self.clerk.advance_ms(ms);
+        self.later(ms);
+    }
+
+    /// Creates a user whose event nobody hears.
+    pub fn sign_up(&self, name: &str) -> String {
+        let address = format!("{}@example.com", name.to_lowercase());
+        self.clerk
+            .create_user(json!({"first_name": name, "email_address": [address]}))
+            .expect("created")
+    }
+
+    /// Renames a user without anybody hearing of it.
+    pub fn rename(&self, id: &str, name: &str) {
+        self.clerk
+            .update_user(id, json!({"first_name": name}))
+            .expect("updated");
+    }
+
+    /// What a delivery about the user does, however it came.
+    pub async fn deliver(&self, id: &str) {
+        let key = Key::parse(id).expect("an id");
+        let record = RecordKey::new(Table::Users, key.clone());
+        let wish = match self.ends.clerk.get_user(&key).await.expect("an answer") {
+            Lookup::Gone(gone) => Wish::Delete(gone),
+            Lookup::Found(user) => Wish::Write {
+                version: user.version(),
+                rows: rows(user.text(), &self.ends.rules),
+            },
+        };
+        let repairs = vec![Repair { record, wish }];
+        let done = self.ends.lane.apply(repairs, Origin::Webhook).await;
+        assert!(
+            matches!(done.as_deref(), Some([Repaired::Applied { .. }])),
+            "{done:?}"
+        );
+    }
+
+    /// The row of a user.
+    pub fn row(&self, id: &str) -> Option<Value> {
+        self.convex.row("users", id)
+    }
+
+    /// Requests to Clerk and calls to Convex so far.
+    pub fn traffic(&self) -> (u64, usize) {
+        let calls = self.convex.calls();
+        (
+            self.clerk.requests().total,
+            (calls.queries + calls.mutations) as usize,
+        )
+    }
+
+    pub fn alerts(&self) -> Vec<&'static str> {
+        let raised = self.ends.alerts.raised();
+        raised.into_iter().map(|alert| alert.code).collect()
+    }
+
+    /// The ends with a bill of their own, as each run gets them.
+    pub fn metered(&self) -> Ends {
+        self.ends.clone().metered()
+    }
+}
+
+/// The rows that a user becomes.
+pub fn rows(text: &str, rules: &UserRules) -> Vec<Upsert> {
+    let mapped = mapping::record(Table::Users, text, rules).expect("mapped");
+    mapped.into_iter().map(|mapped| mapped.upsert).collect()
+}
+
+/// The applier's end of the lane.
+async fn apply(mut out: mpsc::Receiver<Batch>, writer: Writer, state: State) {
+    while let Some(batch) = out.recv().await {
+        let mut answers = Vec::new();
+        for repair in batch.repairs {
+            answers.push(one(&writer, &state, repair).await);
+        }
+        let _ = batch.answer.send(answers);
+    }
+}
+
+async fn one(writer: &Writer, state: &State, repair: Repair) -> Repaired {
+    let seen = state.ledger_get(&repair.record).expect("a ledger");
+    let (changes, now) = match repair.wish {
+        Wish::Delete(gone) => {
+            let change = Change::delete(&gone, DeleteMode::Hard, None);
+            let version = Version(Clock.now_ms());
+            let hash = ContentHash([0; 16]);
+            let now = Seen {
+                version,
+                deleted: true,
+                hash,
+            };
+            (vec![change], now)
+        }
+        Wish::Write { version, rows } => {
+            if seen.is_some_and(|seen| seen.deleted || seen.version > version) {
+                return Repaired::Overtaken;
+            }
+            let hash = ContentHash::of_all(rows.iter().map(|row| &row.fields));
+            let now = Seen {
+                version,
+                deleted: false,
+                hash,
+            };
+            (rows.into_iter().map(Change::Upsert).collect(), now)
+        }
+    };
+    match writer.apply(&changes).await {
+        Ok(mut applied) => {
+            let own = applied.swap_remove(0);
+            if !matches!(own.outcome, Outcome::Stale | Outcome::Tombstoned) {
+                let word = [(repair.record, now)];
+                state.ledger_put_many(&word).expect("a ledger");
+            }
+            Repaired::Applied {
+                outcome: own.outcome,
+                id: own.id,
+            }
+        }
+        Err(error)
+            if error.code() == "refused"
+                || error
+                    .failure()
+                    .is_some_and(|f| f.fault() == clerk_convex_sync::model::Fault::Record) =>
+        {
+            Repaired::Refused {
+                code: error.code().to_owned(),
+                reason: error.to_string(),
+            }
+        }
+        Err(error) => Repaired::Away {
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// A lane whose applier has gone.
+pub fn broken_lane() -> Lane {
+    lane().0
+}
