@@ -20,6 +20,12 @@ fn the_commands_of_the_contract_are_there() {
         "sandbox --clerk-port 1 --convex-port 2 --users 3 --seed 4 --latency-ms 5 --rate-limit 6",
         "init --convex-dir x --force",
         "check --online --json",
+        "audit",
+        "audit --table users --table memberships --json",
+        "reconcile --table profiles --max-deletes 0 --json",
+        "reconcile --approve 0123abcd",
+        "sync user user_1",
+        "sync organization org_1 --json",
         "status --watch --json",
         "failures list",
         "failures show dl_1",
@@ -53,7 +59,14 @@ fn wrong_usage_is_an_error_of_usage() {
         "webhook send",
         "webhook send --type user.banned",
         "completions",
-        "audit",
+        "audit --table people",
+        "audit --max-deletes 1",
+        "reconcile --max-deletes many",
+        "reconcile --approve x --table users",
+        "reconcile --approve x --max-deletes 1",
+        "sync",
+        "sync user",
+        "sync membership orgmem_1",
     ] {
         let arguments = std::iter::once("clerk-convex-sync").chain(line.split_whitespace());
         let error = Cli::try_parse_from(arguments).expect_err(line);
