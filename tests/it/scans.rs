@@ -5,3 +5,4 @@
 mod census;
 mod scene;
 mod sweeps;
+mod whole;

@@ -75,7 +75,7 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let called = ConvexLabels { function, status };
     metrics.convex_requests.get_or_create(&called).inc();
     let cause = "never_arrived";
-    metrics.missed.get_or_create(&MissedLabels { cause }).inc();
+    metrics.missed_deliveries.get_or_create(&MissedLabels { reason: cause }).inc();
     let there: BTreeSet<String> = metrics
         .render()
         .lines()
