@@ -26,5 +26,6 @@ mod repetition;
 mod samples;
 mod stop;
 mod tidy;
+mod walk;
 mod wire;
 mod world;

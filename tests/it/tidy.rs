@@ -130,6 +130,10 @@ const PURE: &[&str] = &[
     "src/apply/guard.rs",
     "src/apply/batch.rs",
     "src/apply/instance.rs",
+    "src/clerk/budget.rs",
+    "src/clerk/proof.rs",
+    "src/clerk/walk/patience.rs",
+    "src/clerk/walk/sieve.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
 ];
