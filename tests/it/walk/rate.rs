@@ -15,7 +15,10 @@ use clerk_convex_sync::{
 };
 
 use super::{USERS, all, client, ids, start, truth};
-use crate::world::eventually;
+use crate::{
+    hand::updated,
+    world::{World, eventually},
+};
 
 #[tokio::test]
 async fn s25_the_fast_path_does_not_wait_behind_the_scan() {
@@ -75,6 +78,33 @@ async fn s25_no_request_is_made_inside_a_penalty() {
     assert!(began.elapsed() >= Duration::from_secs(9));
     let requests = sim.requests();
     assert_eq!((requests.inside_penalty, requests.answered(429)), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s25_a_penalty_outlives_a_reload_of_the_settings() {
+    let world = World::start().await;
+    let wrong = Wrong::Status {
+        status: 429,
+        retry_after_secs: Some(3),
+        json: true,
+    };
+    let endpoint = "GET /v1/users/{user_id}";
+    world.clerk.fault(Fault::next(endpoint, wrong));
+    let asked = || world.clerk.requests().to(endpoint);
+    // Two contents of one version: only Clerk can say which one holds.
+    for name in ["Ada", "Grace"] {
+        world.hand().say(&updated("user_7", 1, name)).await;
+    }
+    eventually("Clerk is asked", async || asked() == 1).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        // Among what a reload forgets is that Clerk was away.
+        world.daemon().reload().expect("the same settings");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(asked(), 1, "after {:?}", began.elapsed());
+    }
+    eventually("Clerk is asked again", async || asked() > 1).await;
+    assert!(began.elapsed() > Duration::from_millis(2_500));
 }
 
 #[tokio::test]
