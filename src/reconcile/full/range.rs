@@ -199,6 +199,13 @@ impl RangeRun {
                 figures.convex += 1;
                 suspects.add_row(&row);
             }
+            Finding::Late(listed) => {
+                // Its place was passed; that is no proof of anything but of a listing out of order.
+                let key = &listed.candidate().key;
+                self.cursor.flaw(format!("Clerk listed {key} out of order"));
+                self.cursor.tally.of(table).clerk += 1;
+                suspects.add_listed(listed);
+            }
             Finding::Repeated(listed) => {
                 let key = &listed.candidate().key;
                 self.cursor.flaw(format!("Clerk listed {key} twice"));
