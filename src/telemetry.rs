@@ -4,6 +4,8 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
+mod runs;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use prometheus_client::{
@@ -17,6 +19,8 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Log, LogFormat};
+
+pub use runs::RunMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -66,47 +70,6 @@ pub struct ConvexLabels {
     pub status: u32,
 }
 
-/// Labels of `differences`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DifferenceLabels {
-    /// The table.
-    pub table: &'static str,
-    /// Missing, stale, orphaned, duplicate.
-    pub kind: &'static str,
-}
-
-/// Labels of `runs_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RunLabels {
-    /// What for.
-    pub kind: &'static str,
-    /// How it ended.
-    pub outcome: &'static str,
-}
-
-/// Labels of what is counted or timed by the kind of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KindLabels {
-    /// What for.
-    pub kind: &'static str,
-}
-
-/// Labels of what did not happen, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SkipLabels {
-    /// What was to run.
-    pub kind: &'static str,
-    /// Why it did not.
-    pub reason: &'static str,
-}
-
-/// Labels of `missed_deliveries_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct MissedLabels {
-    /// Why, as far as can be told; from a closed set.
-    pub reason: &'static str,
-}
-
 /// Labels of `retries_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
@@ -138,29 +101,14 @@ pub struct Metrics {
     pub clerk_requests: Family<ClerkLabels, Counter>,
     /// `convex_requests_total{function,status}`
     pub convex_requests: Family<ConvexLabels, Counter>,
-    /// `differences{table,kind}`: what the last full diff found.
-    pub differences: Family<DifferenceLabels, Gauge>,
-    /// `runs_total{kind,outcome}`
-    pub runs: Family<RunLabels, Counter>,
-    /// `run_duration_seconds{kind}`
-    pub run_duration: Family<KindLabels, Histogram, fn() -> Histogram>,
-    /// `run_last_success_timestamp_seconds{kind}`
-    pub run_last_success: Family<KindLabels, Gauge>,
-    /// `runs_skipped_total{kind,reason}`
-    pub runs_skipped: Family<SkipLabels, Counter>,
-    /// `missed_deliveries_total{reason}`: changes that a scan found and no delivery told.
-    pub missed_deliveries: Family<MissedLabels, Counter>,
+    /// What is counted of runs.
+    pub runs: RunMetrics,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
 const LATENCY_SECONDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0,
     36_000.0,
-];
-
-/// From a sweep that finds nothing to the first copy of a large instance, which takes hours.
-const RUN_SECONDS: [f64; 14] = [
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14_400.0, 43_200.0,
 ];
 
 impl Default for Metrics {
@@ -175,7 +123,7 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
-        let runs = RunFamilies::register(&mut registry);
+        let runs = RunMetrics::register(&mut registry);
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -235,64 +183,8 @@ impl Default for Metrics {
             retries,
             clerk_requests,
             convex_requests,
-            differences: runs.differences,
-            runs: runs.runs,
-            run_duration: runs.duration,
-            run_last_success: runs.last_success,
-            runs_skipped: runs.skipped,
-            missed_deliveries: runs.missed,
+            runs,
         }
-    }
-}
-
-/// What is counted of runs.
-struct RunFamilies {
-    differences: Family<DifferenceLabels, Gauge>,
-    runs: Family<RunLabels, Counter>,
-    duration: Family<KindLabels, Histogram, fn() -> Histogram>,
-    last_success: Family<KindLabels, Gauge>,
-    skipped: Family<SkipLabels, Counter>,
-    missed: Family<MissedLabels, Counter>,
-}
-
-impl RunFamilies {
-    fn register(registry: &mut Registry) -> Self {
-        let duration: fn() -> Histogram = || Histogram::new(RUN_SECONDS);
-        let families = RunFamilies {
-            differences: Family::default(),
-            runs: Family::default(),
-            duration: Family::new_with_constructor(duration),
-            last_success: Family::default(),
-            skipped: Family::default(),
-            missed: Family::default(),
-        };
-        registry.register(
-            "differences",
-            "What the last full diff found, by table and kind",
-            families.differences.clone(),
-        );
-        registry.register("runs", "Runs by kind and outcome", families.runs.clone());
-        registry.register(
-            "run_duration_seconds",
-            "How long runs took",
-            families.duration.clone(),
-        );
-        registry.register(
-            "run_last_success_timestamp_seconds",
-            "When the last run of a kind ended that saw everything",
-            families.last_success.clone(),
-        );
-        registry.register(
-            "runs_skipped",
-            "Scheduled runs that did not take place, and why",
-            families.skipped.clone(),
-        );
-        registry.register(
-            "missed_deliveries",
-            "Changes that a scan found and no delivery told",
-            families.missed.clone(),
-        );
-        families
     }
 }
 
@@ -319,21 +211,6 @@ impl Metrics {
                 outcome,
                 source,
             })
-            .inc();
-    }
-
-    /// Counts a run that came to an end.
-    pub fn run(&self, kind: &'static str, outcome: &'static str, seconds: f64) {
-        self.runs.get_or_create(&RunLabels { kind, outcome }).inc();
-        self.run_duration
-            .get_or_create(&KindLabels { kind })
-            .observe(seconds);
-    }
-
-    /// Counts a scheduled run that did not take place.
-    pub fn run_skipped(&self, kind: &'static str, reason: &'static str) {
-        self.runs_skipped
-            .get_or_create(&SkipLabels { kind, reason })
             .inc();
     }
 

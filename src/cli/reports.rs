@@ -235,13 +235,12 @@ fn listing(summaries: &[Summary], all: usize, paint: Paint) -> String {
             run.outcome.name().to_owned(),
             number(total.differences()),
             number(total.repaired),
-            number(total.held),
-            number(total.failed),
+            number(total.held + total.failed),
         ]
     });
     let mut text = output::table(
         &[
-            "id", "kind", "started", "outcome", "found", "repaired", "held", "failed",
+            "id", "kind", "started", "outcome", "found", "repaired", "open",
         ],
         rows,
     );

@@ -61,13 +61,6 @@ pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 /// Keys of features that this version does not act on.
 const NOT_YET_ACTIVE: &[&str] = &[
     "clerk.write_back",
-    "schedule.sweep",
-    "schedule.census",
-    "schedule.full",
-    "schedule.digest",
-    "repair.mode",
-    "repair.max_deletes",
-    "repair.max_delete_ratio",
     "profile_edits.enabled",
     "profile_edits.fields",
 ];

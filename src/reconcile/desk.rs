@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout},
@@ -25,7 +25,7 @@ use crate::{
     model::{DriftKind, RecordKey},
     report::{Report, RunKind, json},
     store::state::State,
-    telemetry::{DifferenceLabels, KindLabels, Metrics},
+    telemetry::Metrics,
 };
 
 /// What the names of the cells in the state begin with.
@@ -66,8 +66,8 @@ impl Hold {
     }
 }
 
-/// Asks whether something may be written now.
-pub type Holding = Arc<dyn Fn() -> BoxFuture<'static, Option<Hold>> + Send + Sync>;
+/// Says why nothing may be written now, if so.
+pub type Holding = Arc<dyn Fn() -> Option<Hold> + Send + Sync>;
 
 /// What a desk needs.
 pub struct Options {
@@ -116,16 +116,21 @@ struct Taken {
 pub struct Running {
     /// How far it is.
     pub progress: watch::Receiver<Progress>,
-    ended: oneshot::Receiver<Result<Arc<Report>, RunError>>,
+    /// Its end.
+    pub ended: Ended,
 }
 
-impl Running {
-    /// Waits for its end.
+/// The end of a run that was started.
+#[derive(Debug)]
+pub struct Ended(oneshot::Receiver<Result<Arc<Report>, RunError>>);
+
+impl Ended {
+    /// Waits for it. Loses nothing when dropped and called again.
     ///
     /// # Errors
     /// See [`RunError`]; never [`RunError::Busy`].
-    pub async fn end(&mut self) -> Result<Arc<Report>, RunError> {
-        let ended = (&mut self.ended).await;
+    pub async fn wait(&mut self) -> Result<Arc<Report>, RunError> {
+        let ended = (&mut self.0).await;
         ended.unwrap_or_else(|_| Err(ending()))
     }
 }
@@ -158,14 +163,14 @@ impl Desk {
         }))
     }
 
-    /// Starts a run.
+    /// Starts a run. Call within a runtime.
     ///
     /// # Errors
     /// [`RunError::Busy`] if one of its sort runs, [`RunError::Refused`] if nothing may be written,
     /// [`RunError::Interrupted`] if the daemon ends.
-    pub async fn start(&self, request: RunRequest) -> Result<Running, RunError> {
+    pub fn start(&self, request: RunRequest) -> Result<Running, RunError> {
         if request.kind != RunKind::Audit
-            && let Some(hold) = self.hold().await
+            && let Some(hold) = self.hold()
         {
             return Err(hold.refusal());
         }
@@ -195,7 +200,10 @@ impl Desk {
             // Whoever asked may have left.
             let _ = answer.send(result);
         });
-        Ok(Running { progress, ended })
+        Ok(Running {
+            progress,
+            ended: Ended(ended),
+        })
     }
 
     /// Makes Convex agree with Clerk about one record.
@@ -203,7 +211,7 @@ impl Desk {
     /// # Errors
     /// As [`Desk::start`].
     pub async fn sync_one(&self, record: RecordKey) -> Result<SyncedOne, RunError> {
-        if let Some(hold) = self.hold().await {
+        if let Some(hold) = self.hold() {
             return Err(hold.refusal());
         }
         tokio::select! {
@@ -213,11 +221,11 @@ impl Desk {
     }
 
     /// Why nothing may be written now, if so.
-    pub async fn hold(&self) -> Option<Hold> {
+    pub fn hold(&self) -> Option<Hold> {
         if self.0.stop.is_cancelled() {
             return Some(Hold::Ending);
         }
-        (self.0.options.holding)().await
+        (self.0.options.holding)()
     }
 
     /// What is known of one sort.
@@ -288,7 +296,8 @@ impl Inner {
         let name = name.unwrap_or_else(|| outcome_of(&result));
         self.options
             .metrics
-            .run(kind.name(), name, started.elapsed().as_secs_f64());
+            .runs
+            .ended(kind.name(), name, started.elapsed().as_secs_f64());
         self.tell(kind, &result, started.elapsed());
         let slot = Slot::of(kind);
         let end = match &result {
@@ -325,15 +334,9 @@ impl Inner {
 
     fn count_differences(&self, report: &Report) {
         for (table, figures) in &report.tables {
-            let mut figures = *figures;
             for kind in DriftKind::ALL {
-                let labels = DifferenceLabels {
-                    table: table.name(),
-                    kind: kind.name(),
-                };
-                let count = i64::try_from(*figures.of_mut(kind)).unwrap_or(i64::MAX);
-                let gauge = self.options.metrics.differences.get_or_create(&labels);
-                gauge.set(count);
+                let metrics = &self.options.metrics.runs;
+                metrics.found(table.name(), kind.name(), figures.of(kind));
             }
         }
     }
@@ -381,11 +384,7 @@ fn recall(state: &State, slot: Slot) -> Memory {
 
 fn publish(metrics: &Metrics, slot: Slot, memory: &Memory) {
     if let Some(ms) = memory.success_ms {
-        let labels = KindLabels { kind: slot.name() };
-        metrics
-            .run_last_success
-            .get_or_create(&labels)
-            .set(ms / 1000);
+        metrics.runs.succeeded(slot.name(), ms / 1000);
     }
 }
 

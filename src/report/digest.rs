@@ -19,7 +19,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Digest {
     /// Lines for a person.
     pub text: String,
-    /// True if somebody should look: something failed, waits for approval or was given up.
+    /// True if somebody should look: something failed, waits for approval or was given up,
+    /// or nothing ran.
     pub needs_a_look: bool,
 }
 
@@ -61,15 +62,16 @@ pub fn digest(summaries: &[Summary], beside: &Beside, now_ms: i64) -> Digest {
             words::number(total.failed)
         ),
     );
-    line("Missed", missed(&day));
+    let any = !day.is_empty() || !quiet.is_empty();
+    line("Missed", missed(&day, any));
     line("Cost", cost(&day, &quiet));
     line("Dead letters", dead_letters(beside.dead_letters));
     if let Some(digest) = held.and_then(|run| run.plan_digest.as_deref()) {
         let digest = words::inert(digest);
         line("Waiting", format!("deletions: {} {digest}", words::APPROVE));
     }
-    let needs_a_look =
-        failed + total.failed + total.held + beside.dead_letters > 0 || held.is_some();
+    let trouble = failed + total.failed + total.held + beside.dead_letters;
+    let needs_a_look = trouble > 0 || held.is_some() || !any;
     Digest { text, needs_a_look }
 }
 
@@ -122,8 +124,9 @@ fn drift(total: &TableFigures) -> String {
 }
 
 /// What a scan repairs should have come by a delivery, unless somebody changed the rows by hand.
-fn missed(day: &[&Summary]) -> String {
+fn missed(day: &[&Summary], any: bool) -> String {
     match day.iter().map(|run| run.total().repaired).sum() {
+        0 if !any => "unknown: nothing was compared".to_owned(),
         0 => "nothing: every change came by a delivery".to_owned(),
         n => {
             let changes = words::count(n, "change", "changes");
@@ -186,9 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn a_day_without_anything() {
-        let told = digest(&[], &Beside::default(), samples::none().finished_ms);
-        assert!(!told.needs_a_look);
+    fn a_day_without_runs_asks_for_a_look_and_one_that_found_nothing_does_not() {
+        let now_ms = samples::none().finished_ms;
+        let agreed = [Summary::of(&samples::none())];
+        assert!(!digest(&agreed, &Beside::default(), now_ms).needs_a_look);
+        let told = digest(&[], &Beside::default(), now_ms);
+        assert!(told.needs_a_look);
         insta::assert_snapshot!("quiet_day", told.text);
     }
 

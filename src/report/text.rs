@@ -51,6 +51,12 @@ pub fn painted(report: &Report, show_values: bool, paint: Paint<'_>) -> String {
         let name = paint(Mark::Quiet, &format!("{name:<INDENT$}"));
         text += &format!("{name}{}", wrap(&value, INDENT).trim_start());
     }
+    if let Some(digest) = &report.plan_digest {
+        // In one line, however long: it is to be copied.
+        let command = format!("{} {}", words::APPROVE, words::inert(digest));
+        let heading = paint(Mark::Heading, "Deletions wait for approval");
+        text += &format!("\n{heading}\n{command}\n");
+    }
     if !report.notes.is_empty() {
         text += &format!("\n{}\n", paint(Mark::Heading, "Notes"));
         for note in &report.notes {
@@ -95,16 +101,6 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "",
             format!(
                 "at 1,000,000 users: {clerk} requests, {queries} queries, {mutations} mutations"
-            ),
-        ));
-    }
-    if let Some(digest) = &report.plan_digest {
-        facts.push((
-            "held",
-            format!(
-                "deletions wait: {} {}",
-                words::APPROVE,
-                words::inert(digest)
             ),
         ));
     }
@@ -204,7 +200,7 @@ fn wrap(text: &str, indent: usize) -> String {
     let room = WIDTH - indent;
     let mut lines: Vec<String> = vec![String::new()];
     let mut used = 0;
-    for word in text.split_whitespace() {
+    for word in words_of(text) {
         let mut rest: Vec<char> = word.chars().collect();
         while !rest.is_empty() {
             let space = usize::from(used > 0);
@@ -225,6 +221,23 @@ fn wrap(text: &str, indent: usize) -> String {
         .into_iter()
         .map(|line| format!("{:indent$}{line}\n", ""))
         .collect()
+}
+
+/// The words of a text; a figure and its unit are one.
+fn words_of(text: &str) -> Vec<String> {
+    const UNITS: [&str; 9] = ["ms", "s", "min", "h", "B", "kB", "MB", "GB", "TB"];
+    let mut found: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = UNITS.contains(&word.trim_end_matches(['.', ',', ';']));
+        match found.last_mut() {
+            Some(figure) if unit && figure.ends_with(|c: char| c.is_ascii_digit()) => {
+                figure.push(' ');
+                figure.push_str(word);
+            }
+            _ => found.push(word.to_owned()),
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -248,7 +261,8 @@ mod tests {
             for show_values in [false, true] {
                 let text = render(&report, show_values);
                 for line in text.lines() {
-                    assert!(line.chars().count() <= WIDTH, "{line}");
+                    let command = line.starts_with(words::APPROVE);
+                    assert!(line.chars().count() <= WIDTH || command, "{line}");
                     assert_eq!(line.trim_end(), line, "{line:?}");
                     assert!(!line.contains(char::is_control), "{line:?}");
                 }

@@ -34,7 +34,7 @@ pub type Start = Arc<dyn Fn() -> BoxFuture<'static, Ending> + Send + Sync>;
 /// What is remembered of a job, now.
 pub type Recall = Arc<dyn Fn() -> Standing + Send + Sync>;
 /// Why nothing may run now, as a short name; `None` when it may.
-pub type Held = Arc<dyn Fn() -> BoxFuture<'static, Option<&'static str>> + Send + Sync>;
+pub type Held = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// Something that is done again and again.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Schedule {
         let mut clock = Clock::start(self.jobs.iter().map(|job| &job.rhythm)).await;
         let mut running: JoinSet<(usize, Ending)> = JoinSet::new();
         loop {
-            self.begin_what_is_due(&mut running).await;
+            self.begin_what_is_due(&mut running);
             let wake = Instant::now() + self.idle();
             tokio::select! {
                 biased;
@@ -141,7 +141,7 @@ impl Schedule {
             return;
         };
         if turn.strike(&job.rhythm, tick, now_ms, rand::random()) == Strike::Skipped {
-            self.metrics.run_skipped(job.name, "running");
+            self.metrics.runs.skipped(job.name, "running");
             tracing::info!(kind = job.name, "skipped: the last one still runs");
         }
     }
@@ -161,13 +161,13 @@ impl Schedule {
         }
     }
 
-    async fn begin_what_is_due(&mut self, running: &mut JoinSet<(usize, Ending)>) {
+    fn begin_what_is_due(&mut self, running: &mut JoinSet<(usize, Ending)>) {
         self.strike_what_was_not_struck();
         let tick = self.tick();
         if !self.turns.iter().any(|turn| turn.is_due(tick)) {
             return;
         }
-        let held = (self.held)().await;
+        let held = (self.held)();
         let now_ms = (self.now_ms)();
         for (index, (job, turn)) in self.jobs.iter().zip(&mut self.turns).enumerate() {
             if !turn.is_due(tick) {
@@ -175,7 +175,7 @@ impl Schedule {
             }
             if let Some(reason) = held {
                 if turn.hold(tick) {
-                    self.metrics.run_skipped(job.name, reason);
+                    self.metrics.runs.skipped(job.name, reason);
                 }
                 continue;
             }
@@ -204,7 +204,7 @@ impl Schedule {
             return;
         };
         if ending == Ending::Busy {
-            self.metrics.run_skipped(job.name, "running");
+            self.metrics.runs.skipped(job.name, "running");
         }
         let failures = (job.recall)().failures;
         turn.ended(ending, failures, tick, rand::random());

@@ -56,10 +56,7 @@ fn bench(rhythm: &str, standing: Standing) -> Bench {
     };
     let metrics = Metrics::default();
     let asked = Arc::clone(&held);
-    let held_now: Held = Arc::new(move || {
-        let paused = asked.load(Ordering::Relaxed).then_some("paused");
-        Box::pin(async move { paused })
-    });
+    let held_now: Held = Arc::new(move || asked.load(Ordering::Relaxed).then_some("paused"));
     let (schedule, pulse) = Schedule::new(vec![job], held_now, metrics.clone(), now_ms);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(schedule.run(stop.clone()));

@@ -6,6 +6,7 @@ use super::*;
 fn metrics_have_the_names_of_the_contract() {
     let metrics = Metrics::default();
     metrics.webhook("user.created", "stored");
+    metrics.ensured("unchanged");
     metrics.change("users", "created", "webhook");
     metrics.latency.observe(0.02);
     metrics
@@ -26,28 +27,15 @@ fn metrics_have_the_names_of_the_contract() {
             status: 200,
         })
         .inc();
-    metrics.run("sweep", "in_sync", 0.2);
-    metrics.run_skipped("census", "paused");
-    metrics
-        .differences
-        .get_or_create(&DifferenceLabels {
-            table: "users",
-            kind: "missing",
-        })
-        .set(7);
-    metrics
-        .run_last_success
-        .get_or_create(&KindLabels { kind: "full" })
-        .set(1_700_000_000);
-    metrics
-        .missed_deliveries
-        .get_or_create(&MissedLabels {
-            reason: "never_arrived",
-        })
-        .inc();
+    metrics.runs.ended("sweep", "in_sync", 0.2);
+    metrics.runs.skipped("census", "paused");
+    metrics.runs.found("users", "missing", 7);
+    metrics.runs.missed("never_arrived");
+    metrics.runs.succeeded("full", 1_700_000_000);
     let text = metrics.render();
     for line in [
         "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
+        "clerk_convex_sync_ensure_total{result=\"unchanged\"} 1",
         "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
         "clerk_convex_sync_sync_latency_seconds_count 1",
         "clerk_convex_sync_queue_depth 0",
@@ -59,8 +47,8 @@ fn metrics_have_the_names_of_the_contract() {
         "clerk_convex_sync_runs_total{kind=\"sweep\",outcome=\"in_sync\"} 1",
         "clerk_convex_sync_run_duration_seconds_count{kind=\"sweep\"} 1",
         "clerk_convex_sync_run_last_success_timestamp_seconds{kind=\"full\"} 1700000000",
+        "clerk_convex_sync_missed_deliveries_total{cause=\"never_arrived\"} 1",
         "clerk_convex_sync_runs_skipped_total{kind=\"census\",reason=\"paused\"} 1",
-        "clerk_convex_sync_missed_deliveries_total{reason=\"never_arrived\"} 1",
         "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
         concat!(
             "clerk_convex_sync_build_info{version=\"",

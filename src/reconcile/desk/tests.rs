@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -90,10 +91,7 @@ fn world_in(dir: TempDir, deaf: bool) -> World {
         state,
         metrics: metrics.clone(),
         now_ms: || 1_700_000_000_000,
-        holding: Arc::new(move || {
-            let hold = asked.load(Ordering::Relaxed).then_some(Hold::Paused);
-            Box::pin(async move { hold })
-        }),
+        holding: Arc::new(move || asked.load(Ordering::Relaxed).then_some(Hold::Paused)),
         full: RunKind::Reconcile,
         show_values: false,
     });
@@ -145,23 +143,23 @@ fn reported(kind: RunKind, outcome: RunOutcome) -> Order {
 #[tokio::test]
 async fn one_of_a_sort_runs_at_a_time_and_others_run_beside_it() {
     let world = world();
-    let mut first = world.desk.start(request(RunKind::Reconcile)).await.unwrap();
-    let second = world.desk.start(request(RunKind::Audit)).await.unwrap_err();
+    let mut first = world.desk.start(request(RunKind::Reconcile)).unwrap();
+    let second = world.desk.start(request(RunKind::Audit)).unwrap_err();
     assert_eq!(second, RunError::Busy(RunKind::Reconcile));
-    let sweep = world.desk.start(request(RunKind::Sweep)).await;
+    let sweep = world.desk.start(request(RunKind::Sweep));
     assert!(sweep.is_ok());
     let order = reported(RunKind::Reconcile, RunOutcome::Repaired);
     world.orders.send(order).unwrap();
-    assert_eq!(first.end().await.unwrap().id, "run-1");
+    assert_eq!(first.ended.wait().await.unwrap().id, "run-1");
     // Its place is free before the answer is given.
-    world.desk.start(request(RunKind::Audit)).await.unwrap();
+    world.desk.start(request(RunKind::Audit)).unwrap();
 }
 
 #[tokio::test]
 async fn a_run_goes_on_when_whoever_asked_has_left_and_is_remembered_over_a_restart() {
     let world = world();
     let mut progress = {
-        let running = world.desk.start(request(RunKind::Reconcile)).await.unwrap();
+        let running = world.desk.start(request(RunKind::Reconcile)).unwrap();
         running.progress.clone()
     };
     progress
@@ -208,9 +206,9 @@ async fn a_run_that_fails_or_panics_frees_its_place_and_counts_as_a_failure() {
         (Order::Panic, "panicked"),
         (reported(RunKind::Sweep, RunOutcome::Failed), "failed"),
     ] {
-        let mut running = world.desk.start(request(RunKind::Sweep)).await.unwrap();
+        let mut running = world.desk.start(request(RunKind::Sweep)).unwrap();
         world.orders.send(order).unwrap();
-        let _ = running.end().await;
+        let _ = running.ended.wait().await;
         let line = format!("runs_total{{kind=\"sweep\",outcome=\"{outcome}\"}} 1");
         assert!(world.metrics.render().contains(&line), "{line}");
     }
@@ -224,13 +222,13 @@ async fn nothing_that_writes_starts_while_it_is_held_but_a_look_does() {
     let world = world();
     world.paused.store(true, Ordering::Relaxed);
     for kind in [RunKind::Reconcile, RunKind::Sweep, RunKind::Census] {
-        let refused = world.desk.start(request(kind)).await.unwrap_err();
+        let refused = world.desk.start(request(kind)).unwrap_err();
         assert!(matches!(refused, RunError::Refused(_)), "{refused}");
     }
     let user = RecordKey::new(Table::Users, Key::parse("user_1").unwrap());
     let refused = world.desk.sync_one(user.clone()).await.unwrap_err();
     assert!(matches!(refused, RunError::Refused(_)), "{refused}");
-    assert!(world.desk.start(request(RunKind::Audit)).await.is_ok());
+    assert!(world.desk.start(request(RunKind::Audit)).is_ok());
     world.paused.store(false, Ordering::Relaxed);
     let synced = world.desk.sync_one(user).await.unwrap();
     assert_eq!(synced.action, Action::Updated);
@@ -239,10 +237,13 @@ async fn nothing_that_writes_starts_while_it_is_held_but_a_look_does() {
 #[tokio::test]
 async fn an_end_stops_runs_and_leaves_them_to_the_next_process() {
     let world = world();
-    let mut running = world.desk.start(request(RunKind::Reconcile)).await.unwrap();
+    let mut running = world.desk.start(request(RunKind::Reconcile)).unwrap();
     world.desk.close(Duration::from_secs(5)).await;
-    assert!(matches!(running.end().await, Err(RunError::Interrupted(_))));
-    let late = world.desk.start(request(RunKind::Audit)).await;
+    assert!(matches!(
+        running.ended.wait().await,
+        Err(RunError::Interrupted(_))
+    ));
+    let late = world.desk.start(request(RunKind::Audit));
     assert!(matches!(late, Err(RunError::Interrupted(_))));
     let World { desk, dir, .. } = world;
     drop(desk);
@@ -254,8 +255,11 @@ async fn an_end_stops_runs_and_leaves_them_to_the_next_process() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_does_not_listen_is_left_where_it_stands() {
     let world = world_in(tempfile::tempdir().unwrap(), true);
-    let mut running = world.desk.start(request(RunKind::Census)).await.unwrap();
+    let mut running = world.desk.start(request(RunKind::Census)).unwrap();
     world.desk.close(Duration::from_secs(2)).await;
-    assert!(matches!(running.end().await, Err(RunError::Interrupted(_))));
+    assert!(matches!(
+        running.ended.wait().await,
+        Err(RunError::Interrupted(_))
+    ));
     assert!(world.desk.view(Slot::Census).running.is_none());
 }

@@ -33,7 +33,7 @@ use crate::{
         run::{Progress, RunError, Watch},
     },
     report::{Report, RunKind, RunOutcome, TableFigures},
-    telemetry::{Metrics, MissedLabels},
+    telemetry::Metrics,
 };
 
 /// What is looked at again each time, in milliseconds before the position: a change may become visible after
@@ -161,10 +161,7 @@ impl Sweeper {
             ..
         } = dealing;
         for (cause, _) in &missed {
-            let labels = MissedLabels {
-                reason: cause.name(),
-            };
-            self.metrics.missed_deliveries.get_or_create(&labels).inc();
+            self.metrics.runs.missed(cause.name());
         }
         let lost = missed
             .iter()

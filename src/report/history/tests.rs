@@ -13,15 +13,11 @@ use crate::{
 
 const DAY_MS: i64 = 86_400_000;
 
-struct Place {
-    state: tempfile::TempDir,
-    history: History,
-}
-
-fn place() -> Place {
+/// A state directory, which lives as long as the first, and its reports.
+fn place() -> (tempfile::TempDir, History) {
     let state = tempfile::tempdir().unwrap();
     let history = History::open(state.path(), false).unwrap();
-    Place { state, history }
+    (state, history)
 }
 
 /// A report of a day, counted from the first.
@@ -46,7 +42,7 @@ fn differences(report: &Report) -> impl Iterator<Item = &Difference> {
 
 #[test]
 fn what_was_kept_is_found_masked_and_for_its_owner_only() {
-    let Place { state, history } = place();
+    let (state, history) = place();
     let report = samples::three();
     let mut log = history.log(&report.id).unwrap();
     for one in differences(&report) {
@@ -90,7 +86,7 @@ fn values_are_kept_where_that_was_decided() {
 
 #[test]
 fn a_report_is_found_by_the_beginning_of_its_id() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     assert!(matches!(history.load("latest"), Err(HistoryError::Empty)));
     for report in [samples::none(), samples::three()] {
         history.keep(&report, None).unwrap();
@@ -121,7 +117,7 @@ fn a_report_is_found_by_the_beginning_of_its_id() {
 
 #[test]
 fn a_quiet_sweep_is_counted_and_leaves_no_file() {
-    let Place { state, history } = place();
+    let (state, history) = place();
     let mut sweep = samples::none();
     sweep.kind = RunKind::Sweep;
     for at in 0..100 {
@@ -157,7 +153,7 @@ fn a_quiet_sweep_is_counted_and_leaves_no_file() {
 
 #[test]
 fn the_old_and_the_many_go_and_full_runs_are_not_driven_out_by_sweeps() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     for day in [0, 1, 95] {
         let report = of_day(day, RunKind::Reconcile);
         let mut log = history.log(&report.id).unwrap();
@@ -186,7 +182,7 @@ const KEPT_DAYS: i64 = 90;
 
 #[test]
 fn what_was_never_finished_goes_after_a_while_and_foreign_files_stay() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     let now_ms = samples::three().finished_ms;
     let age = |name: &str, days: i64| {
         let file = fs::File::create(history.dir().join(name)).unwrap();
@@ -210,7 +206,7 @@ fn what_was_never_finished_goes_after_a_while_and_foreign_files_stay() {
 
 #[test]
 fn a_damaged_report_is_named_and_the_others_are_listed() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     history.keep(&samples::three(), None).unwrap();
     let whole = json::render(&samples::none(), false);
     for (name, text) in [
@@ -236,7 +232,7 @@ fn a_damaged_report_is_named_and_the_others_are_listed() {
 
 #[test]
 fn a_link_is_not_followed() {
-    let Place { state, history } = place();
+    let (state, history) = place();
     let outside = state.path().join("secret.json");
     fs::write(&outside, json::render(&samples::none(), false)).unwrap();
     symlink(&outside, history.dir().join("link.json")).unwrap();
@@ -265,7 +261,7 @@ fn a_link_is_not_followed() {
 
 #[test]
 fn a_run_that_was_cut_off_goes_on_with_its_list_and_no_line_stands_twice() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     let report = samples::many(300);
     let mut log = history.log(&report.id).unwrap();
     for one in &report.differences[..100] {
@@ -305,7 +301,7 @@ fn a_run_that_was_cut_off_goes_on_with_its_list_and_no_line_stands_twice() {
 
 #[test]
 fn a_list_that_lost_what_it_had_is_not_believed() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     let report = samples::three();
     let mut log = history.log(&report.id).unwrap();
     for one in differences(&report) {
@@ -329,7 +325,7 @@ fn a_list_that_lost_what_it_had_is_not_believed() {
 
 #[test]
 fn a_list_is_taken_back_to_an_earlier_length() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     let report = samples::three();
     let mut log = history.log(&report.id).unwrap();
     log.append(&report.differences[0]).unwrap();
@@ -352,7 +348,7 @@ fn a_list_is_taken_back_to_an_earlier_length() {
 
 #[test]
 fn keeping_the_same_report_twice_changes_nothing() {
-    let Place { history, .. } = place();
+    let (_state, history) = place();
     for _ in 0..2 {
         history.keep(&samples::three(), None).unwrap();
     }
