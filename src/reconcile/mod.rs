@@ -5,6 +5,8 @@
 //! not prove itself complete, none beyond the brake without a person.
 
 pub mod belief;
+pub mod diff;
 pub mod ends;
+pub mod repair;
 pub mod run;
 pub mod scan;

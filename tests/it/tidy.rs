@@ -132,6 +132,11 @@ const PURE: &[&str] = &[
     "src/apply/instance.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
+    "src/reconcile/diff/merge",
+    "src/reconcile/diff/compare",
+    "src/reconcile/repair/brake.rs",
+    "src/reconcile/repair/plan.rs",
+    "src/reconcile/scan/ranges",
 ];
 
 /// What pure files do not have.

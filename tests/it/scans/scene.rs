@@ -17,7 +17,12 @@ use clerk_convex_sync::{
     },
     outbound::Dialer,
     queue::repairs::{Batch, Lane, Repair, Repaired, Wish, lane},
-    reconcile::{belief::Beliefs, ends::Ends, run::Progress},
+    reconcile::{
+        belief::Beliefs,
+        ends::Ends,
+        run::Progress,
+        scan::ranges::{Builder, MAX_RANGES},
+    },
     report::alert::Alerts,
     sandbox::{
         clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY},
@@ -145,6 +150,37 @@ impl Scene {
             matches!(done.as_deref(), Some([Repaired::Applied { .. }])),
             "{done:?}"
         );
+    }
+
+    /// An instance of so many users, every one with its rows, as a full diff leaves it.
+    pub async fn populate(&self, users: usize) {
+        self.clerk.seed_users(users);
+        let mut all = self.clerk.users();
+        all.sort_by_key(|user| user["created_at"].as_i64());
+        let mut builder = Builder::new(MAX_RANGES);
+        for some in all.chunks(100) {
+            let repairs = some.iter().map(|user| {
+                let rows = rows(&user.to_string(), &self.ends.rules);
+                builder.add(rows[0].created_at).expect("in order");
+                let record = RecordKey::new(Table::Users, rows[0].key.clone());
+                let wish = Wish::Write {
+                    version: rows[0].version,
+                    rows,
+                };
+                Repair { record, wish }
+            });
+            let done = self
+                .ends
+                .lane
+                .apply(repairs.collect(), Origin::Operator)
+                .await;
+            let done = done.expect("the applier works");
+            assert!(
+                done.iter()
+                    .all(|done| matches!(done, Repaired::Applied { .. }))
+            );
+        }
+        self.beliefs.replace(builder.finish());
     }
 
     /// The row of a user.

@@ -4,9 +4,10 @@ use std::{sync::Mutex, time::Duration};
 
 use clerk_convex_sync::{
     model::{Action, DriftKind, RecordKey},
-    reconcile::scan::sweep::{
-        Cursor, Deliveries, Found, Known, MAX_PAGES, OVERLAP_MS, Sweeper, Swept, Underway, Why,
-        close_gap, gap,
+    reconcile::scan::{
+        MissedDeliveries,
+        missed::{Deliveries, Known, Underway},
+        sweep::{Cursor, Found, MAX_PAGES, OVERLAP_MS, Sweeper, Swept, Why, close_gap, gap},
     },
     report::{RunOutcome, TableFigures},
     sandbox::clerk::faults::{Fault, Wrong},
@@ -20,7 +21,8 @@ use super::scene::{Scene, broken_lane};
 const LONG: i64 = 42_000;
 
 fn sweeper(scene: &Scene) -> Sweeper {
-    Sweeper::new(Metrics::default(), scene.beliefs.clone())
+    let missed = MissedDeliveries::new(Metrics::default());
+    Sweeper::new(missed, scene.beliefs.clone())
 }
 
 async fn sweep(scene: &Scene, sweeper: &Sweeper) -> Swept {
