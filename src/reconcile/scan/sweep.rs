@@ -19,7 +19,7 @@ pub use newest::{MAX_PAGES, ReadError};
 
 use self::{
     deal::Dealing,
-    newest::{Newest, Step},
+    newest::{Down, Newest, Step},
 };
 use super::{EMPTY, MissedDeliveries, lost_note, missed::Known, report};
 use crate::{
@@ -103,11 +103,12 @@ impl Sweeper {
             let newest = newest_of(rows, highest);
             // Behind the newest lies nothing: after its deletion the position moves back with the list.
             at = newest.or(at);
-            let from = newest
-                .into_iter()
-                .chain(start.cursor.map(|cursor| cursor.at));
-            let from = from.min().unwrap_or(i64::MAX);
-            Version(from.saturating_sub(OVERLAP_MS))
+            let position = start.cursor.map(|cursor| cursor.at);
+            let from = newest.into_iter().chain(position).min();
+            Down {
+                to: Version(from.unwrap_or(i64::MAX).saturating_sub(OVERLAP_MS)),
+                known: Version(position.unwrap_or(i64::MIN)),
+            }
         });
         let Some((mut newest, rows)) = opened.await.map_err(|error| run_error(&error))? else {
             return Ok(self.nobody(ends, &start, started_ms));
