@@ -15,14 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Trouble,
+    belief::Beliefs,
     ends::Ends,
     full::group::Group,
     mend::Orphan,
     patiently,
-    belief::Beliefs,
     repair::brake::{EMPTIED_FROM, Limits},
     run::{RunError, RunRequest, Runs, SyncedOne, Watch},
-    scan::{census::{Census, Leave}, missed::Known, sweep::Sweeper},
+    scan::{
+        census::{Census, Leave},
+        missed::Known,
+        sweep::Sweeper,
+    },
 };
 use crate::{
     clerk::{Lookup, Priority},
@@ -102,14 +106,23 @@ impl Reconciler {
     async fn sweep(&self, mut ends: Ends, rules: Rules, watch: &Watch) -> Result<Report, RunError> {
         self.ready(&mut ends).await?;
         let known = self.options.known.as_ref();
-        let swept = self.options.sweeper.run(&ends, known, rules.repair, watch).await?;
+        let swept = self
+            .options
+            .sweeper
+            .run(&ends, known, rules.repair, watch)
+            .await?;
         if let Some(why) = swept.wants_full {
             tracing::info!("a full comparison is needed: {why}");
         }
         self.keep(swept.report)
     }
 
-    async fn census(&self, mut ends: Ends, rules: Rules, watch: &Watch) -> Result<Report, RunError> {
+    async fn census(
+        &self,
+        mut ends: Ends,
+        rules: Rules,
+        watch: &Watch,
+    ) -> Result<Report, RunError> {
         self.ready(&mut ends).await?;
         let leave = Leave {
             repair: rules.repair,
@@ -126,7 +139,9 @@ impl Reconciler {
         }
         match counted.report {
             Some(report) => self.keep(report),
-            None => Err(RunError::Interrupted(counted.wants_full.unwrap_or_default())),
+            None => Err(RunError::Interrupted(
+                counted.wants_full.unwrap_or_default(),
+            )),
         }
     }
 

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::{
-    ClerkClient, CreatedBetween, Listing, MAX_IDS, MAX_PAGE, MAX_PAGE_BYTES, MAX_RECORD_BYTES, UserPage,
-    nonsense, read_json, read_listing, read_users,
+    ClerkClient, CreatedBetween, Listing, MAX_IDS, MAX_PAGE, MAX_PAGE_BYTES, MAX_RECORD_BYTES,
+    UserPage, nonsense, read_json, read_listing, read_users,
 };
 use crate::{
     clerk::{error::ClerkError, record::RawRecord, wire::TotalCount},

@@ -206,7 +206,10 @@ pub async fn walk(
 }
 
 fn belief(course: &Course, ranges: usize) -> Option<Belief> {
-    let mut counted = course.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut counted = course
+        .counted
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if course.looking.group != Group::Users || counted.len() != ranges {
         return None;
     }

@@ -159,7 +159,10 @@ impl RangeRun {
             self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
         }
         if let Some(counted) = self.counting {
-            let mut all = course.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = course
+                .counted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             all.insert(self.number, counted);
         }
         Ok(())
@@ -169,7 +172,9 @@ impl RangeRun {
         let Some(counting) = &mut self.counting else {
             return;
         };
-        let ascending = page.iter().all(|one| counting.add(one.created_at()).is_ok());
+        let ascending = page
+            .iter()
+            .all(|one| counting.add(one.created_at()).is_ok());
         if !ascending {
             self.counting = None;
         }

@@ -65,7 +65,11 @@ impl Stage {
         Stage { scene, runner, dir }
     }
 
-    pub async fn try_run(&self, kind: RunKind, approve: Option<String>) -> Result<Report, RunError> {
+    pub async fn try_run(
+        &self,
+        kind: RunKind,
+        approve: Option<String>,
+    ) -> Result<Report, RunError> {
         let request = RunRequest {
             kind,
             tables: Vec::new(),
@@ -74,7 +78,9 @@ impl Stage {
             asked_by: AskedBy::Operator,
         };
         let watch = watch::Sender::new(Progress::default());
-        self.runner.run(request, watch, CancellationToken::new()).await
+        self.runner
+            .run(request, watch, CancellationToken::new())
+            .await
     }
 
     pub async fn run(&self, kind: RunKind) -> Report {
@@ -103,10 +109,17 @@ async fn an_audit_names_exactly_what_differs_and_a_reconcile_puts_it_right() {
     let users = stage.scene.clerk.user_ids();
     stage.run(RunKind::Reconcile).await;
     let convex = &stage.scene.convex;
-    let id = |key: &str| convex.row("users", key).expect("a row")["_id"].as_str().map(str::to_owned).expect("an id");
+    let id = |key: &str| {
+        convex.row("users", key).expect("a row")["_id"]
+            .as_str()
+            .map(str::to_owned)
+            .expect("an id")
+    };
     convex.remove_row("users", &id(&users[3])).expect("removed");
     let other = json!({"name": "Somebody Else"});
-    convex.patch_row("users", &id(&users[7]), &other).expect("patched");
+    convex
+        .patch_row("users", &id(&users[7]), &other)
+        .expect("patched");
     stage.scene.clerk.delete_user(&users[9]).expect("deleted");
     let report = stage.run(RunKind::Audit).await;
     let mut found: Vec<_> = report
@@ -119,7 +132,12 @@ async fn an_audit_names_exactly_what_differs_and_a_reconcile_puts_it_right() {
         ("users", users[3].clone(), DriftKind::Missing, Action::None),
         ("users", users[7].clone(), DriftKind::Stale, Action::None),
         ("users", users[9].clone(), DriftKind::Orphaned, Action::None),
-        ("profiles", users[9].clone(), DriftKind::Orphaned, Action::None),
+        (
+            "profiles",
+            users[9].clone(),
+            DriftKind::Orphaned,
+            Action::None,
+        ),
     ];
     wanted.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     assert_eq!(found, wanted);
@@ -144,14 +162,21 @@ async fn s17_a_mass_deletion_is_held_before_its_first_row() {
     stage.scene.sign_up("Newcomer");
     let report = stage.run(RunKind::Reconcile).await;
     assert_eq!(report.outcome, RunOutcome::Held, "{:?}", report.notes);
-    assert_eq!(stage.scene.convex.count("users"), 1_001, "the newcomer is there, nobody is gone");
+    assert_eq!(
+        stage.scene.convex.count("users"),
+        1_001,
+        "the newcomer is there, nobody is gone"
+    );
     let digest = report.plan_digest.expect("a digest");
     let again = stage.run(RunKind::Reconcile).await;
     assert_eq!(again.plan_digest.as_ref(), Some(&digest));
     for user in &users[..5] {
         stage.scene.clerk.restore_user(user).expect("restored");
     }
-    let report = stage.try_run(RunKind::Reconcile, Some(digest)).await.expect("a report");
+    let report = stage
+        .try_run(RunKind::Reconcile, Some(digest))
+        .await
+        .expect("a report");
     assert_eq!(report.outcome, RunOutcome::Repaired, "{:?}", report.notes);
     assert_eq!(stage.scene.convex.count("users"), 406);
 }
