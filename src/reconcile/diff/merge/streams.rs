@@ -92,10 +92,8 @@ impl<L: Listed> Left<L> {
         let Some(at) = self.next_in_order() else {
             return false;
         };
-        if self.at != Some(at) {
-            self.last = None;
-        }
         self.at = Some(at);
+        self.last = None;
         self.closed = false;
         true
     }

@@ -120,12 +120,9 @@ fn place(finding: &Found) -> (Option<i64>, &Key) {
     }
 }
 
-/// What stands at one place.
-type Place = (Option<i64>, Key);
-
 /// What a join of whole tables finds.
 fn naive(left: &[User], right: &[Held]) -> Vec<Found> {
-    let mut places: BTreeMap<Place, (Vec<User>, Vec<Held>)> = BTreeMap::new();
+    let mut places = BTreeMap::<_, (Vec<User>, Vec<Held>)>::new();
     for user in left {
         let place = places.entry((Some(user.at), user.key.clone())).or_default();
         place.0.push(user.clone());
@@ -284,6 +281,19 @@ fn rows_without_created_at_come_first_and_need_nothing_of_clerks() {
 }
 
 #[test]
+fn a_record_whose_created_at_moved_while_it_was_listed_is_not_taken_for_a_repetition() {
+    let users = [user(1, 1), user(2, 1), user(2, 1)];
+    let found = join(MAX_TIE, &users, &[held(Some(2), 1)], || 1).unwrap();
+    let both = Finding::Both(user(2, 1), held(Some(2), 1));
+    let expected = [
+        Finding::OnlyLeft(user(1, 1)),
+        both,
+        Finding::Repeated(user(2, 1)),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn rows_that_go_back_end_the_join_for_good() {
     let ends = |rows: &[Held], n| {
         for cut in 1..4 {
@@ -352,9 +362,8 @@ fn repair(found: Vec<Found>, left: &[User], right: &[Held]) -> Vec<Held> {
             Finding::OnlyLeft(user) => match rows.iter_mut().find(|row| row.key == user.key) {
                 Some(row) => row.at = Some(user.at),
                 None => rows.push(Held {
-                    at: Some(user.at),
                     key: user.key,
-                    id: 0,
+                    ..held(Some(user.at), 0)
                 }),
             },
             // Looked up by id: it is deleted only if Clerk does not know it.
