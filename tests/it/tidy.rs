@@ -132,6 +132,14 @@ const PURE: &[&str] = &[
     "src/apply/instance.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
+    "src/report/digest.rs",
+    "src/report/html.rs",
+    "src/report/html/",
+    "src/report/json.rs",
+    "src/report/markdown.rs",
+    "src/report/mask.rs",
+    "src/report/text.rs",
+    "src/report/words.rs",
 ];
 
 /// What pure files do not have.
