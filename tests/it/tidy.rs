@@ -142,6 +142,14 @@ const PURE: &[&str] = &[
     "src/reconcile/repair/brake.rs",
     "src/reconcile/repair/plan.rs",
     "src/reconcile/scan/ranges",
+    "src/report/digest.rs",
+    "src/report/html.rs",
+    "src/report/html/",
+    "src/report/json.rs",
+    "src/report/markdown.rs",
+    "src/report/mask.rs",
+    "src/report/text.rs",
+    "src/report/words.rs",
 ];
 
 /// What pure files do not have.
