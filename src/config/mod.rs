@@ -59,9 +59,8 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 13] = [
+const NOT_YET_ACTIVE: [&str; 12] = [
     "clerk.write_back",
-    "clerk.requests_per_10s",
     "convex.page",
     "schedule.sweep",
     "schedule.census",

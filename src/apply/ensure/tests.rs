@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     apply::{Edges, Settings},
-    clerk::{self, ClerkClient},
+    clerk::{self, ClerkClient, Pace},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     mapping::UserRules,
     model::Change,
@@ -111,6 +111,7 @@ fn shared(clerk: &ClerkSim, deployment: &Deployment, dir: &std::path::Path) -> A
         timeout: Duration::from_secs(5),
         dialer: Dialer::default(),
         on_request: quiet,
+        pace: Pace::unlimited(),
     })
     .unwrap();
     let journal = Journal::open(&dir.join(journal::DIR), journal::Options::default()).unwrap();
