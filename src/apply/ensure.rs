@@ -108,7 +108,7 @@ impl Ensurer {
         })
     }
 
-    /// Makes sure that this user's row is there. Ends by itself within [`LONGEST`]; may be given up at any
+    /// Makes sure that this user's row is there. Ends by itself within 20 s; may be given up at any
     /// time, and the work goes on.
     pub async fn ensure(self: Arc<Self>, key: Key) -> Ensured {
         let mut answer = match self.join(key) {
