@@ -4,4 +4,5 @@
 
 mod census;
 mod scene;
+mod silence;
 mod sweeps;
