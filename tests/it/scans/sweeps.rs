@@ -358,3 +358,19 @@ async fn a_sweep_that_may_only_report_writes_nothing_and_says_it_once() {
         .expect("a sweep");
     assert_eq!(again.report.outcome, RunOutcome::InSync);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_content_of_a_known_version_is_looked_up_before_it_is_written() {
+    let (scene, sweeper) = settled().await;
+    let id = scene.sign_up("Ada");
+    scene.deliver(&id).await;
+    let version = scene.clerk.user(&id).expect("a user")["updated_at"].clone();
+    let tie = json!({"first_name": "Augusta", "updated_at": version});
+    scene.clerk.update_user(&id, tie).expect("updated");
+    let (clerk, convex) = scene.traffic();
+    sweep(&scene, &sweeper).await;
+    assert_eq!(scene.traffic(), (clerk + 2, convex + 1));
+    assert_eq!(scene.row(&id).expect("a row")["name"], "Augusta");
+    sweep(&scene, &sweeper).await;
+    assert_eq!(scene.traffic(), (clerk + 3, convex + 1), "once");
+}
