@@ -1,8 +1,10 @@
 //! Questions to Clerk's Backend API, one request each.
 //!
-//! Read-only. Repeats nothing and waits for nothing: budget and backoff are the caller's. Believes an
-//! answer only if it is about what was asked: another id, more rows than asked for, or an ignored filter is
-//! an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from a list does not.
+//! Repeats nothing: to try again is the caller's. Each request waits for its turn in the [`Pace`] that all
+//! clones share; a live one that would wait long is refused as [`ClerkError::Busy`] instead of being sent.
+//! Believes an answer only if it is about what was asked: another id, more rows than asked for, or an
+//! ignored filter is an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from
+//! a list does not.
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -15,15 +17,19 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
+    budget::{End, Priority},
     error::{ClerkError, classify},
+    pace::Pace,
     record::{Lookup, RawRecord},
-    wire::{API_VERSION, CLERK_API_VERSION, Membership, TotalCount},
+    wire::{API_VERSION, CLERK_API_VERSION, Membership},
 };
 use crate::{
     model::{ConfirmedDelete, Key, Table},
     outbound::{Dialer, OnRequest, Reply, Request, below, secret_header},
 };
 
+mod keys;
+mod listing;
 mod page;
 mod reading;
 
@@ -52,6 +58,8 @@ pub struct Options {
     pub dialer: Dialer,
     /// Hears of every request by its endpoint's name.
     pub on_request: OnRequest,
+    /// The rate that is kept to; outlives this client where keys are changed while running.
+    pub pace: Pace,
 }
 
 /// Asks Clerk. Cheap to clone.
@@ -62,6 +70,8 @@ pub struct ClerkClient {
     timeout: Duration,
     dialer: Dialer,
     on_request: OnRequest,
+    pace: Pace,
+    priority: Priority,
 }
 
 impl fmt::Debug for ClerkClient {
@@ -83,7 +93,22 @@ impl ClerkClient {
             timeout: options.timeout,
             dialer: options.dialer,
             on_request: options.on_request,
+            pace: options.pace,
+            priority: Priority::default(),
         })
+    }
+
+    /// The same client for requests of this priority. A new client's are live.
+    pub fn at(&self, priority: Priority) -> ClerkClient {
+        ClerkClient {
+            priority,
+            ..self.clone()
+        }
+    }
+
+    /// The rate that this client and its clones share.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The same client, with somebody else listening as well: for what one run costs.
@@ -189,89 +214,6 @@ impl ClerkClient {
         Ok(records)
     }
 
-    /// One page of users. Whether it is the last one, and whether it is believed, is the caller's.
-    pub async fn list_users(&self, page: &UserPage) -> Result<Vec<RawRecord>, ClerkError> {
-        const ENDPOINT: &str = "list_users";
-        if page.limit > MAX_PAGE || page.limit == 0 {
-            return Err(ClerkError::TooMuch { endpoint: ENDPOINT });
-        }
-        let reply = self
-            .send(ENDPOINT, &["users"], &page.query(), MAX_PAGE_BYTES)
-            .await?;
-        let records = read_users(ENDPOINT, &reply)?;
-        if records.len() > page.limit as usize {
-            return Err(nonsense(ENDPOINT, "more users than asked for"));
-        }
-        Ok(records)
-    }
-
-    /// How many users there are.
-    pub async fn count_users(&self, created: CreatedBetween) -> Result<u64, ClerkError> {
-        const ENDPOINT: &str = "count_users";
-        let path = ["users", "count"];
-        let query = created.query();
-        let reply = self.send(ENDPOINT, &path, &query, MAX_RECORD_BYTES).await?;
-        let read: TotalCount = read_json(ENDPOINT, &reply)?;
-        u64::try_from(read.total_count.0).map_err(|_| nonsense(ENDPOINT, "a negative count"))
-    }
-
-    /// One page of organizations, oldest first.
-    pub async fn list_organizations(&self, offset: u32, limit: u32) -> Result<Listing, ClerkError> {
-        let path = ["organizations"];
-        let count = ("include_members_count", "true".to_owned());
-        self.list(
-            "list_organizations",
-            Table::Organizations,
-            &path,
-            (offset, limit),
-            Some(count),
-        )
-        .await
-    }
-
-    /// One page of an organization's memberships, oldest first.
-    pub async fn list_memberships(
-        &self,
-        organization: &Key,
-        offset: u32,
-        limit: u32,
-    ) -> Result<Listing, ClerkError> {
-        let path = ["organizations", organization.as_str(), "memberships"];
-        self.list(
-            "list_memberships",
-            Table::Memberships,
-            &path,
-            (offset, limit),
-            None,
-        )
-        .await
-    }
-
-    async fn list(
-        &self,
-        endpoint: &'static str,
-        table: Table,
-        path: &[&str],
-        (offset, limit): (u32, u32),
-        further: Option<(&str, String)>,
-    ) -> Result<Listing, ClerkError> {
-        if limit > MAX_PAGE || limit == 0 {
-            return Err(ClerkError::TooMuch { endpoint });
-        }
-        let mut query = vec![
-            ("order_by", "created_at".to_owned()),
-            ("limit", limit.to_string()),
-            ("offset", offset.to_string()),
-        ];
-        query.extend(further);
-        let reply = self.send(endpoint, path, &query, MAX_PAGE_BYTES).await?;
-        let listing = read_listing(endpoint, table, &reply)?;
-        if listing.records.len() > limit as usize {
-            return Err(nonsense(endpoint, "more records than asked for"));
-        }
-        Ok(listing)
-    }
-
     async fn look_up(
         &self,
         endpoint: &'static str,
@@ -316,7 +258,14 @@ impl ClerkClient {
             timeout: self.timeout,
             max_bytes,
         };
+        let turn = self.pace.pass(self.priority, route(endpoint)).await;
+        let pass = turn.map_err(ClerkError::held_back)?;
         let reply = self.dialer.exchange(request, &self.on_request).await?;
+        pass.over(match (reply.status, reply.retry_after) {
+            (429, asked) | (503, asked @ Some(_)) => End::Limited(asked),
+            (500.., _) => End::Unclear,
+            _ => End::Answered,
+        });
         if reply.status == 200 {
             return Ok(reply);
         }
@@ -326,6 +275,15 @@ impl ClerkClient {
             reply.retry_after,
             &reply.body,
         ))
+    }
+}
+
+/// What Clerk counts and blocks a request as: "that specific endpoint", which several questions share.
+fn route(endpoint: &'static str) -> &'static str {
+    match endpoint {
+        "list_users" | "users_by_id" => "GET /users",
+        "list_memberships" | "find_membership" => "GET /organizations/{id}/memberships",
+        other => other,
     }
 }
 

@@ -18,6 +18,7 @@ mod failures;
 mod init;
 mod man;
 mod output;
+mod reports;
 mod run;
 mod sandbox;
 mod signals;
@@ -73,6 +74,9 @@ enum Command {
     /// Look at events that could not be applied, try them again, or give them up
     #[command(subcommand)]
     Failures(failures::FailuresCommand),
+    /// Look at past runs: what differed, what was done about it
+    #[command(subcommand)]
+    Reports(reports::ReportsCommand),
     /// Stop applying changes; intake goes on
     Pause(switch::SwitchArgs),
     /// Go on applying changes
@@ -181,6 +185,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failu
         }
         Command::Status(args) => status::status(&args, context).await?,
         Command::Failures(command) => failures::failures(command, context).await?,
+        Command::Reports(command) => reports::reports(&command, context)?,
         Command::Pause(args) => switch::pause(&args, context).await?,
         Command::Resume(args) => switch::resume(&args, context).await?,
         Command::Webhook(command) => webhook::webhook(command, context).await?,

@@ -59,22 +59,10 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 15] = [
+const NOT_YET_ACTIVE: &[&str] = &[
     "clerk.write_back",
-    "clerk.requests_per_10s",
-    "convex.page",
-    "schedule.sweep",
-    "schedule.census",
-    "schedule.full",
-    "schedule.digest",
-    "repair.mode",
-    "repair.max_deletes",
-    "repair.max_delete_ratio",
     "profile_edits.enabled",
     "profile_edits.fields",
-    "ensure.enabled",
-    "ensure.origins",
-    "report.show_values",
 ];
 
 /// Everything that can be set.
@@ -129,6 +117,8 @@ pub struct Local {
     pub admin: Admin,
     /// What is kept on disk.
     pub state: State,
+    /// What reports show.
+    pub report: Report,
 }
 
 impl Config {
@@ -160,16 +150,21 @@ impl Config {
     pub fn load_local(file: Option<&Path>, env: &Env) -> Result<Local, Vec<Mistake>> {
         let mut reader = Reader::new(layers::gather(file, env));
         let (admin, state) = (Admin::read(&mut reader), State::read(&mut reader));
+        let report = Report::read(&mut reader);
         let (gathered, _) = reader.finish();
         let counts = |mistake: &Mistake| {
-            ["admin.", "state."]
+            ["admin.", "state.", "report."]
                 .iter()
                 .any(|section| mistake.key.starts_with(section))
                 || mistake.key.is_empty()
         };
         let mistakes: Vec<Mistake> = gathered.mistakes.into_iter().filter(counts).collect();
-        match (admin, state) {
-            (Some(admin), Some(state)) if mistakes.is_empty() => Ok(Local { admin, state }),
+        match (admin, state, report) {
+            (Some(admin), Some(state), Some(report)) if mistakes.is_empty() => Ok(Local {
+                admin,
+                state,
+                report,
+            }),
             _ => Err(mistakes),
         }
     }
@@ -215,7 +210,7 @@ fn read(r: &mut Reader) -> Option<Config> {
         report: report?,
         limits: limits?,
         log: log?,
-        not_yet_active: r.set_away_from_default(&NOT_YET_ACTIVE),
+        not_yet_active: r.set_away_from_default(NOT_YET_ACTIVE),
     })
 }
 

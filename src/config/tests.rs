@@ -290,11 +290,13 @@ fn a_production_deployment_with_a_development_instance_is_refused_unless_meant()
 
 #[test]
 fn keys_that_this_version_does_not_act_on_are_named() {
-    let text =
-        "[schedule]\nfull = \"@daily\"\n[ensure]\nenabled = true\n[repair]\nmax_deletes = 100\n";
+    let text = "[schedule]\nfull = \"@daily\"\n[profile_edits]\nenabled = true\n[repair]\nmax_deletes = 100\n";
     let env = with(&[("CCS_CLERK__WRITE_BACK", "false")]);
     let config = load_text(text, &env).unwrap().config;
-    assert_eq!(config.not_yet_active(), ["schedule.full", "ensure.enabled"]);
+    assert_eq!(
+        config.not_yet_active(),
+        ["schedule.full", "profile_edits.enabled"]
+    );
 }
 
 #[test]

@@ -4,20 +4,25 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
+use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::{
     apply::{Clock, Edges, Settings, Shared},
-    clerk::{self, ClerkClient},
+    clerk::{self, ClerkClient, Pace, Rate},
     config::{self, Config},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
+    model::RecordKey,
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
-    report::alert::Alerts,
+    queue::repairs::Lane,
+    reconcile::run::{RunError, RunRequest, Runs, SyncedOne, Watch},
+    report::{Report, alert::Alerts},
     store::{
         journal::{self, Journal, Notice, Recovered},
         state::{self, State},
@@ -156,7 +161,8 @@ impl Parts {
     ) -> Result<Parts, StartError> {
         let metrics = Metrics::default();
         let dialer = Dialer::default();
-        let edges = edges(config, &dialer, &metrics)?;
+        let pace = Pace::new(rate(config));
+        let edges = edges(config, &dialer, &pace, &metrics)?;
         let pin = Shared::recall_instance(&state, config.clerk.instance_id.as_deref());
         let shared = Shared::new(
             journal.clone(),
@@ -188,8 +194,22 @@ impl Parts {
     }
 }
 
-/// The services as the configuration has them now.
-pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edges, StartError> {
+/// How fast Clerk may be asked, as the configuration has it now.
+pub fn rate(config: &Config) -> Rate {
+    Rate {
+        shared: config.clerk.requests_per_10s(),
+        instance: config.clerk.instance_per_10s(),
+    }
+}
+
+/// The services as the configuration has them now. The pace is handed in: what was used of it, and how long
+/// Clerk wants to be left alone, outlives a reload.
+pub fn edges(
+    config: &Config,
+    dialer: &Dialer,
+    pace: &Pace,
+    metrics: &Metrics,
+) -> Result<Edges, StartError> {
     let counted = metrics.clerk_requests.clone();
     let on_request: OnRequest = Arc::new(move |endpoint, status, _| {
         counted
@@ -205,6 +225,7 @@ pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edge
         timeout: CLERK_TIMEOUT,
         dialer: dialer.clone(),
         on_request,
+        pace: pace.clone(),
     })
     .map_err(|error| StartError::Edge {
         service: "Clerk",
@@ -282,4 +303,33 @@ pub fn settings(config: &Config) -> Settings {
 
 fn secret(secret: &config::Secret) -> SecretString {
     SecretString::from(secret.expose().to_owned())
+}
+
+/// Who carries runs out. Connects to nothing.
+pub fn runs(
+    _config: &Config,
+    _shared: &Arc<Shared>,
+    _lane: &Lane,
+) -> Result<Arc<dyn Runs>, StartError> {
+    Ok(Arc::new(NotBuiltIn))
+}
+
+/// Refuses every run.
+struct NotBuiltIn;
+
+impl Runs for NotBuiltIn {
+    fn run(
+        &self,
+        request: RunRequest,
+        _: Watch,
+        _: CancellationToken,
+    ) -> BoxFuture<'_, Result<Report, RunError>> {
+        let refusal = format!("this build has no {}", request.kind);
+        Box::pin(async move { Err(RunError::Refused(refusal)) })
+    }
+
+    fn sync_one(&self, _: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
+        let refusal = "this build has no reconciliation".to_owned();
+        Box::pin(async move { Err(RunError::Refused(refusal)) })
+    }
 }

@@ -6,3 +6,4 @@ mod census;
 mod scene;
 mod silence;
 mod sweeps;
+mod whole;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     apply::{
         Lease,
-        work::{Ending, Final},
+        ending::{Ending, Final},
     },
     model::{Origin, RecordKey, Standing},
     queue::{dead_letters::DeadLetter, order},
@@ -126,7 +126,7 @@ impl Applier {
             cause: match lease.ticket.origin {
                 Origin::Webhook => CauseKind::Delivery,
                 Origin::Operator => CauseKind::Request(RequestOrigin::Operator),
-                Origin::Repair => CauseKind::Request(RequestOrigin::Repair),
+                Origin::Repair | Origin::SignIn => CauseKind::Request(RequestOrigin::Repair),
             },
         };
         self.waiting.finish(lease);

@@ -236,6 +236,10 @@ const WRONG: &[(&str, &str)] = &[
         "[ensure]\norigins = [\"https://a.example/\"]",
         "ensure.origins",
     ),
+    (
+        "[ensure]\nissuer = \"http://clerk.example.com\"",
+        "ensure.issuer",
+    ),
     ("[limits]\nshutdown_grace = \"1h\"", "limits.shutdown_grace"),
     ("[log]\nlevel = \"a=b=c\"", "log.level"),
     ("[log]\nformat = \"xml\"", "log.format"),

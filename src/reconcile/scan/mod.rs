@@ -19,7 +19,7 @@ use self::missed::{Cause, Known, Trickle};
 use super::ends::Ends;
 use crate::{
     report::{Report, RunKind, RunOutcome},
-    telemetry::{Metrics, MissedLabels},
+    telemetry::Metrics,
 };
 
 /// What both scans say of an empty list, as an alert and in the report.
@@ -48,10 +48,7 @@ impl MissedDeliveries {
     /// are missing.
     fn tell(&self, ends: &Ends, known: &dyn Known, missed: &[(Cause, i64)]) -> u64 {
         for (cause, _) in missed {
-            let labels = MissedLabels {
-                cause: cause.name(),
-            };
-            self.metrics.missed.get_or_create(&labels).inc();
+            self.metrics.runs.missed(cause.name());
         }
         let lost = missed
             .iter()

@@ -59,6 +59,7 @@ impl Scene {
             .state;
         let dialer = Dialer::default();
         let client = ClerkClient::new(clerk::Options {
+            pace: clerk::Pace::unlimited(),
             api_url: clerk.url().parse().expect("a URL"),
             secret_key: SecretString::from(DEFAULT_SECRET_KEY),
             timeout: std::time::Duration::from_secs(20),
