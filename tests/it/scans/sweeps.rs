@@ -1,12 +1,11 @@
-//! Sweeps: S09 (late visibility), S10 (a damaged position), S15 (an empty list), S22 (silence), and their price.
+//! Sweeps: S09 (late visibility), S10 (a damaged position), S15 (an empty list), and their price.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use clerk_convex_sync::{
-    model::{Action, DriftKind, RecordKey},
+    model::{Action, DriftKind},
     reconcile::scan::{
         MissedDeliveries,
-        missed::{Deliveries, Known, Underway},
         sweep::{Cursor, Found, MAX_PAGES, OVERLAP_MS, Sweeper, Swept, Why, close_gap, gap},
     },
     report::{RunOutcome, TableFigures},
@@ -20,7 +19,7 @@ use super::scene::{Scene, broken_lane};
 /// Long enough that a change counts as missed, in milliseconds.
 const LONG: i64 = 42_000;
 
-fn sweeper(scene: &Scene) -> Sweeper {
+pub fn sweeper(scene: &Scene) -> Sweeper {
     let missed = MissedDeliveries::new(Metrics::default());
     Sweeper::new(missed, scene.beliefs.clone())
 }
@@ -35,7 +34,7 @@ fn users(swept: &Swept) -> TableFigures {
     *swept.report.tables.values().next().expect("the users")
 }
 
-fn reasons(swept: &Swept) -> Vec<&str> {
+pub fn reasons(swept: &Swept) -> Vec<&str> {
     let all = swept.report.differences.iter();
     all.filter_map(|difference| difference.reason.as_deref())
         .collect()
@@ -49,7 +48,7 @@ fn position(scene: &Scene) -> Cursor {
 }
 
 /// A hundred users whose deliveries have all arrived, one of them lately, and a first sweep behind them.
-async fn settled() -> (Scene, Sweeper) {
+pub async fn settled() -> (Scene, Sweeper) {
     let scene = Scene::start().await;
     scene.clerk.seed_users(99);
     scene.pass(2 * OVERLAP_MS);
@@ -360,50 +359,18 @@ async fn a_sweep_that_may_only_report_writes_nothing_and_says_it_once() {
     assert_eq!(again.report.outcome, RunOutcome::InSync);
 }
 
-/// Deliveries as a test says.
-struct Told(Mutex<Deliveries>);
-
-impl Known for Told {
-    fn underway(&self, _: &RecordKey) -> Underway {
-        Underway::Nowhere
-    }
-
-    fn deliveries(&self) -> Option<Deliveries> {
-        Some(*self.0.lock().expect("a test's own"))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn s22_without_deliveries_changes_arrive_within_one_sweep_and_the_silence_is_told() {
+async fn another_content_of_a_known_version_is_looked_up_before_it_is_written() {
     let (scene, sweeper) = settled().await;
-    let now_ms = (scene.ends.now)();
-    let told = Told(Mutex::new(Deliveries {
-        total: 100,
-        last_ms: Some(now_ms - 1),
-        since_ms: now_ms - 1_000,
-    }));
-    for minute in 0..4 {
-        let id = scene.sign_up(&format!("Ada{minute}"));
-        scene.later(30_000);
-        let ends = scene.metered();
-        let swept = sweeper
-            .run(&ends, &told, true, &scene.watch)
-            .await
-            .expect("a sweep");
-        assert!(scene.row(&id).is_some());
-        assert!(reasons(&swept)[0].starts_with("its delivery never arrived; found "));
-        scene.clerk.advance_ms(30_000);
-    }
-    assert!(
-        scene.alerts().contains(&"silent_endpoint"),
-        "{:?}",
-        scene.alerts()
-    );
-    assert!(scene.alerts().contains(&"missed_deliveries"));
-    told.0.lock().expect("a test's own").last_ms = Some((scene.ends.now)());
-    sweeper
-        .run(&scene.metered(), &told, true, &scene.watch)
-        .await
-        .expect("a sweep");
-    assert!(!scene.alerts().contains(&"silent_endpoint"));
+    let id = scene.sign_up("Ada");
+    scene.deliver(&id).await;
+    let version = scene.clerk.user(&id).expect("a user")["updated_at"].clone();
+    let tie = json!({"first_name": "Augusta", "updated_at": version});
+    scene.clerk.update_user(&id, tie).expect("updated");
+    let (clerk, convex) = scene.traffic();
+    sweep(&scene, &sweeper).await;
+    assert_eq!(scene.traffic(), (clerk + 2, convex + 1));
+    assert_eq!(scene.row(&id).expect("a row")["name"], "Augusta");
+    sweep(&scene, &sweeper).await;
+    assert_eq!(scene.traffic(), (clerk + 3, convex + 1), "once");
 }
