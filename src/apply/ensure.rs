@@ -3,7 +3,7 @@
 //! Looks first, asks Clerk only when there is no row, and writes through the queue's second lane like every
 //! repair. Knows nothing of tokens or listeners. Promises: any number of callers at once cost one look, one
 //! request and one write; what was begun is finished also when nobody waits any more; so many users at once
-//! and no more; a user who is gone is not asked about again for a while.
+//! and no more; a user who is gone, or whose record is refused, is not asked about again for a while.
 
 use std::{
     collections::HashMap,
@@ -32,10 +32,11 @@ const MOST_AT_ONCE: usize = 256;
 const LOOKS_AT_ONCE: usize = 4;
 /// The longest that one user may take, whoever waits. Longer than a request to Clerk may take.
 const LONGEST: Duration = Duration::from_secs(20);
-/// How long it is believed that a user is gone. A token outlives its user by a minute.
-const GONE_KEPT: Duration = Duration::from_secs(5);
-/// Users that are remembered as gone.
-const MOST_GONE: usize = 1024;
+/// How long it is believed that a user is gone, or refused. A token outlives its user by a minute, and an
+/// app that asks again and again must not cost Clerk a request each time.
+const HOPELESS_KEPT: Duration = Duration::from_secs(5);
+/// Users of whom that is remembered.
+const MOST_HOPELESS: usize = 1024;
 /// Looks after a delivery was faster, which is about to write the row.
 const LOOKS_AFTER: u32 = 6;
 /// The wait before the first of them; it doubles each time, to 1.6 s.
@@ -53,26 +54,31 @@ pub struct Ensurer {
     users: Mutex<Users>,
 }
 
-/// Who is being looked after, and who was gone a moment ago.
+/// Who is being looked after, and whose row could not be made a moment ago.
 #[derive(Default)]
 struct Users {
     in_hand: HashMap<Key, watch::Receiver<Option<Ensured>>>,
-    gone: HashMap<Key, Instant>,
+    hopeless: HashMap<Key, (Ensured, Instant)>,
 }
 
 impl Users {
-    fn is_gone(&self, key: &Key) -> bool {
-        self.gone
-            .get(key)
-            .is_some_and(|at| at.elapsed() < GONE_KEPT)
+    fn hopeless(&self, key: &Key) -> Option<Ensured> {
+        let (ensured, at) = self.hopeless.get(key)?;
+        (at.elapsed() < HOPELESS_KEPT).then(|| ensured.clone())
     }
 
-    fn remember_gone(&mut self, key: Key) {
-        if self.gone.len() >= MOST_GONE {
-            self.gone.retain(|_, at| at.elapsed() < GONE_KEPT);
+    fn remember(&mut self, key: &Key, ensured: &Ensured) {
+        if !matches!(ensured, Ensured::Gone | Ensured::Refused) {
+            self.hopeless.remove(key);
+            return;
         }
-        if self.gone.len() < MOST_GONE {
-            self.gone.insert(key, Instant::now());
+        if self.hopeless.len() >= MOST_HOPELESS {
+            self.hopeless
+                .retain(|_, (_, at)| at.elapsed() < HOPELESS_KEPT);
+        }
+        if self.hopeless.len() < MOST_HOPELESS {
+            let now = Instant::now();
+            self.hopeless.insert(key.clone(), (ensured.clone(), now));
         }
     }
 }
@@ -102,7 +108,7 @@ impl Ensurer {
         })
     }
 
-    /// Makes sure that this user's row is there. Ends by itself within [`LONGEST`]; may be given up at any
+    /// Makes sure that this user's row is there. Ends by itself within 20 s; may be given up at any
     /// time, and the work goes on.
     pub async fn ensure(self: Arc<Self>, key: Key) -> Ensured {
         let mut answer = match self.join(key) {
@@ -122,8 +128,8 @@ impl Ensurer {
         if let Some(answer) = users.in_hand.get(&key) {
             return Ok(answer.clone());
         }
-        if users.is_gone(&key) {
-            return Err(Ensured::Gone);
+        if let Some(ensured) = users.hopeless(&key) {
+            return Err(ensured);
         }
         if users.in_hand.len() >= MOST_AT_ONCE {
             return Err(Ensured::Busy);
@@ -135,9 +141,7 @@ impl Ensurer {
             let InHand { ensurer, key } = &in_hand;
             let ensured = timeout(LONGEST, ensurer.work_on(key)).await;
             let ensured = ensured.unwrap_or(Ensured::Away);
-            if ensured == Ensured::Gone {
-                ensurer.users().remember_gone(key.clone());
-            }
+            ensurer.users().remember(key, &ensured);
             // Before the answer, so that whoever asks again after it begins anew.
             drop(in_hand);
             let _ = answered.send(Some(ensured));
@@ -154,6 +158,10 @@ impl Ensurer {
             }
             Ok(None) => {}
             Err(Away) => return Ensured::Away,
+        }
+        // Nothing would be written: Clerk need not be asked.
+        if self.shared.is_paused() || !self.shared.settings.load().enabled {
+            return Ensured::Away;
         }
         let record = match self.ask(key).await {
             Ok(Lookup::Found(record)) => record,

@@ -5,14 +5,7 @@
 //! Knows neither HTTP listeners nor rows. Promises: an unknown key id costs Clerk at most one request a
 //! minute, whatever is sent; keys are believed for an hour; no error says why, or repeats a token.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{
@@ -20,7 +13,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse},
 };
 use serde::Deserialize;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, sync::Mutex, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::ClerkError;
@@ -114,9 +107,8 @@ pub struct SessionTokens {
     runtime: Handle,
     tasks: TaskTracker,
     held: Arc<ArcSwapOption<Held>>,
-    /// One question to Clerk at a time; whoever waits for it looks again.
-    asking: tokio::sync::Mutex<()>,
-    asked: Mutex<Asked>,
+    /// One question to Clerk at a time; whoever waits for the turn looks again.
+    asked: Arc<Mutex<Asked>>,
 }
 
 struct Held {
@@ -158,8 +150,7 @@ impl SessionTokens {
             runtime,
             tasks: TaskTracker::new(),
             held: Arc::default(),
-            asking: tokio::sync::Mutex::new(()),
-            asked: Mutex::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -211,48 +202,38 @@ impl SessionTokens {
     }
 
     async fn ask_for(&self, id: &str) -> Result<DecodingKey, TokenError> {
-        let _turn = self.asking.lock().await;
+        let mut turn = Arc::clone(&self.asked).lock_owned().await;
         let known = self.known(id);
         if let Some(Some(key)) = known {
             return Ok(key);
         }
-        {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let within = |at: Option<Instant>, pause| at.is_some_and(|at| at.elapsed() < pause);
-            if within(asked.failed, FAILED_PAUSE) {
-                return Err(TokenError::Away);
-            }
-            if known.is_some() {
-                if within(asked.unknown, UNKNOWN_PAUSE) {
-                    return Err(TokenError::Untrusted);
-                }
-                asked.unknown = Some(Instant::now());
-            }
-            // Stands until there is an answer: who gives up waiting must not make the next one ask at once.
-            asked.failed = Some(Instant::now());
+        let within = |at: Option<Instant>, pause| at.is_some_and(|at| at.elapsed() < pause);
+        if within(turn.failed, FAILED_PAUSE) {
+            return Err(TokenError::Away);
         }
-        self.refresh().await?;
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.failed = None;
-        self.known(id).flatten().ok_or(TokenError::Untrusted)
-    }
-
-    /// Asks Clerk. What it answers is kept also when nobody waits for it any more.
-    async fn refresh(&self) -> Result<(), TokenError> {
+        if known.is_some() {
+            if within(turn.unknown, UNKNOWN_PAUSE) {
+                return Err(TokenError::Untrusted);
+            }
+            turn.unknown = Some(Instant::now());
+        }
         let (fetching, held) = ((self.fetch)(), Arc::clone(&self.held));
+        // The turn ends with the answer, which is kept also when nobody waits for it any more.
         let kept = async move {
-            let keys = fetching.await?;
-            let since = Instant::now();
-            held.store(Some(Arc::new(Held { keys, since })));
-            Ok::<(), ClerkError>(())
+            let fetched = fetching.await;
+            let now = Instant::now();
+            turn.failed = fetched.is_err().then_some(now);
+            match fetched {
+                Ok(keys) => held.store(Some(Arc::new(Held { keys, since: now }))),
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "Clerk did not name its keys: {error}");
+                }
+            }
+            turn.failed.is_none()
         };
         match self.tasks.spawn_on(kept, &self.runtime).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::warn!(code = error.code(), "Clerk did not name its keys: {error}");
-                Err(TokenError::Away)
-            }
-            Err(_) => Err(TokenError::Away),
+            Ok(true) => self.known(id).flatten().ok_or(TokenError::Untrusted),
+            _ => Err(TokenError::Away),
         }
     }
 }

@@ -88,6 +88,7 @@ pub(super) struct ApplyArgs<'a> {
 pub struct Encoded {
     table: Table,
     key: Key,
+    created_at: Option<i64>,
     json: Box<RawValue>,
 }
 
@@ -100,6 +101,10 @@ impl Encoded {
         Encoded {
             table: change.table(),
             key: change.key().clone(),
+            created_at: match change {
+                Change::Upsert(upsert) => Some(upsert.created_at),
+                Change::Delete { .. } => None,
+            },
             json,
         }
     }
@@ -112,6 +117,11 @@ impl Encoded {
     /// The key of the row.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Clerk's `created_at` of the record, in milliseconds; a deletion does not say it.
+    pub fn created_at(&self) -> Option<i64> {
+        self.created_at
     }
 
     /// Its size on the wire, in bytes.

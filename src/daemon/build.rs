@@ -4,10 +4,8 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
-use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::{
@@ -17,12 +15,9 @@ use crate::{
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
-    model::RecordKey,
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
-    queue::repairs::Lane,
-    reconcile::run::{RunError, RunRequest, Runs, SyncedOne, Watch},
-    report::{Report, alert::Alerts},
+    report::alert::Alerts,
     store::{
         journal::{self, Journal, Notice, Recovered},
         state::{self, State},
@@ -303,33 +298,4 @@ pub fn settings(config: &Config) -> Settings {
 
 fn secret(secret: &config::Secret) -> SecretString {
     SecretString::from(secret.expose().to_owned())
-}
-
-/// Who carries runs out. Connects to nothing.
-pub fn runs(
-    _config: &Config,
-    _shared: &Arc<Shared>,
-    _lane: &Lane,
-) -> Result<Arc<dyn Runs>, StartError> {
-    Ok(Arc::new(NotBuiltIn))
-}
-
-/// Refuses every run.
-struct NotBuiltIn;
-
-impl Runs for NotBuiltIn {
-    fn run(
-        &self,
-        request: RunRequest,
-        _: Watch,
-        _: CancellationToken,
-    ) -> BoxFuture<'_, Result<Report, RunError>> {
-        let refusal = format!("this build has no {}", request.kind);
-        Box::pin(async move { Err(RunError::Refused(refusal)) })
-    }
-
-    fn sync_one(&self, _: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
-        let refusal = "this build has no reconciliation".to_owned();
-        Box::pin(async move { Err(RunError::Refused(refusal)) })
-    }
 }

@@ -9,6 +9,7 @@ mod core;
 mod doors;
 mod headless;
 mod reload;
+mod runs;
 mod scans;
 mod sign_in;
 mod watch;
@@ -36,6 +37,7 @@ use crate::{
     apply::{self, Clock},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
+    report::history::HistoryError,
     schedule::{Pulse, rhythm::NotARhythm},
     store::{journal::OpenError, state::StateError, state_file::StateFileError},
     telemetry::LogLevel,
@@ -75,6 +77,9 @@ pub enum StartError {
     /// The `STATE` file.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    /// The directory of reports.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// An address or a socket.
     #[error("cannot listen on {on}; is another process using it?")]
     Listen {

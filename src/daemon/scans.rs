@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, build};
+use super::{StartError, runs};
 use crate::{
     apply::{Clock, Shared},
     config::{Config, RepairMode},
@@ -28,7 +28,7 @@ use crate::{
 pub fn desk(config: &Config, shared: &Arc<Shared>, lane: &Lane) -> Result<Desk, StartError> {
     let held = Arc::clone(shared);
     Ok(Desk::new(Options {
-        runs: build::runs(config, shared, lane)?,
+        runs: runs::runs(config, shared, lane)?,
         state: shared.state.clone(),
         metrics: shared.metrics.clone(),
         now_ms,

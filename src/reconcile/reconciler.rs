@@ -15,18 +15,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Trouble,
+    belief::Beliefs,
     ends::Ends,
     full::group::Group,
     mend::Orphan,
     patiently,
-    repair::brake::EMPTIED_FROM,
+    repair::brake::{EMPTIED_FROM, Limits},
     run::{RunError, RunRequest, Runs, SyncedOne, Watch},
+    scan::{
+        census::{Census, Leave},
+        missed::Known,
+        sweep::Sweeper,
+    },
 };
 use crate::{
     clerk::{Lookup, Priority},
     convex::wire::CONTRACT,
     model::{Fault, Key, RecordKey, Table},
-    report::{Report, RunKind, history::History},
+    report::{
+        Report, RunKind,
+        history::{History, HistoryError},
+    },
 };
 
 pub use pins::Identity;
@@ -58,6 +67,14 @@ pub struct Options {
     pub dir: PathBuf,
     /// Where reports are kept.
     pub history: History,
+    /// Runs sweeps.
+    pub sweeper: Sweeper,
+    /// Runs censuses.
+    pub census: Census,
+    /// What the census counts against.
+    pub beliefs: Beliefs,
+    /// Where else a change may be.
+    pub known: Box<dyn Known>,
 }
 
 /// See the module's words.
@@ -79,10 +96,81 @@ impl Reconciler {
             (RunKind::Audit | RunKind::Reconcile, _) => {
                 self.whole(ends, rules, &request, &progress).await
             }
-            (RunKind::Sweep | RunKind::Census, _) => {
-                Err(RunError::Refused("this kind of run is not built in".into()))
-            }
+            (RunKind::Sweep, _) => self.sweep(ends, rules, &progress).await,
+            (RunKind::Census, _) => self.census(ends, rules, &progress).await,
         }
+    }
+}
+
+impl Reconciler {
+    async fn sweep(&self, mut ends: Ends, rules: Rules, watch: &Watch) -> Result<Report, RunError> {
+        self.ready(&mut ends).await?;
+        let known = self.options.known.as_ref();
+        let swept = self
+            .options
+            .sweeper
+            .run(&ends, known, rules.repair, watch)
+            .await?;
+        if let Some(why) = swept.wants_full {
+            tracing::info!("a full comparison is needed: {why}");
+        }
+        self.keep(swept.report)
+    }
+
+    async fn census(
+        &self,
+        mut ends: Ends,
+        rules: Rules,
+        watch: &Watch,
+    ) -> Result<Report, RunError> {
+        self.ready(&mut ends).await?;
+        let leave = Leave {
+            repair: rules.repair,
+            limits: Limits {
+                max_deletes: rules.max_deletes,
+                max_delete_ratio: rules.max_delete_ratio,
+            },
+            lately: 0,
+        };
+        let known = self.options.known.as_ref();
+        let counted = self.options.census.run(&ends, known, leave, watch).await?;
+        if let Some(why) = &counted.wants_full {
+            tracing::info!("a full comparison is needed: {why}");
+        }
+        match counted.report {
+            Some(report) => self.keep(report),
+            None => Err(RunError::Interrupted(
+                counted.wants_full.unwrap_or_default(),
+            )),
+        }
+    }
+
+    /// What small scans need to know: the pair of services is the right one. The tables of the deployment are
+    /// asked for by full diffs only, since a quiet minute is to cost one request.
+    async fn ready(&self, ends: &mut Ends) -> Result<(), RunError> {
+        ends.clerk = ends.clerk.at(Priority::Confirm);
+        pins::check(ends, self.options.identity.as_ref()).await?;
+        Ok(())
+    }
+
+    fn keep(&self, report: Report) -> Result<Report, RunError> {
+        let kept = self.write_down(&report);
+        kept.map_err(Trouble::from)?;
+        Ok(report)
+    }
+
+    fn write_down(&self, report: &Report) -> Result<(), HistoryError> {
+        let history = &self.options.history;
+        let mut log = None;
+        if !report.differences.is_empty() {
+            let mut lines = history.log(&report.id)?;
+            for one in &report.differences {
+                lines.append(one)?;
+            }
+            log = Some(lines);
+        }
+        history.keep(report, log)?;
+        Ok(())
     }
 }
 

@@ -183,6 +183,9 @@ impl History {
     pub fn keep(&self, report: &Report, log: Option<DifferenceLog>) -> Result<Kept, HistoryError> {
         let path = self.path(&report.id, "json")?;
         if is_quiet(report) {
+            if let Some(log) = log {
+                log.discard()?;
+            }
             let mut known = self.known();
             let due = known.quiet.add(report);
             return match due {

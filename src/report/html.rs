@@ -231,7 +231,7 @@ fn cards(report: &Report, total: &TableFigures) -> Vec<Card> {
     vec![
         card(
             "Compared",
-            words::number(total.clerk.max(total.convex)),
+            words::number(report.tables.values().map(words::seen).sum()),
             format!("records in {}", words::count(tables, "table", "tables")),
             "plain",
         ),
@@ -239,7 +239,10 @@ fn cards(report: &Report, total: &TableFigures) -> Vec<Card> {
             "Differed",
             words::number(total.differences()),
             plural(total.differences(), "record", "records").to_owned(),
-            shown(total.differences(), "warn"),
+            shown(
+                total.differences() - total.repaired.min(total.differences()),
+                "warn",
+            ),
         ),
         card(
             "Repaired",

@@ -140,7 +140,7 @@ struct Listed {
 
 #[derive(Deserialize)]
 struct ReadDifference {
-    table: Table,
+    table: String,
     key: String,
     kind: DriftKind,
     #[serde(default)]
@@ -153,8 +153,11 @@ struct ReadDifference {
 impl ReadDifference {
     fn value(self) -> Result<Difference, ReadError> {
         let key = Key::parse(&self.key).ok_or(ReadError::Content { what: "keys" })?;
+        let table = Table::ALL
+            .into_iter()
+            .find(|table| table.name() == self.table);
         Ok(Difference {
-            table: self.table,
+            table: table.ok_or(ReadError::Content { what: "tables" })?,
             key,
             kind: self.kind,
             fields: self.fields,
@@ -174,6 +177,7 @@ pub fn read(text: &[u8]) -> Result<Report, ReadError> {
     let differences = listed
         .differences
         .into_iter()
+        .filter(|one| Table::ALL.iter().any(|table| table.name() == one.table))
         .take(Report::MAX_DIFFERENCES)
         .map(ReadDifference::value)
         .collect::<Result<_, _>>()?;
@@ -287,6 +291,12 @@ mod tests {
         document["weather"] = json!("fine");
         document["tables"]["sessions"] = json!({ "clerk": 5 });
         document["differences"][0]["colour"] = json!("red");
+        let mut foreign = document["differences"][0].clone();
+        foreign["table"] = json!("sessions");
+        document["differences"]
+            .as_array_mut()
+            .unwrap()
+            .push(foreign);
         assert_eq!(
             read(document.to_string().as_bytes()).unwrap(),
             samples::three()

@@ -105,18 +105,22 @@ pub fn sentence(report: &Report) -> String {
             _ => format!("{found}. It took {took}."),
         };
     }
-    let what = what_became(report, &total);
     let unseen = match report.outcome {
         RunOutcome::Failed if total.failed == 0 => " Not everything could be looked at.",
         _ => "",
     };
-    match what {
-        What::All(verb) if total.differences() == 1 => {
-            format!("{found}; it was {verb} in {took}.{unseen}")
-        }
-        What::All(verb) => format!("{found}; all were {verb} in {took}.{unseen}"),
-        What::Some(parts) => format!("{found}; {parts}. It took {took}.{unseen}"),
+    let n = total.differences();
+    if total.repaired == n {
+        let all = if n == 1 { "it was" } else { "all were" };
+        return format!("{found}; {all} repaired in {took}.{unseen}");
     }
+    let became = what_became(report, &total);
+    format!("{found}; {became}. It took {took}.{unseen}")
+}
+
+/// The records that were looked at, on whichever side there are more.
+pub fn seen(figures: &TableFigures) -> u64 {
+    figures.clerk.max(figures.convex)
 }
 
 /// `12 of 10,000 users differed`, or what there was if nothing did.
@@ -126,7 +130,6 @@ fn found(report: &Report, total: &TableFigures) -> String {
         .iter()
         .filter(|(_, figures)| figures.differences() > 0)
         .collect();
-    let seen = |figures: &TableFigures| figures.clerk.max(figures.convex);
     match differing[..] {
         [] if seen(total) == 0 => "There was nothing to compare".to_owned(),
         [] => {
@@ -164,40 +167,32 @@ fn found(report: &Report, total: &TableFigures) -> String {
     }
 }
 
-enum What {
-    /// One thing was done about every difference.
-    All(&'static str),
-    /// Several things were done, or nothing was.
-    Some(String),
-}
-
-fn what_became(report: &Report, total: &TableFigures) -> What {
+/// What was done about differences that were not all put right.
+fn what_became(report: &Report, total: &TableFigures) -> String {
     let n = total.differences();
-    let done = [
-        (total.repaired, "repaired"),
-        (total.held, "held for approval"),
-        (total.failed, "not put right"),
-    ];
-    if let Some((_, verb)) = done[..2].iter().find(|(count, _)| *count == n) {
-        return What::All(verb);
-    }
-    if done.iter().all(|(count, _)| *count == 0) {
-        return What::Some(match report.kind {
-            RunKind::Audit => "an audit changes nothing".to_owned(),
-            _ => "nothing was changed".to_owned(),
-        });
+    match (total.repaired, total.held, total.failed) {
+        (0, 0, 0) if report.kind == RunKind::Audit => return "an audit changes nothing".to_owned(),
+        (0, 0, 0) => return "nothing was changed".to_owned(),
+        (0, held, 0) if held == n && n == 1 => return "it waits for approval".to_owned(),
+        (0, held, 0) if held == n => return "all wait for approval".to_owned(),
+        _ => {}
     }
     let left = n.saturating_sub(total.repaired + total.held + total.failed);
-    let parts: Vec<_> = done
-        .into_iter()
-        .chain([(left, "left as they were")])
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, verb)| {
-            let were = if count == 1 { "was" } else { "were" };
-            format!("{} {were} {verb}", number(count))
-        })
-        .collect();
-    What::Some(and(&parts))
+    let parts: Vec<_> = [
+        (total.repaired, "was repaired", "were repaired"),
+        (total.held, "waits for approval", "wait for approval"),
+        (
+            total.failed,
+            "could not be put right",
+            "could not be put right",
+        ),
+        (left, "was left as it was", "were left as they were"),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(n, one, many)| count(n, one, many))
+    .collect();
+    and(&parts)
 }
 
 /// How long the run took, in milliseconds. A clock that was set back makes it nothing, not less.

@@ -10,7 +10,10 @@ use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::world::{World, eventually};
+use crate::{
+    hand::created,
+    world::{World, eventually},
+};
 
 const APP: &str = "https://app.example.com";
 const SETTINGS: &[(&str, &str)] = &[
@@ -263,7 +266,9 @@ async fn paused_the_row_is_not_made_but_one_that_is_there_is_found() {
     assert_eq!(ensure(&world, &token(&world, &ada)).await.status, 200);
     world.door().pause(true).await;
     assert_eq!(ensure(&world, &token(&world, &ada)).await.status, 200);
+    let asked = world.clerk.requests().to(LOOKUP);
     assert_eq!(ensure(&world, &token(&world, &grace)).await.status, 503);
+    assert_eq!(world.clerk.requests().to(LOOKUP), asked);
     assert_eq!(world.user_row(&grace), None);
     world.door().pause(false).await;
     eventually("it goes on", async || {
@@ -342,4 +347,38 @@ async fn the_rate_of_the_listener_holds_here_too() {
         }
     }
     assert!(limited > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ins_that_wait_hold_up_no_delivery() {
+    let world = without_webhooks(SETTINGS).await;
+    let ready = user(&world);
+    assert_eq!(ensure(&world, &token(&world, &ready)).await.status, 200);
+    world.clerk.set_latency(Duration::from_secs(5));
+    let mut waiting = JoinSet::new();
+    for n in 0..200 {
+        let id = user_named(&world, &format!("user{n}@example.com"));
+        let request = asking(&world, Method::POST, "?wait=3s").bearer_auth(token(&world, &id));
+        waiting.spawn(sent(request));
+    }
+    eventually("they wait for Clerk", async || {
+        world
+            .convex
+            .calls()
+            .counts
+            .get("get")
+            .is_some_and(|n| *n >= 200)
+    })
+    .await;
+    let hand = world.hand();
+    for n in 0..50 {
+        let begun = Instant::now();
+        hand.say(&created(&format!("user_delivered{n}"), 1, "Ada"))
+            .await;
+        assert!(begun.elapsed() < Duration::from_secs(1));
+    }
+    assert!(!waiting.is_empty());
+    for reply in waiting.join_all().await {
+        assert!(matches!(reply.status, 503 | 504), "{reply:?}");
+    }
 }

@@ -28,5 +28,6 @@ mod samples;
 mod scans;
 mod stop;
 mod tidy;
+mod walk;
 mod wire;
 mod world;

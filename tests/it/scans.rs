@@ -4,4 +4,6 @@
 
 mod census;
 mod scene;
+mod silence;
 mod sweeps;
+mod whole;

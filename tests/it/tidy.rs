@@ -131,6 +131,10 @@ const PURE: &[&str] = &[
     "src/apply/guard.rs",
     "src/apply/batch.rs",
     "src/apply/instance.rs",
+    "src/clerk/budget.rs",
+    "src/clerk/proof.rs",
+    "src/clerk/walk/patience.rs",
+    "src/clerk/walk/sieve.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
     "src/reconcile/diff/merge",
@@ -138,6 +142,14 @@ const PURE: &[&str] = &[
     "src/reconcile/repair/brake.rs",
     "src/reconcile/repair/plan.rs",
     "src/reconcile/scan/ranges",
+    "src/report/digest.rs",
+    "src/report/html.rs",
+    "src/report/html/",
+    "src/report/json.rs",
+    "src/report/markdown.rs",
+    "src/report/mask.rs",
+    "src/report/text.rs",
+    "src/report/words.rs",
 ];
 
 /// What pure files do not have.

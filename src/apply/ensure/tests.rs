@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     apply::{Edges, Settings},
-    clerk::{self, ClerkClient},
+    clerk::{self, ClerkClient, Pace},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     mapping::UserRules,
     model::Change,
@@ -112,6 +112,7 @@ fn shared(clerk: &ClerkSim, deployment: &Deployment, dir: &std::path::Path) -> A
         timeout: Duration::from_secs(5),
         dialer: Dialer::default(),
         on_request: quiet,
+        pace: Pace::unlimited(),
     })
     .unwrap();
     let journal = Journal::open(&dir.join(journal::DIR), journal::Options::default()).unwrap();
@@ -284,7 +285,11 @@ async fn who_is_away_and_who_refuses_is_said() {
         (Applier::IsNotThere, Ensured::Away),
     ] {
         let place = Place::with(applier).await;
-        assert_eq!(place.ensure(&place.user()).await, expected, "{applier:?}");
+        let key = place.user();
+        assert_eq!(place.ensure(&key).await, expected, "{applier:?}");
+        assert_eq!(place.ensure(&key).await, expected, "{applier:?}");
+        let asked = if expected == Ensured::Refused { 1 } else { 2 };
+        assert_eq!(place.lookups(), asked, "{applier:?}");
     }
     let place = Place::with(Applier::Writes).await;
     let key = place.user();
@@ -318,11 +323,14 @@ async fn only_so_many_users_at_once() {
 }
 
 #[test]
-fn those_who_are_gone_are_a_bounded_number() {
+fn those_without_hope_are_a_bounded_number() {
     let mut users = Users::default();
-    for n in 0..MOST_GONE + 10 {
-        users.remember_gone(Key::parse(&format!("user_{n}")).unwrap());
+    let key = |n: usize| Key::parse(&format!("user_{n}")).unwrap();
+    for n in 0..MOST_HOPELESS + 10 {
+        users.remember(&key(n), &Ensured::Gone);
     }
-    assert_eq!(users.gone.len(), MOST_GONE);
-    assert!(users.is_gone(&Key::parse("user_1").unwrap()));
+    assert_eq!(users.hopeless.len(), MOST_HOPELESS);
+    assert_eq!(users.hopeless(&key(1)), Some(Ensured::Gone));
+    users.remember(&key(1), &Ensured::Away);
+    assert_eq!(users.hopeless(&key(1)), None);
 }

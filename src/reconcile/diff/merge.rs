@@ -3,7 +3,8 @@
 //! A machine without I/O: it is fed pages, says which side it needs next, and hands every record out exactly
 //! once. Memory is what was fed and not yet handed out, and the records of Clerk's that share one millisecond,
 //! up to [`MAX_TIE`]. Clerk does not say how it orders such a tie, so a tie is compared as a set; Convex orders
-//! one by key. Anything out of order ends the join with an error: a stream that cannot be trusted proves nothing.
+//! one by key. What comes too late is told from what is missing: Clerk's by a finding of its own, since such a
+//! listing may still create and update, Convex's by an error that ends the join.
 
 mod streams;
 
@@ -34,15 +35,6 @@ pub trait Stored {
     fn key(&self) -> &Key;
 }
 
-/// One of the two streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Clerk's, the left one.
-    Clerk,
-    /// Convex's, the right one.
-    Convex,
-}
-
 /// Which pages the join waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -70,6 +62,9 @@ pub enum Finding<L, R> {
     /// Clerk listed the record before, in the same millisecond. Whoever reads the listing page by page has not
     /// seen a strictly monotone one, so it does not prove itself complete.
     Repeated(L),
+    /// Clerk listed it behind records that were made later, so its row, if there is one, has gone by. It may
+    /// be looked up, created and updated like any suspect, but the listing does not prove itself complete.
+    Late(L),
 }
 
 /// What [`Merge::step`] did.
@@ -83,14 +78,12 @@ pub enum Step<L, R> {
     Done,
 }
 
-/// A stream went back. Permanent: the range is unproven, and what was settled in it is not; it is to be read
-/// again from its beginning.
+/// Convex's rows did not come in the order of the contract. Permanent: nothing that was found in the range is
+/// proven, nor what was settled in it; it is to be read again from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the listing of {} is not in order at {key}", match .side { Side::Clerk => "Clerk", Side::Convex => "Convex" })]
+#[error("the rows that Convex listed are not in order at {key}")]
 pub struct OutOfOrder {
-    /// Whose.
-    pub side: Side,
-    /// The first record that stands too late.
+    /// The key of the first row that stands too late.
     pub key: Key,
 }
 
@@ -110,7 +103,8 @@ pub struct OutOfOrder {
 ///             if need != Need::Left { /* the same for Convex */ }
 ///             // Before going on: confirm and repair what was found, then keep `merge.settled()` as cursor.
 ///         }
-///         Step::Found(Finding::Both(user, row)) if equal(&user.fields, &row.fields) => {}
+///         Step::Found(Finding::Both(user, row))
+///             if row.deleted_at.is_none() && equal(&user.fields, &row.fields) => {}
 ///         Step::Found(finding) => suspects.push(finding),
 ///         Step::Done => break,
 ///     }
@@ -192,7 +186,10 @@ impl<L: Listed, R: Stored> Merge<L, R> {
         if right == Head::Ready && self.right.is_undated() {
             return Ok(found(Finding::OnlyRight(self.right.take())));
         }
-        let left = self.left.head()?;
+        let left = self.left.head();
+        if let Some(record) = self.left.take_late() {
+            return Ok(found(Finding::Late(record)));
+        }
         if left == Head::Ready && self.left.is_repeated() {
             return Ok(found(Finding::Repeated(self.left.take())));
         }

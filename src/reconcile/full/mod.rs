@@ -34,6 +34,7 @@ use super::{
     parts::Parts,
     patiently,
     run::{Progress, Watch},
+    scan::ranges::{Belief, Builder, MAX_RANGES},
 };
 use crate::{
     clerk::{
@@ -61,6 +62,8 @@ pub struct Walked {
     pub orphans: Vec<Orphan>,
     /// Why the listings prove nothing; none is proof.
     pub flaws: Vec<String>,
+    /// How many there are in which time, if all of it was counted.
+    pub belief: Option<Belief>,
     /// Set if a range was not walked to its end.
     pub cut_off: Option<Trouble>,
 }
@@ -155,6 +158,7 @@ pub async fn walk(
         walk: run.walk(),
         page_rows: setting.page_rows,
         on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
+        counted: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();
@@ -189,6 +193,7 @@ pub async fn walk(
         tally: run.moved.clone(),
         orphans: Vec::new(),
         flaws: Vec::new(),
+        belief: belief(&course, ranges.len()),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {
@@ -198,6 +203,21 @@ pub async fn walk(
         parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
+}
+
+fn belief(course: &Course, ranges: usize) -> Option<Belief> {
+    let mut counted = course
+        .counted
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if course.looking.group != Group::Users || counted.len() != ranges {
+        return None;
+    }
+    let mut all = Builder::new(MAX_RANGES);
+    for part in std::mem::take(&mut *counted).into_values() {
+        all.join(part).ok()?;
+    }
+    Some(all.finish())
 }
 
 /// Where the ranges stand, for the progress bar and for the end.

@@ -3,7 +3,10 @@
 //! After every page of Clerk's, and not before all that the page brought up has been dealt with, the cursor goes
 //! to where both sides are settled. A run that is cut off reads at most one page of each range twice.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,7 @@ use super::{
     records::RecordPages,
 };
 use crate::{
+    clerk::RawRecord,
     convex::{reader::Range, wire::Row},
     model::{Difference, Table},
     reconcile::{
@@ -26,6 +30,7 @@ use crate::{
         mend::{Orphan, mend},
         parts::{Part, Parts},
         rows::RowPages,
+        scan::ranges::{Builder, MAX_RANGES},
     },
     report::json,
 };
@@ -69,6 +74,8 @@ pub struct Course {
     pub page_rows: u32,
     /// Hears of every page that was dealt with, by the number of the range.
     pub on_page: Box<dyn Fn(usize, &RangeCursor) + Send + Sync>,
+    /// Ranges that were counted from their beginning to their end, for the census.
+    pub counted: Mutex<BTreeMap<usize, Builder>>,
 }
 
 /// One range in work.
@@ -78,6 +85,8 @@ pub struct RangeRun {
     cursor: RangeCursor,
     differences: Part,
     orphans: Part,
+    /// Its users so far; none if it did not begin at its beginning.
+    counting: Option<Builder>,
 }
 
 /// One table of the range.
@@ -98,6 +107,10 @@ impl RangeRun {
         Ok(RangeRun {
             differences: parts.append(&differences_name(walk, number), cursor.log_bytes)?,
             orphans: parts.append(&orphans_name(walk, number), cursor.orphan_bytes)?,
+            counting: cursor
+                .done_below
+                .is_none()
+                .then(|| Builder::new(MAX_RANGES / crate::reconcile::cursor::MAX_RANGES)),
             course,
             number,
             cursor,
@@ -124,6 +137,7 @@ impl RangeRun {
         while !ended {
             match records.next().await? {
                 Some(page) => {
+                    self.count(&page);
                     let map = |record| Candidate::of(record, &ends.rules, tables);
                     let page = page.iter().map(map).collect();
                     let listed = Listed::all(&page);
@@ -144,7 +158,26 @@ impl RangeRun {
             let settled = joins.iter().map(|join| join.merge.settled());
             self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
         }
+        if let Some(counted) = self.counting {
+            let mut all = course
+                .counted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.insert(self.number, counted);
+        }
         Ok(())
+    }
+
+    fn count(&mut self, page: &[RawRecord]) {
+        let Some(counting) = &mut self.counting else {
+            return;
+        };
+        let ascending = page
+            .iter()
+            .all(|one| counting.add(one.created_at()).is_ok());
+        if !ascending {
+            self.counting = None;
+        }
     }
 
     /// Takes out of a join what can be said before Clerk's next page.
@@ -198,6 +231,13 @@ impl RangeRun {
             Finding::Again(row) => {
                 figures.convex += 1;
                 suspects.add_row(&row);
+            }
+            Finding::Late(listed) => {
+                // Its place was passed; that is no proof of anything but of a listing out of order.
+                let key = &listed.candidate().key;
+                self.cursor.flaw(format!("Clerk listed {key} out of order"));
+                self.cursor.tally.of(table).clerk += 1;
+                suspects.add_listed(listed);
             }
             Finding::Repeated(listed) => {
                 let key = &listed.candidate().key;

@@ -26,6 +26,7 @@ use crate::{
             plans::Plans,
         },
         run::{RunError, RunRequest, Watch},
+        scan::sweep,
     },
     report::{Report, RunKind, RunOutcome, TableFigures, history::DifferenceLog, json},
 };
@@ -250,6 +251,13 @@ impl Whole<'_> {
         let empty =
             tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
         self.say_empty(group, empty);
+        if proof.is_ok() && group == Group::Users {
+            if let Some(belief) = walked.belief {
+                self.reconciler.options.beliefs.replace(belief);
+                self.reconciler.options.beliefs.save(&self.ends.state)?;
+            }
+            sweep::close_gap(&self.ends.state, run.started_ms)?;
+        }
         if orphans.is_empty() {
             return Ok(());
         }

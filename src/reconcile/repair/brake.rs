@@ -100,7 +100,8 @@ impl Limits {
     pub fn allowed(self, rows: u64) -> u64 {
         // Also false for what is no number.
         let by_ratio = if self.max_delete_ratio > 0.0 {
-            // A table has far fewer than 2^53 rows. The sum keeps 0.05 of 100, which no double holds, at 5.
+            // A table has far fewer than 2^53 rows. The addition makes 29 of 100 at 0.29,
+            // which is a little less as a double.
             let part = (rows as f64 * self.max_delete_ratio.min(1.0) + 1e-9) as u64;
             part.max(HANDFUL.min(rows.div_ceil(2)))
         } else {
@@ -199,6 +200,11 @@ mod tests {
             max_deletes: u64::MAX,
             max_delete_ratio: 7.0,
         };
+        let odd = Limits {
+            max_delete_ratio: 0.29,
+            ..DEFAULTS
+        };
+        assert_eq!(odd.allowed(100), 29);
         assert_eq!(brake(all, &found(999, 1000)), Brake::Released);
     }
 

@@ -369,6 +369,7 @@ mod tests {
         let other = plan_of((0..many).rev().map(|n| record(Table::Users, n)));
         assert_eq!(one, other);
         assert_eq!((one.len(), one.head().left_out), (MAX_RECORDS, 50));
+        assert!(one.contains(&record(Table::Users, 0)));
         assert_eq!(Plan::parse(&one.to_ndjson()).unwrap(), one);
     }
 

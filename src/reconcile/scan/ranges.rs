@@ -147,7 +147,7 @@ impl Belief {
         let newest = self.newest.replace(created_at);
         let full = self.counts.last().is_some_and(|last| *last >= self.width);
         let bound = newest.and_then(|newest| between(newest, created_at));
-        let Some(bound) = bound.filter(|bound| full && self.bounds.last() < Some(bound)) else {
+        let Some(bound) = bound.filter(|_| full) else {
             return;
         };
         if self.counts.len() == MAX_RANGES {

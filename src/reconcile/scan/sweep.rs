@@ -9,58 +9,37 @@
 
 mod cursor;
 mod deal;
-mod missed;
 mod newest;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use cursor::{Cursor, Found, Gap, Why, close_gap, gap};
 pub use deal::Settled;
-pub use missed::{Cause, Concern, Deliveries, Trickle, Underway, late};
 pub use newest::{MAX_PAGES, ReadError};
 
 use self::{
     deal::Dealing,
-    newest::{Newest, Step},
+    newest::{Down, Newest, Step},
 };
-use super::{EMPTY, report};
+use super::{EMPTY, MissedDeliveries, lost_note, missed::Known, report};
 use crate::{
     clerk::RawRecord,
-    model::{Fault, RecordKey, Table, Version},
+    model::{Fault, Table, Version},
     reconcile::{
         belief::Beliefs,
         ends::Ends,
         run::{Progress, RunError, Watch},
     },
     report::{Report, RunKind, RunOutcome, TableFigures},
-    telemetry::Metrics,
 };
 
 /// What is looked at again each time, in milliseconds before the position: a change may become visible after
 /// a newer one (Clerk does not promise otherwise), and sweeps are 30 s apart.
 pub const OVERLAP_MS: i64 = 60_000;
-/// A change younger than this is not missed: its delivery may be on its way. In milliseconds.
-pub const GRACE_MS: i64 = 10_000;
 /// How far ahead of our clock a change may be to move the position, in milliseconds: as much as a delivery's
 /// timestamp may be off. A change stamped later than that by mistake would hide all others until its time has
 /// come. A clock of ours that is behind makes sweeps longer, nothing else.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
-
-/// What a sweep asks about deliveries. Without an answer it says that it does not know.
-pub trait Known: Send + Sync {
-    /// Where a delivery about this record is.
-    fn underway(&self, _record: &RecordKey) -> Underway {
-        Underway::Unknown
-    }
-
-    /// How many deliveries were taken in.
-    fn deliveries(&self) -> Option<Deliveries> {
-        None
-    }
-}
-
-/// Nobody to ask.
-impl Known for () {}
 
 /// What a sweep came to.
 #[derive(Clone, Debug)]
@@ -76,13 +55,12 @@ pub struct Swept {
 /// Runs sweeps, one at a time, and remembers between them what no cell has to.
 pub struct Sweeper {
     memory: Mutex<Memory>,
-    metrics: Metrics,
+    missed: MissedDeliveries,
     beliefs: Beliefs,
 }
 
 #[derive(Default)]
 struct Memory {
-    trickle: Trickle,
     settled: Settled,
     /// Rows that the last sweep was shown.
     shown: u64,
@@ -98,11 +76,11 @@ struct Start {
 }
 
 impl Sweeper {
-    /// A sweeper that counts here and tells the census's belief of users that it brings in.
-    pub fn new(metrics: Metrics, beliefs: Beliefs) -> Sweeper {
+    /// A sweeper that tells the census's belief of users that it brings in, and writes the belief out.
+    pub fn new(missed: MissedDeliveries, beliefs: Beliefs) -> Sweeper {
         Sweeper {
             memory: Mutex::default(),
-            metrics,
+            missed,
             beliefs,
         }
     }
@@ -125,11 +103,12 @@ impl Sweeper {
             let newest = newest_of(rows, highest);
             // Behind the newest lies nothing: after its deletion the position moves back with the list.
             at = newest.or(at);
-            let from = newest
-                .into_iter()
-                .chain(start.cursor.map(|cursor| cursor.at));
-            let from = from.min().unwrap_or(i64::MAX);
-            Version(from.saturating_sub(OVERLAP_MS))
+            let position = start.cursor.map(|cursor| cursor.at);
+            let from = newest.into_iter().chain(position).min();
+            Down {
+                to: Version(from.unwrap_or(i64::MAX).saturating_sub(OVERLAP_MS)),
+                known: Version(position.unwrap_or(i64::MIN)),
+            }
         });
         let Some((mut newest, rows)) = opened.await.map_err(|error| run_error(&error))? else {
             return Ok(self.nobody(ends, &start, started_ms));
@@ -160,25 +139,17 @@ impl Sweeper {
             settled,
             ..
         } = dealing;
-        for (cause, _) in &missed {
-            self.metrics.runs.missed(cause.name());
+        let lost = self.missed.tell(ends, known, &missed);
+        if let Err(error) = self.beliefs.save(&ends.state) {
+            tracing::warn!("the counts of the census could not be kept: {error}");
         }
-        let lost = missed
-            .iter()
-            .filter(|(cause, _)| cause.is_missing_delivery());
-        let lost: Vec<i64> = lost.map(|(_, changed_ms)| *changed_ms).collect();
-        let now_ms = (ends.now)();
-        let concern = {
+        {
             let mut memory = self.memory();
             memory.shown = figures.clerk;
             memory.settled = settled.swept(moved.is_ok());
-            memory.trickle.swept(now_ms, &lost, known.deliveries())
-        };
-        tell(ends, concern, now_ms);
-        let mut notes = Vec::new();
-        if !lost.is_empty() {
-            notes.push(format!("{} change(s) were told by no delivery", lost.len()));
         }
+        let mut notes = Vec::new();
+        notes.extend(lost_note(lost));
         let gap = match &moved {
             Ok(gap) => gap.map(|gap| gap.why),
             Err(_) => start.gap(),
@@ -201,7 +172,7 @@ impl Sweeper {
                 ..report(ends, RunKind::Sweep, started_ms, outcome)
             },
             wants_full: gap.map(Why::words),
-            missed: lost.len() as u64,
+            missed: lost,
         }
     }
 
@@ -338,17 +309,6 @@ async fn walk(
 fn newest_of(rows: &[RawRecord], highest: i64) -> Option<i64> {
     let times = rows.iter().map(|row| row.version().ms());
     times.filter(|at| *at <= highest).max()
-}
-
-fn tell(ends: &Ends, concern: Concern, now_ms: i64) {
-    match concern.missed {
-        Some(message) => ends.alerts.raise("missed_deliveries", message, now_ms),
-        None => ends.alerts.clear("missed_deliveries"),
-    }
-    match concern.silent {
-        Some(message) => ends.alerts.raise("silent_endpoint", message, now_ms),
-        None => ends.alerts.clear("silent_endpoint"),
-    }
 }
 
 fn run_error(error: &ReadError) -> RunError {

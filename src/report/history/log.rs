@@ -5,7 +5,7 @@
 //! length, and what came after is found again. So a difference stands in it once.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read},
     os::unix::fs::FileExt,
     path::PathBuf,
@@ -126,6 +126,14 @@ impl DifferenceLog {
     /// as they were written: masked.
     pub fn first(&self) -> &[Difference] {
         &self.first
+    }
+
+    /// Removes the list of a run that leaves no report.
+    pub(super) fn discard(self) -> Result<(), HistoryError> {
+        match self.file {
+            Some(_) => fs::remove_file(&self.path).map_err(files::at(&self.path)),
+            None => Ok(()),
+        }
     }
 
     /// Takes back what was added after the list had this length.

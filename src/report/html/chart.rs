@@ -13,8 +13,8 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 476.0;
 const TOP: f64 = 22.0;
 const BASE: f64 = 160.0;
-/// Room is left for this many bars, so that the first few are not as broad as walls.
-const FEWEST_SLOTS: usize = 14;
+/// The broadest bar: the first few are not to look like walls.
+const BROADEST: f64 = 24.0;
 /// A run this many times larger than the next is cut off.
 const DWARFS: u64 = 8;
 /// What stands for nothing, so that a run without differences is seen as a run. In units of the drawing.
@@ -47,7 +47,9 @@ pub(super) struct Chart {
 pub(super) struct Bar {
     pub x: String,
     pub width: String,
-    pub middle: String,
+    /// Where the figure of a bar that is cut off is written, so that it stays in the drawing.
+    pub at: String,
+    pub anchor: &'static str,
     pub tip: String,
     pub parts: Vec<Part>,
     /// The figure of a bar that is cut off.
@@ -81,18 +83,20 @@ impl Chart {
         let sum = |at: usize| series.iter().map(|one| value(one, at)).sum::<u64>();
         let sums: Vec<u64> = (0..runs.len()).map(sum).collect();
         let top = top_of(&sums);
-        let slots = runs.len().max(FEWEST_SLOTS);
-        let step = (RIGHT - LEFT) / slots as f64;
-        let start = RIGHT - step * runs.len() as f64;
+        let step = (RIGHT - LEFT) / runs.len().max(1) as f64;
+        let width = (step * 0.72).min(BROADEST);
         let bars = runs.iter().enumerate().map(|(at, run)| {
-            let (left, width) = (start + step * at as f64 + step * 0.14, step * 0.72);
+            let left = LEFT + step * (at as f64 + 0.5) - width / 2.0;
             let values: Vec<u64> = series.iter().map(|one| value(one, at)).collect();
+            let is_left = left < (LEFT + RIGHT) / 2.0;
             Bar {
                 x: unit(left),
                 width: unit(width),
-                middle: unit(left + width / 2.0),
+                at: unit(if is_left { left } else { left + width }),
+                anchor: if is_left { "start" } else { "end" },
                 tip: tip(run, series, &values, say),
-                parts: stack(&values, top),
+                // A bar that is cut off still shows its shares.
+                parts: stack(&values, top.max(sums[at])),
                 cut: (sums[at] > top).then(|| say(sums[at])),
                 is_last: at + 1 == runs.len(),
             }
@@ -138,11 +142,11 @@ fn top_of(sums: &[u64]) -> u64 {
     round_up(if dwarfed { next } else { most })
 }
 
-/// The next of 1, 2, 4, 6, 8, 10, 20, 40 … that is not less; even, so that its half is whole.
+/// The next of 1, 2, 3, 4, 5, 6, 8, 10, 20, 30 … that is not less.
 fn round_up(n: u64) -> u64 {
     let mut size = 1_u64;
     while size < u64::MAX / 100 {
-        let round = [1, 2, 4, 6, 8].into_iter().map(|step| step * size);
+        let round = [1, 2, 3, 4, 5, 6, 8].into_iter().map(|step| step * size);
         if let Some(found) = round.into_iter().find(|round| *round >= n) {
             return found;
         }
@@ -234,11 +238,11 @@ mod tests {
         for (most, top) in [
             (0, 1),
             (1, 1),
-            (3, 4),
-            (5, 6),
+            (3, 3),
+            (7, 8),
             (9, 10),
             (10, 10),
-            (41, 60),
+            (41, 50),
             (999, 1000),
         ] {
             assert_eq!(round_up(most), top, "{most}");

@@ -60,7 +60,12 @@ fn every_run_is_told_in_a_sentence() {
         ),
         (
             samples::held(),
-            "6 of 10,006 users differed; all were held for approval in 3.2 s.",
+            "6 of 10,006 users differed; all wait for approval. It took 3.2 s.",
+        ),
+        (
+            samples::many(1200),
+            "1,200 of 10,000 users differed; 778 were repaired, 313 wait for approval and 109 could \
+             not be put right. It took 1 h 12 min.",
         ),
         (
             samples::failed(),

@@ -12,12 +12,15 @@ use clerk_convex_sync::{
     clerk::{self, ClerkClient, Lookup},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     mapping::{self, UserRules},
-    model::{
-        Change, ContentHash, DeleteMode, Key, Origin, Outcome, RecordKey, Table, Upsert, Version,
-    },
+    model::{Change, ContentHash, DeleteMode, Key, Origin, RecordKey, Table, Upsert, Version},
     outbound::Dialer,
     queue::repairs::{Batch, Lane, Repair, Repaired, Wish, lane},
-    reconcile::{belief::Beliefs, ends::Ends, run::Progress},
+    reconcile::{
+        belief::Beliefs,
+        ends::Ends,
+        run::Progress,
+        scan::ranges::{Builder, MAX_RANGES},
+    },
     report::alert::Alerts,
     sandbox::{
         clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY},
@@ -148,6 +151,37 @@ impl Scene {
         );
     }
 
+    /// An instance of so many users, every one with its rows, as a full diff leaves it.
+    pub async fn populate(&self, users: usize) {
+        self.clerk.seed_users(users);
+        let mut all = self.clerk.users();
+        all.sort_by_key(|user| user["created_at"].as_i64());
+        let mut builder = Builder::new(MAX_RANGES);
+        for some in all.chunks(100) {
+            let repairs = some.iter().map(|user| {
+                let rows = rows(&user.to_string(), &self.ends.rules);
+                builder.add(rows[0].created_at).expect("in order");
+                let record = RecordKey::new(Table::Users, rows[0].key.clone());
+                let wish = Wish::Write {
+                    version: rows[0].version,
+                    rows,
+                };
+                Repair { record, wish }
+            });
+            let done = self
+                .ends
+                .lane
+                .apply(repairs.collect(), Origin::Operator)
+                .await;
+            let done = done.expect("the applier works");
+            assert!(
+                done.iter()
+                    .all(|done| matches!(done, Repaired::Applied { .. }))
+            );
+        }
+        self.beliefs.replace(builder.finish());
+    }
+
     /// The row of a user.
     pub fn row(&self, id: &str) -> Option<Value> {
         self.convex.row("users", id)
@@ -182,68 +216,64 @@ pub fn rows(text: &str, rules: &UserRules) -> Vec<Upsert> {
 /// The applier's end of the lane.
 async fn apply(mut out: mpsc::Receiver<Batch>, writer: Writer, state: State) {
     while let Some(batch) = out.recv().await {
-        let mut answers = Vec::new();
-        for repair in batch.repairs {
-            answers.push(one(&writer, &state, repair).await);
-        }
+        let answers = write(&writer, &state, batch.repairs).await;
+        // A scan that was dropped does not listen any more.
         let _ = batch.answer.send(answers);
     }
 }
 
-async fn one(writer: &Writer, state: &State, repair: Repair) -> Repaired {
-    let seen = state.ledger_get(&repair.record).expect("a ledger");
-    let (changes, now) = match repair.wish {
-        Wish::Delete(gone) => {
-            let change = Change::delete(&gone, DeleteMode::Hard, None);
-            let version = Version(Clock.now_ms());
-            let hash = ContentHash([0; 16]);
-            let now = Seen {
-                version,
-                deleted: true,
-                hash,
-            };
-            (vec![change], now)
-        }
-        Wish::Write { version, rows } => {
-            if seen.is_some_and(|seen| seen.deleted || seen.version > version) {
-                return Repaired::Overtaken;
+/// Writes what the ledger does not know better, all in one call.
+async fn write(writer: &Writer, state: &State, repairs: Vec<Repair>) -> Vec<Repaired> {
+    let mut answers = vec![Repaired::Overtaken; repairs.len()];
+    let (mut changes, mut places, mut words) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, repair) in repairs.into_iter().enumerate() {
+        let seen = state.ledger_get(&repair.record).expect("a ledger");
+        let (own, now) = match repair.wish {
+            Wish::Delete(gone) => {
+                let now = Seen {
+                    version: Version(Clock.now_ms()),
+                    deleted: true,
+                    hash: ContentHash([0; 16]),
+                };
+                (vec![Change::delete(&gone, DeleteMode::Hard, None)], now)
             }
-            let hash = ContentHash::of_all(rows.iter().map(|row| &row.fields));
-            let now = Seen {
-                version,
-                deleted: false,
-                hash,
-            };
-            (rows.into_iter().map(Change::Upsert).collect(), now)
-        }
-    };
-    match writer.apply(&changes).await {
-        Ok(mut applied) => {
-            let own = applied.swap_remove(0);
-            if !matches!(own.outcome, Outcome::Stale | Outcome::Tombstoned) {
-                let word = [(repair.record, now)];
-                state.ledger_put_many(&word).expect("a ledger");
+            Wish::Write { version, .. }
+                if seen.is_some_and(|seen| seen.deleted || seen.version > version) =>
+            {
+                continue;
             }
-            Repaired::Applied {
-                outcome: own.outcome,
-                id: own.id,
+            Wish::Write { version, rows } => {
+                let now = Seen {
+                    version,
+                    deleted: false,
+                    hash: ContentHash::of_all(rows.iter().map(|row| &row.fields)),
+                };
+                (rows.into_iter().map(Change::Upsert).collect(), now)
             }
-        }
-        Err(error)
-            if error.code() == "refused"
-                || error
-                    .failure()
-                    .is_some_and(|f| f.fault() == clerk_convex_sync::model::Fault::Record) =>
-        {
-            Repaired::Refused {
-                code: error.code().to_owned(),
-                reason: error.to_string(),
-            }
-        }
-        Err(error) => Repaired::Away {
-            reason: error.to_string(),
-        },
+        };
+        places.push((at, changes.len()));
+        changes.extend(own);
+        words.push((repair.record, now));
     }
+    match writer.apply(&changes).await {
+        Ok(applied) => {
+            state.ledger_put_many(&words).expect("a ledger");
+            for (at, own) in places {
+                answers[at] = Repaired::Applied {
+                    outcome: applied[own].outcome,
+                    id: applied[own].id.clone(),
+                };
+            }
+        }
+        Err(error) => {
+            for (at, _) in places {
+                answers[at] = Repaired::Away {
+                    reason: error.to_string(),
+                };
+            }
+        }
+    }
+    answers
 }
 
 /// A lane whose applier has gone.

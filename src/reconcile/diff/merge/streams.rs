@@ -1,11 +1,11 @@
 //! The two streams of a join, one record at a time and in one order.
 //!
 //! [`Left`] puts each tie of Clerk's in the order of keys, within a bound; [`Right`] holds Convex to the order
-//! that it promises. Both keep what was fed until it is taken, and notice what comes too late.
+//! that it promises. Both keep what was fed until it is taken, and set apart what comes too late.
 
 use std::collections::VecDeque;
 
-use super::{Listed, OutOfOrder, Side, Stored};
+use super::{Listed, OutOfOrder, Stored};
 use crate::model::Key;
 
 /// Whether a side has a record to offer.
@@ -29,6 +29,8 @@ pub(super) struct Left<L> {
     at: Option<i64>,
     /// The last record handed out at `at`.
     last: Option<Key>,
+    /// Records that came behind later ones.
+    late: VecDeque<L>,
     max_tie: usize,
 }
 
@@ -42,6 +44,7 @@ impl<L: Listed> Left<L> {
             closed: true,
             at: None,
             last: None,
+            late: VecDeque::new(),
             max_tie: max_tie.max(2),
         }
     }
@@ -54,20 +57,21 @@ impl<L: Listed> Left<L> {
         self.ended = true;
     }
 
-    pub(super) fn head(&mut self) -> Result<Head, OutOfOrder> {
-        if self.tie.is_empty() && self.closed && !self.begin()? {
-            return Ok(if self.ended {
+    /// Whether there is a record in its place. What is late shows in [`Left::take_late`], to be asked next.
+    pub(super) fn head(&mut self) -> Head {
+        if self.tie.is_empty() && self.closed && !self.begin() {
+            return if self.ended {
                 Head::Ended
             } else {
                 Head::Starving
-            });
+            };
         }
         // Of a tie that is too large one half is handed out before the rest is read.
         let handing_out = self.sorted && self.tie.len() > self.max_tie / 2;
         if !self.closed && !handing_out {
-            self.gather()?;
+            self.gather();
             if !self.closed && self.tie.len() < self.max_tie {
-                return Ok(Head::Starving);
+                return Head::Starving;
             }
             self.sort();
         }
@@ -75,36 +79,36 @@ impl<L: Listed> Left<L> {
             // Only the end of a tie that was handed out in parts leaves nothing of it.
             return self.head();
         }
-        Ok(Head::Ready)
+        Head::Ready
+    }
+
+    /// A record that came behind later ones.
+    pub(super) fn take_late(&mut self) -> Option<L> {
+        self.late.pop_front()
     }
 
     /// Begins the next millisecond, if there is a record of it.
-    fn begin(&mut self) -> Result<bool, OutOfOrder> {
-        let Some(next) = self.waiting.front() else {
-            return Ok(false);
+    fn begin(&mut self) -> bool {
+        let Some(at) = self.next_in_order() else {
+            return false;
         };
-        let at = next.created_at();
-        if self.at.is_some_and(|before| at < before) {
-            return Err(self.out_of_order());
-        }
         self.at = Some(at);
         self.last = None;
         self.closed = false;
-        Ok(true)
+        true
     }
 
     /// Takes what has come of this millisecond.
-    fn gather(&mut self) -> Result<(), OutOfOrder> {
+    fn gather(&mut self) {
         while self.tie.len() < self.max_tie {
-            match self.waiting.front().map(Listed::created_at) {
+            match self.next_in_order() {
                 None => {
                     self.closed = self.ended;
-                    return Ok(());
+                    return;
                 }
-                Some(at) if Some(at) < self.at => return Err(self.out_of_order()),
                 Some(at) if Some(at) > self.at => {
                     self.closed = true;
-                    return Ok(());
+                    return;
                 }
                 Some(_) => {
                     self.tie.extend(self.waiting.pop_front());
@@ -112,7 +116,17 @@ impl<L: Listed> Left<L> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// When the next record that is not late was made.
+    fn next_in_order(&mut self) -> Option<i64> {
+        loop {
+            let at = self.waiting.front()?.created_at();
+            if self.at.is_none_or(|before| at >= before) {
+                return Some(at);
+            }
+            self.late.extend(self.waiting.pop_front());
+        }
     }
 
     fn sort(&mut self) {
@@ -120,13 +134,6 @@ impl<L: Listed> Left<L> {
             self.tie.sort_unstable_by(|a, b| b.key().cmp(a.key()));
             self.sorted = true;
         }
-    }
-
-    fn out_of_order(&self) -> OutOfOrder {
-        // Asked only about a record that waits.
-        let key = self.waiting.front().expect("a record waits").key().clone();
-        let side = Side::Clerk;
-        OutOfOrder { side, key }
     }
 
     fn first(&self) -> &L {
@@ -155,7 +162,7 @@ impl<L: Listed> Left<L> {
             return self.at;
         }
         match self.waiting.front() {
-            // Whether the next record is in order is seen when it is its turn.
+            // Whether the next record is late is seen when it is its turn.
             Some(next) => self.at.max(Some(next.created_at())),
             None if self.ended => Some(i64::MAX),
             None => self.at,
@@ -199,7 +206,6 @@ impl<R: Stored> Right<R> {
         };
         match &self.last {
             Some((at, key)) if (next.created_at(), next.key()) < (*at, key) => Err(OutOfOrder {
-                side: Side::Convex,
                 key: next.key().clone(),
             }),
             _ => Ok(Head::Ready),

@@ -72,8 +72,9 @@ fn join(
     loop {
         match merge.step()? {
             Step::Found(finding) => {
+                let late = matches!(finding, Finding::Late(_));
                 let at = place(&finding).0;
-                assert!(at >= settled, "{finding:?} below what was settled");
+                assert!(late || at >= settled, "{finding:?} below what was settled");
                 found.push(finding);
             }
             Step::Done => {
@@ -111,19 +112,17 @@ fn next_page<T: Clone>(rest: &mut &[T], length: usize) -> Option<Vec<T>> {
 
 fn place(finding: &Found) -> (Option<i64>, &Key) {
     match finding {
-        Finding::Both(user, _) | Finding::OnlyLeft(user) | Finding::Repeated(user) => {
-            (Some(user.at), &user.key)
-        }
+        Finding::Both(user, _)
+        | Finding::OnlyLeft(user)
+        | Finding::Repeated(user)
+        | Finding::Late(user) => (Some(user.at), &user.key),
         Finding::OnlyRight(row) | Finding::Again(row) => (row.at, &row.key),
     }
 }
 
-/// What stands at one place.
-type Place = (Option<i64>, Key);
-
 /// What a join of whole tables finds.
 fn naive(left: &[User], right: &[Held]) -> Vec<Found> {
-    let mut places: BTreeMap<Place, (Vec<User>, Vec<Held>)> = BTreeMap::new();
+    let mut places = BTreeMap::<_, (Vec<User>, Vec<Held>)>::new();
     for user in left {
         let place = places.entry((Some(user.at), user.key.clone())).or_default();
         place.0.push(user.clone());
@@ -208,7 +207,9 @@ fn all_of(found: Vec<Found>) -> (Vec<User>, Vec<Held>) {
                 users.push(user);
                 rows.push(row);
             }
-            Finding::OnlyLeft(user) | Finding::Repeated(user) => users.push(user),
+            Finding::OnlyLeft(user) | Finding::Repeated(user) | Finding::Late(user) => {
+                users.push(user)
+            }
             Finding::OnlyRight(row) | Finding::Again(row) => rows.push(row),
         }
     }
@@ -280,32 +281,75 @@ fn rows_without_created_at_come_first_and_need_nothing_of_clerks() {
 }
 
 #[test]
-fn a_page_that_goes_back_ends_the_join_for_good() {
-    let ends = |left: &[User], right: &[Held], side, n| {
+fn a_record_whose_created_at_moved_while_it_was_listed_is_not_taken_for_a_repetition() {
+    let users = [user(1, 1), user(2, 1), user(2, 1)];
+    let found = join(MAX_TIE, &users, &[held(Some(2), 1)], || 1).unwrap();
+    let both = Finding::Both(user(2, 1), held(Some(2), 1));
+    let expected = [
+        Finding::OnlyLeft(user(1, 1)),
+        both,
+        Finding::Repeated(user(2, 1)),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn rows_that_go_back_end_the_join_for_good() {
+    let ends = |rows: &[Held], n| {
         for cut in 1..4 {
-            let broken = join(MAX_TIE, left, right, || cut).unwrap_err();
-            assert_eq!(broken, OutOfOrder { side, key: key(n) });
+            let users = [user(1, 1), user(2, 2), user(3, 3)];
+            let broken = join(MAX_TIE, &users, rows, || cut).unwrap_err();
+            assert_eq!(broken, OutOfOrder { key: key(n) });
         }
     };
-    let users = [user(1, 1), user(2, 2), user(3, 3)];
-    ends(&[user(1, 1), user(3, 3), user(2, 2)], &[], Side::Clerk, 2);
-    let repeated = [users.clone(), users.clone()].concat();
-    ends(&repeated, &[], Side::Clerk, 1);
-    let rows = [held(Some(1), 1), held(Some(1), 3), held(Some(1), 2)];
-    ends(&users, &rows, Side::Convex, 2);
-    let undated = [held(None, 1), held(Some(1), 1), held(None, 2)];
-    ends(&users, &undated, Side::Convex, 2);
+    ends(&[held(Some(1), 1), held(Some(1), 3), held(Some(1), 2)], 2);
+    ends(&[held(Some(2), 2), held(Some(1), 1)], 1);
+    ends(&[held(None, 1), held(Some(1), 1), held(None, 2)], 2);
 
     let mut merge = Merge::<User, Held>::new();
     merge.feed_right(vec![held(None, 2), held(None, 1), held(None, 3)]);
-    assert!(matches!(
-        merge.step(),
-        Ok(Step::Found(Finding::OnlyRight(_)))
-    ));
+    let first = merge.step();
+    assert!(matches!(first, Ok(Step::Found(Finding::OnlyRight(_)))));
     let broken = merge.step().unwrap_err();
     merge.end_left();
     merge.end_right();
     assert_eq!(merge.step(), Err(broken));
+}
+
+#[test]
+fn records_that_come_too_late_are_said_to_be_late_and_disturb_nothing_else() {
+    let mut random = StdRng::seed_from_u64(11);
+    for pair in 0..PAIRS / 10 {
+        let (left, right) = tables(&mut random);
+        // Swaps any two: the record that moves forward makes all that it overtakes late.
+        let mut moved = left.clone();
+        if moved.len() > 1 {
+            let (one, other) = (
+                random.random_range(0..left.len()),
+                random.random_range(0..left.len()),
+            );
+            moved.swap(one, other);
+        }
+        let mut newest = i64::MIN;
+        let (late, in_time): (Vec<User>, Vec<User>) = moved.iter().cloned().partition(|user| {
+            newest = newest.max(user.at);
+            user.at < newest
+        });
+        let found = join(MAX_TIE, &moved, &right, || random.random_range(0..5)).unwrap();
+        let (said, rest): (Vec<Found>, Vec<Found>) = found
+            .into_iter()
+            .partition(|finding| matches!(finding, Finding::Late(_)));
+        assert_eq!(
+            said,
+            late.into_iter().map(Finding::Late).collect::<Vec<_>>(),
+            "pair {pair}"
+        );
+        assert_eq!(
+            in_order(rest),
+            in_order(naive(&in_time, &right)),
+            "pair {pair}"
+        );
+    }
 }
 
 /// Writes what a join found, as `apply` would: `createdAt` and all rows of a key follow Clerk.
@@ -314,13 +358,12 @@ fn repair(found: Vec<Found>, left: &[User], right: &[Held]) -> Vec<Held> {
     let mut rows = right.to_vec();
     for finding in found {
         match finding {
-            Finding::Both(..) | Finding::Repeated(_) => {}
+            Finding::Both(..) | Finding::Repeated(_) | Finding::Late(_) => {}
             Finding::OnlyLeft(user) => match rows.iter_mut().find(|row| row.key == user.key) {
                 Some(row) => row.at = Some(user.at),
                 None => rows.push(Held {
-                    at: Some(user.at),
                     key: user.key,
-                    id: 0,
+                    ..held(Some(user.at), 0)
                 }),
             },
             // Looked up by id: it is deleted only if Clerk does not know it.

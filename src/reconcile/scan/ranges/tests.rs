@@ -105,6 +105,9 @@ fn deletions_that_have_no_place_are_given_one_by_a_census() {
     assert_eq!(belief.counts, spread(&belief, &users));
     belief.deleted(Some(20));
     assert_eq!((belief.total(), belief.unplaced()), (1, -1));
+    // A user too many in another range explains no deletion.
+    assert!(belief.recount(Some(35), None, belief.counts[3] + 1));
+    assert_eq!((belief.total(), belief.unplaced()), (2, -1));
     assert!(!belief.recount(Some(7), None, 5));
     assert!(!belief.recount(Some(25), Some(15), 5));
 }

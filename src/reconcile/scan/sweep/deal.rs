@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::{Cause, GRACE_MS, Known, late};
+use super::super::missed::{Cause, GRACE_MS, Known, late};
 use crate::{
     clerk::{RawRecord, client::MAX_IDS},
     convex::reader::MAX_KEYS,

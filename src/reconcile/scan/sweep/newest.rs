@@ -51,10 +51,19 @@ pub enum Step {
     TooFar,
 }
 
+/// How far down the list is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Down {
+    /// Changes older than this are not wanted.
+    pub to: Version,
+    /// Changes up to this one are dealt with, and are only looked at again.
+    pub known: Version,
+}
+
 /// Reads one sweep's pages.
 pub struct Newest<'c> {
     clerk: &'c ClerkClient,
-    bound: Version,
+    down: Down,
     offset: u32,
     pages: u32,
     lost: u32,
@@ -64,17 +73,20 @@ pub struct Newest<'c> {
 }
 
 impl<'c> Newest<'c> {
-    /// Asks for the first page; `bound` says, from its rows, down to which change the list is wanted. An empty
+    /// Asks for the first page; `down` says, from its rows, how far down the list is wanted. An empty
     /// page gives no reader. `before` is how many rows the sweep before was shown: as many lie in the overlap
     /// again when nothing has happened since, and one page is to hold them.
     pub async fn open(
         clerk: &'c ClerkClient,
         before: u64,
-        bound: impl FnOnce(&[RawRecord]) -> Version,
+        down: impl FnOnce(&[RawRecord]) -> Down,
     ) -> Result<Option<(Newest<'c>, Vec<RawRecord>)>, ReadError> {
         let mut newest = Newest {
             clerk,
-            bound: Version(i64::MAX),
+            down: Down {
+                to: Version(i64::MAX),
+                known: Version(i64::MIN),
+            },
             offset: 0,
             pages: 0,
             lost: 0,
@@ -89,7 +101,7 @@ impl<'c> Newest<'c> {
         if rows.is_empty() {
             return Ok(None);
         }
-        newest.bound = bound(&rows);
+        newest.down = down(&rows);
         let fresh = newest.take(rows, limit);
         Ok(Some((newest, fresh)))
     }
@@ -141,14 +153,19 @@ impl<'c> Newest<'c> {
     /// Notes the rows of a page that goes on where the one before ended, and keeps those that are new.
     fn take(&mut self, mut rows: Vec<RawRecord>, limit: u32) -> Vec<RawRecord> {
         let count = u32::try_from(rows.len()).unwrap_or(MAX_PAGE);
-        let below = rows.last().is_some_and(|row| row.version() < self.bound);
-        rows.retain(|row| row.version() >= self.bound);
+        let last = rows.last().map(RawRecord::version);
+        let Down { to, known } = self.down;
+        rows.retain(|row| row.version() >= to);
         rows.retain(|row| {
             let version = row.version();
             self.shown.insert(row.key().clone(), version) != Some(version)
         });
-        // A short page alone ends nothing: servers have been seen to shorten pages in the middle of a list.
-        self.done = below || rows.is_empty() && count < limit;
+        // A short page may be the list's end, or shortened in the middle, as servers have been seen to do. Where
+        // only what was seen before can lie below, it ends the reading; otherwise another page has to show
+        // that nothing follows.
+        let short = count < limit;
+        self.done = last.is_some_and(|last| last < to || short && last <= known)
+            || short && rows.is_empty();
         self.offset += count - OVERLAP.min(count / 2);
         rows
     }

@@ -5,6 +5,27 @@
 
 use std::collections::VecDeque;
 
+use crate::model::RecordKey;
+
+/// A change younger than this is not missed: its delivery may be on its way. In milliseconds.
+pub const GRACE_MS: i64 = 10_000;
+
+/// What scans ask about deliveries. Without an answer they say that they do not know.
+pub trait Known: Send + Sync {
+    /// Where a delivery about this record is.
+    fn underway(&self, _record: &RecordKey) -> Underway {
+        Underway::Unknown
+    }
+
+    /// How many deliveries were taken in.
+    fn deliveries(&self) -> Option<Deliveries> {
+        None
+    }
+}
+
+/// Nobody to ask.
+impl Known for () {}
+
 /// Where else a change may be at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Underway {
