@@ -158,6 +158,29 @@ describe("while an edit waits", () => {
     expect(await w.outcomes(profile(1, T0 - 10))).toEqual(["stale"]);
   });
 
+  test("what Clerk held all along is old news, even when it arrives late and its version moves on", async () => {
+    const w = await start();
+    await edit(w, { firstName: "Augusta" });
+    await w.apply(profile(1, T0 - 1000, { firstName: "Late" }));
+    await w.apply(profile(1, T0 + 5000, { firstName: "Late", lastName: "King" }));
+    expect(await row(w)).toMatchObject({ firstName: "Augusta", lastName: "King" });
+    expect(await w.edits()).toHaveLength(1);
+  });
+
+  test("after the echo Clerk's word goes again, be it the former value", async () => {
+    for (const settled of [false, true]) {
+      const w = await start();
+      const { editId } = await edit(w, { firstName: "Augusta" });
+      await w.apply(profile(1, T0 + 50, { firstName: "Augusta" }));
+      vi.setSystemTime(T0 + 1000);
+      if (settled) await w.settle({ id: String(editId), result: "done" });
+      expect(await w.outcomes(profile(1, T0 + 60))).toEqual(["updated"]);
+      expect(await row(w)).toMatchObject({ firstName: "Ada" });
+      expect(await w.rows("clerkEdits")).toEqual([]);
+      vi.setSystemTime(T0);
+    }
+  });
+
   test("other users' profiles are written as ever", async () => {
     const w = await start();
     await w.apply(profile(2, 1));
@@ -190,6 +213,20 @@ describe("settle", () => {
     expect(kept).toMatchObject({ status: "refused", reason: "x".repeat(500) });
     await edit(w, { firstName: "Augusta" });
     expect((await w.rows("clerkEdits")).map((each) => each.status)).toEqual(["pending"]);
+  });
+
+  test("refused: back to what Clerk was last seen to hold, and to no value where it held none", async () => {
+    const w = world();
+    const none = { firstName: null };
+    await w.apply(user(1, T0 - 3_600_000), profile(1, T0 - 3_600_000, none));
+    await edit(w, { firstName: "A", lastName: "A" });
+    vi.setSystemTime(T0 + 10);
+    const { editId } = await edit(w, { firstName: "B", lastName: "B" });
+    await w.apply(profile(1, T0 - 1000, { ...none, lastName: "Late" }));
+    expect(await row(w)).toMatchObject({ firstName: "B", lastName: "B" });
+    await w.settle({ id: String(editId), result: "refused", reason: "frozen" });
+    expect((await row(w))?.firstName ?? null).toBeNull();
+    expect(await row(w)).toMatchObject({ lastName: "Late" });
   });
 
   test("refused does not undo what has come since", async () => {

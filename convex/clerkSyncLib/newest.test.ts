@@ -43,6 +43,7 @@ describe("holdsBack", () => {
     status: "pending",
     editedAt: 100,
     settledAt: null,
+    carriedAt: null,
     value: "new",
     replaced: ["old", "older"],
   };
