@@ -66,6 +66,13 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// Labels of `edits_total` and `write_backs_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CarriedLabels {
+    /// What became of it.
+    pub result: &'static str,
+}
+
 /// Everything that is counted. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -88,6 +95,10 @@ pub struct Metrics {
     pub clerk_requests: Family<ClerkLabels, Counter>,
     /// `convex_requests_total{function,status}`
     pub convex_requests: Family<ConvexLabels, Counter>,
+    /// `edits_total{result}`: users' own changes on their way to Clerk.
+    pub edits: Family<CarriedLabels, Counter>,
+    /// `write_backs_total{result}`: rows that Clerk was told of.
+    pub write_backs: Family<CarriedLabels, Counter>,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -108,6 +119,8 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
+        let edits = Family::default();
+        let write_backs = Family::default();
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -150,6 +163,16 @@ impl Default for Metrics {
             convex_requests.clone(),
         );
         registry.register(
+            "edits",
+            "Users' edits by what became of them",
+            edits.clone(),
+        );
+        registry.register(
+            "write_backs",
+            "Rows that Clerk was told of, by result",
+            write_backs.clone(),
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -165,6 +188,8 @@ impl Default for Metrics {
             retries,
             clerk_requests,
             convex_requests,
+            edits,
+            write_backs,
         }
     }
 }
@@ -187,6 +212,18 @@ impl Metrics {
                 outcome,
                 source,
             })
+            .inc();
+    }
+
+    /// Counts an edit that was settled.
+    pub fn edit(&self, result: &'static str) {
+        self.edits.get_or_create(&CarriedLabels { result }).inc();
+    }
+
+    /// Counts what became of telling Clerk of a row.
+    pub fn write_back(&self, result: &'static str) {
+        self.write_backs
+            .get_or_create(&CarriedLabels { result })
             .inc();
     }
 
@@ -277,8 +314,12 @@ mod tests {
                 status: 200,
             })
             .inc();
+        metrics.edit("done");
+        metrics.write_back("written");
         let text = metrics.render();
         for line in [
+            "clerk_convex_sync_edits_total{result=\"done\"} 1",
+            "clerk_convex_sync_write_backs_total{result=\"written\"} 1",
             "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
             "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
             "clerk_convex_sync_sync_latency_seconds_count 1",

@@ -44,7 +44,7 @@ type Ticket = order::Ticket<Position>;
 /// Notices taken at once; the queue looks at what is ready in between.
 const NOTICES: usize = 64;
 /// The cell in the state that remembers a pause.
-const PAUSED_CELL: &str = "paused";
+pub(super) const PAUSED_CELL: &str = "paused";
 
 /// Owns the queue. See the module's words.
 pub struct Applier {

@@ -92,6 +92,7 @@ impl Shared {
             // The first change is the record's own; others travel with it.
             let own = outcomes
                 .next()
+                .inspect(|applied| self.row_written(&work.lease.record, applied))
                 .map_or(Outcome::Unchanged, |applied| applied.outcome);
             for _ in 1..work.changes.len() {
                 outcomes.next();

@@ -285,17 +285,16 @@ impl Shared {
         )
     }
 
-    fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
+    pub(super) fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
         let settings = self.settings.load();
         let mapped = mapping::record(table, data, &settings.user_rules)?;
         for note in mapped.iter().flat_map(|mapped| &mapped.notes) {
             tracing::debug!(table = table.name(), ?note, "not taken over as it is");
         }
-        // Profiles are not synced yet: of a user only the first row is written.
-        let rows = mapped
+        Ok(mapped
             .into_iter()
-            .filter(|mapped| mapped.upsert.table == table);
-        Ok(rows.map(mapping::Mapped::into_change).collect())
+            .map(mapping::Mapped::into_change)
+            .collect())
     }
 
     fn ended(
@@ -363,7 +362,8 @@ fn work(
     }
 }
 
-fn hash_of(changes: &[Change]) -> ContentHash {
+/// The content of a record's rows together.
+pub(super) fn hash_of(changes: &[Change]) -> ContentHash {
     ContentHash::of_all(changes.iter().filter_map(|change| match change {
         Change::Upsert(upsert) => Some(&upsert.fields),
         Change::Delete { .. } => None,

@@ -1,6 +1,6 @@
 //! Questions to Clerk's Backend API, one request each.
 //!
-//! Read-only. Repeats nothing and waits for nothing: budget and backoff are the caller's. Believes an
+//! Read-only: changes have a type of their own, [`ClerkWriter`]. Repeats nothing and waits for nothing: budget and backoff are the caller's. Believes an
 //! answer only if it is about what was asked: another id, more rows than asked for, or an ignored filter is
 //! an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from a list does not.
 
@@ -26,9 +26,11 @@ use crate::{
 
 mod page;
 mod reading;
+mod writing;
 
 pub use page::{CreatedBetween, Listing, Order, UserPage};
 use reading::{nonsense, read_json, read_listing, read_users, unreadable};
+pub use writing::{ClerkWriter, Permit, ProfilePatch};
 
 /// The most records a page. Clerk silently answers with 10 when asked for more.
 pub const MAX_PAGE: u32 = 500;

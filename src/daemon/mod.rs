@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
-    apply::{self, Applier, Clock, Shared},
+    apply::{self, Applier, Carrier, Clock, Shared},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
     store::{
@@ -212,6 +212,10 @@ impl Daemon {
             let _ended = ended.drop_guard();
             applier.run(stopped, grace).await;
         });
+        let carrier = Carrier::new(Arc::clone(&handle.shared), build::carried(&config));
+        if let Some(carrier) = carrier {
+            handle.tasks.spawn(carrier.run(handle.stop.clone()));
+        }
         let tcp = doors.tcp.zip(config.admin.token.clone());
         handle.open_admin(applier_handle.clone(), doors.socket, tcp);
         handle.watch(journal, applier_handle);
