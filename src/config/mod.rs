@@ -59,8 +59,7 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 15] = [
-    "clerk.write_back",
+const NOT_YET_ACTIVE: [&str; 12] = [
     "clerk.requests_per_10s",
     "convex.page",
     "schedule.sweep",
@@ -70,8 +69,6 @@ const NOT_YET_ACTIVE: [&str; 15] = [
     "repair.mode",
     "repair.max_deletes",
     "repair.max_delete_ratio",
-    "profile_edits.enabled",
-    "profile_edits.fields",
     "ensure.enabled",
     "ensure.origins",
     "report.show_values",
@@ -200,6 +197,9 @@ fn read(r: &mut Reader) -> Option<Config> {
     if let (Some(clerk), Some(convex)) = (&clerk, &convex) {
         check_environments(clerk, convex, r);
     }
+    if let (Some(clerk), Some(users)) = (&clerk, &users) {
+        check_circle(clerk, users, r);
+    }
     Some(Config {
         clerk: clerk?,
         convex: convex?,
@@ -235,6 +235,23 @@ fn check_environments(clerk: &Clerk, convex: &Convex, r: &mut Reader) {
         r.warn(
             "`convex.deploy_key` belongs to a development deployment, while `clerk.secret_key` \
              belongs to a production instance: real users are written to it",
+        );
+    }
+}
+
+/// A column that holds what is written back would change with each write, and be written back again.
+fn check_circle(clerk: &Clerk, users: &Users, r: &mut Reader) {
+    const MOVED: [&str; 3] = [
+        "/private_metadata",
+        "/private_metadata/syncedAt",
+        "/updated_at",
+    ];
+    let mut fields = users.extra_fields.values();
+    if clerk.write_back && fields.any(|field| MOVED.contains(&field.pointer.as_str())) {
+        r.mistake(
+            "clerk.write_back",
+            "changes what a column of users.extra_fields holds, so it would never end",
+            format!("leave out the columns that point at {}", MOVED.join(", ")),
         );
     }
 }

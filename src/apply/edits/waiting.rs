@@ -192,7 +192,7 @@ mod tests {
     fn what_is_typed_is_carried_at_rest_or_after_a_while() {
         let (mut waiting, start) = (Waiting::default(), Instant::now());
         let key = Key::parse("user_1").unwrap();
-        let mut see = |waiting: &mut Waiting, n: u64| {
+        let see = |waiting: &mut Waiting, n: u64| {
             let id = format!("e{n}");
             let (pieces, _) = coalesce(vec![edit(&id, "user_1", &[("firstName", "A")], 1)]);
             waiting.see(&pieces, start + Duration::from_millis(100 * n));
