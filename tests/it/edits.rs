@@ -6,11 +6,17 @@
 
 use std::time::Duration;
 
-use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};
+use clerk_convex_sync::sandbox::{
+    clerk::faults::{Fault, Wrong},
+    convex::Commit,
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::world::{World, eventually};
+use crate::{
+    samples::node::Host,
+    world::{World, eventually},
+};
 
 const PATCH: &str = "PATCH /v1/users/{user_id}";
 const PATCH_METADATA: &str = "PATCH /v1/users/{user_id}/metadata";
@@ -237,6 +243,68 @@ async fn edits_stay_where_they_are_unless_the_configuration_lets_them_travel() {
     assert_eq!(world.convex.calls().counts.get("edits"), None);
 }
 
+/// The same with the TypeScript that runs in a deployment in the place of the simulated Convex.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_functions_hold_hand_over_and_put_back() {
+    if std::env::var_os("CCS_SKIP_NODE").is_some_and(|value| value == "1") {
+        println!("!!! CCS_SKIP_NODE=1: EDITS ARE NOT TRIED WITH THE REAL TYPESCRIPT !!!");
+        return;
+    }
+    let host = Host::start().await;
+    let world = World::with(&[
+        ("CCS_PROFILE_EDITS__ENABLED", "true"),
+        ("CCS_CLERK__WRITE_BACK", "true"),
+        ("CONVEX_URL", host.url()),
+        ("CONVEX_DEPLOY_KEY", host.key()),
+    ])
+    .await;
+    let names = async || {
+        let rows = host.rows("profiles").await;
+        let name = |row: &Value| (row["firstName"].clone(), row["lastName"].clone());
+        rows.iter().map(name).collect::<Vec<_>>()
+    };
+    let id = user(&world, "Ada").await;
+    host.edit(&id, &json!({"firstName": "Augusta"})).await;
+    assert_eq!(names().await, [(json!("Augusta"), json!("Varga"))]);
+    eventually("the edit is settled", async || {
+        settled(&world, "done").await == 1.0
+    })
+    .await;
+    world.quiet().await;
+    assert_eq!(
+        world.clerk.user(&id).expect("a user")["first_name"],
+        "Augusta"
+    );
+    assert_eq!(host.rows("users").await[0]["name"], "Augusta Varga");
+    host.edit(&id, &json!({"lastName": "x".repeat(TOO_LONG)}))
+        .await;
+    eventually("the edit is refused", async || {
+        settled(&world, "refused").await == 1.0
+    })
+    .await;
+    assert_eq!(names().await, [(json!("Augusta"), json!("Varga"))]);
+    let outbox = host.rows("clerkEdits").await;
+    let told: Vec<_> = outbox
+        .iter()
+        .map(|row| (&row["status"], &row["reason"]))
+        .collect();
+    let code = json!("form_param_max_length_exceeded");
+    assert!(told.contains(&(&json!("refused"), &code)), "{told:?}");
+    // Back to what stood there before, by the administrator and after the edit: no old news.
+    let back = json!({"first_name": "Ada"});
+    world.clerk.update_user(&id, back).expect("changed");
+    eventually("Clerk's word goes again", async || {
+        names().await == [(json!("Ada"), json!("Varga"))]
+    })
+    .await;
+    eventually("Clerk knows the row", async || {
+        let shown = world.clerk.user(&id).expect("a user");
+        shown["private_metadata"]["convexUserId"] == host.rows("users").await[0]["_id"]
+    })
+    .await;
+    assert_eq!(world.clerk.requests().to(PATCH), 2);
+}
+
 /// Edits and an administrator's changes at once, while both services fail at random.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_users_changed_on_both_sides_under_failures_end_equal() {
@@ -248,6 +316,7 @@ async fn many_users_changed_on_both_sides_under_failures_end_equal() {
         ids.push(world.clerk.create_user(user).expect("a user"));
     }
     world.quiet().await;
+    let before = world.convex.commits(0, usize::MAX).len() as u64;
     let mut dice = StdRng::seed_from_u64(20_260_202);
     for _ in 0..12 {
         let wrong = match dice.random_range(0..4) {
@@ -314,6 +383,13 @@ async fn many_users_changed_on_both_sides_under_failures_end_equal() {
             .last()
             .filter(|r| r.path == path && r.endpoint == PATCH && r.status == 200);
         assert!(writes.count() <= 2, "{id}");
+    }
+    // The app's own edits are no writes of the daemon's: its commits after them are.
+    for (id, table) in ids.iter().flat_map(|id| [(id, "users"), (id, "profiles")]) {
+        let of_row = |commit: &&Commit| commit.table == table && *commit.key == **id;
+        let commits = world.convex.commits(before, usize::MAX);
+        let written = commits.iter().filter(of_row).count();
+        assert!(written <= 2, "{table} {id}: {written} writes");
     }
     assert_eq!(world.door().failures().await, Vec::<Value>::new());
 }

@@ -130,6 +130,10 @@ const PURE: &[&str] = &[
     "src/apply/guard.rs",
     "src/apply/batch.rs",
     "src/apply/instance.rs",
+    "src/apply/edits/loops.rs",
+    "src/apply/edits/pace.rs",
+    "src/apply/edits/verdict.rs",
+    "src/apply/edits/waiting.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
 ];

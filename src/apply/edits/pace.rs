@@ -157,8 +157,9 @@ mod tests {
         }
         let expected = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000];
         assert_eq!(waits, expected);
-        pace.failed(&key(1), start, Some(ms(45_000)));
-        assert_eq!(pace.free_at(&key(1), start), start + ms(45_000));
+        pace.asked(&key(2), start);
+        pace.failed(&key(2), start, Some(ms(45_000)));
+        assert_eq!(pace.free_at(&key(2), start), start + ms(45_000));
     }
 
     #[test]
