@@ -22,7 +22,7 @@ use self::{
     workers::{Report, Worker},
 };
 use super::{
-    Handle, Lease, Shared, handle::Command, instance::Belonging, latency::Latencies, work::Final,
+    Handle, Lease, Shared, ending::Final, handle::Command, instance::Belonging, latency::Latencies,
 };
 use crate::{
     clerk::{
@@ -44,7 +44,7 @@ type Ticket = order::Ticket<Position>;
 /// Notices taken at once; the queue looks at what is ready in between.
 const NOTICES: usize = 64;
 /// The cell in the state that remembers a pause.
-pub(super) const PAUSED_CELL: &str = "paused";
+const PAUSED_CELL: &str = "paused";
 
 /// Owns the queue. See the module's words.
 pub struct Applier {
@@ -52,7 +52,6 @@ pub struct Applier {
     waiting: Waiting<Position>,
     dead_letters: DeadLetters,
     latencies: Latencies,
-    paused: bool,
     started: Instant,
     writers: usize,
     fetchers: usize,
@@ -74,13 +73,13 @@ impl Applier {
     ) -> (Applier, Handle) {
         let (commands, receiver) = mpsc::channel(64);
         let (reports, reported) = mpsc::unbounded_channel();
-        let paused = shared.state.get_cell(PAUSED_CELL).ok().flatten().is_some();
+        let paused = shared.state.get_cell(PAUSED_CELL).ok().flatten();
+        shared.set_paused(paused.is_some());
         let mut applier = Applier {
             shared,
             waiting: Waiting::default(),
             dead_letters: DeadLetters::new(max_dead_letters),
             latencies: Latencies::default(),
-            paused,
             started: Instant::now(),
             writers: 0,
             fetchers: 0,
@@ -217,7 +216,7 @@ impl Applier {
         const IDLE: Duration = Duration::from_secs(5);
         let now = Instant::now();
         let settings = self.shared.settings.load_full();
-        if self.paused || !settings.enabled {
+        if self.shared.is_paused() || !settings.enabled {
             return now + IDLE;
         }
         let (blocked, circuit) = self.shared.convex.state();
@@ -230,8 +229,10 @@ impl Applier {
         }
         let tick = self.tick();
         self.doubt(Vec::new());
+        // As many records as make one call: a user brings its profile along.
+        let records = settings.batch.div_ceil(2);
         while self.writers < writers && self.waiting.has_ready(tick) {
-            let leases = self.waiting.lease(tick, settings.batch);
+            let leases = self.waiting.lease(tick, records);
             let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
             if !sure.is_empty() {
                 self.writers += 1;

@@ -1,16 +1,20 @@
 //! Writing to Convex: the one place that does.
 //!
-//! Takes work that is ready for the wire, packs it into calls, and says of each piece what became of
-//! it. A call that fails as a whole is split until the record at fault is alone; a service that is
-//! away holds everything and costs no attempt. Where production has redacted the reason, `describe`
-//! tells a poisonous record from functions that are not there.
+//! Takes loads that are ready for the wire, packs them into calls, and says of each what became of it. A
+//! call that fails as a whole is split until the record at fault is alone; a service that is away holds
+//! everything and costs no attempt. Where production has redacted the reason, `describe` tells a poisonous
+//! record from functions that are not there. Cannot tell a delivery from a repair but by who goes first.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     Shared,
-    batch::{Bounds, Calls},
-    work::{Ending, Final, Work, refused},
+    batch::{Call, Calls, Size},
+    load::{Fate, Load},
 };
 use crate::{
     convex::{
@@ -18,6 +22,7 @@ use crate::{
         circuit::Ticket,
         deployment::CallError,
         wire::{Applied, Encoded},
+        writer::MAX_CHANGES,
     },
     model::{Fault, Outcome, RecordKey},
     store::state::Seen,
@@ -32,30 +37,41 @@ const MISSING_HOLD: Duration = Duration::from_secs(10);
 /// How long to leave Convex alone when it does not accept the key.
 const KEY_HOLD: Duration = Duration::from_secs(60);
 
-/// A piece of work and what became of it.
-pub type Done = (Work, Ending);
+/// The functions' code for a table that they do not serve.
+const UNKNOWN_TABLE: &str = "unknown_table";
+/// The fewest changes to which calls shrink after some were too large.
+const FEWEST: usize = 50;
+/// By how many changes a call that went through lets calls grow again.
+const GROWTH: usize = 10;
+
+/// A load and what became of it.
+pub(super) type Done<L> = (L, Fate);
 
 impl Shared {
-    /// Writes all of this. Every piece comes back exactly once.
-    pub(super) async fn write(&self, works: Vec<Work>) -> Vec<Done> {
-        let settings = self.settings.load();
-        let bounds = Bounds {
-            changes: settings.batch,
-            bytes: Bounds::BYTES,
-        };
-        let mut calls = Calls::pack(works, bounds, Work::size);
-        let mut done = Vec::new();
+    /// Writes all of this, in calls of at most `changes`. Every load comes back exactly once.
+    pub(super) async fn write<L: Load>(
+        &self,
+        loads: Vec<L>,
+        changes: NonZeroUsize,
+    ) -> Vec<Done<L>> {
+        let bounds = Size::call_of(self.no_larger_than_fits(changes));
+        let mut done = Vec::with_capacity(loads.len());
+        let mut calls = Calls::pack(loads, bounds, |load| load.rows().size);
         // Functions that have answered once during this work are there.
         let mut there = false;
         while let Some(call) = calls.next_call() {
+            // The turn first: what the circuit says now may be old when the turn has come.
+            let permit = self.permits.acquire(L::URGENT).await;
             let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
-                    hold(call, wait, &mut done);
+                    hold(call.items, wait, &mut done);
                     continue;
                 }
             };
-            match self.send(&call).await {
+            let sent = self.send(&call).await;
+            drop(permit);
+            match sent {
                 Ok(applied) => {
                     there = true;
                     self.convex.answered(ticket);
@@ -70,37 +86,65 @@ impl Shared {
         done
     }
 
-    async fn send(&self, call: &[Work]) -> Result<Vec<Applied>, CallError> {
-        // One serialised form for as long as the work lives; cloning shares nothing but is a memcpy.
-        let changes: Vec<&Encoded> = call.iter().flat_map(|work| &work.changes).collect();
-        let edges = self.edges.load();
-        // The permits end only with the process.
-        let _permit = self.convex_calls.acquire().await;
-        edges.writer.apply_encoded(&changes).await
+    /// Convex's limits can be met earlier than the sizes say: the app's hooks and triggers read and write
+    /// too. So calls shrink when one was too large, and grow again while they go through.
+    pub(super) fn no_larger_than_fits(&self, changes: NonZeroUsize) -> NonZeroUsize {
+        let fit = self.fitting.load(Ordering::Relaxed);
+        NonZeroUsize::new(fit).map_or(changes, |fit| changes.min(fit))
+    }
+
+    async fn send<L: Load>(&self, call: &Call<L>) -> Result<Vec<Applied>, CallError> {
+        let changes: Vec<&Encoded> = call
+            .items
+            .iter()
+            .flat_map(|load| &load.rows().changes)
+            .collect();
+        let writer = self.edges.load().writer.clone();
+        writer.apply_encoded(&changes).await
     }
 
     /// Everything of a call was answered: one outcome for each change, in order.
-    fn applied(&self, call: Vec<Work>, applied: Vec<Applied>, done: &mut Vec<Done>) {
+    fn applied<L: Load>(&self, call: Call<L>, applied: Vec<Applied>, done: &mut Vec<Done<L>>) {
         self.refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         self.alerts.clear("all_refused");
+        let fit = self.fitting.load(Ordering::Relaxed);
+        if fit < MAX_CHANGES && applied.len() >= fit / 2 {
+            // Two calls at once may grow it once only.
+            self.fitting
+                .store((fit + GROWTH).min(MAX_CHANGES), Ordering::Relaxed);
+        }
         let mut outcomes = applied.into_iter();
-        let mut remember = Vec::with_capacity(call.len());
-        for work in call {
-            // The first change is the record's own; others travel with it.
-            let own = outcomes
-                .next()
-                .inspect(|applied| self.row_written(&work.lease.record, applied))
-                .map_or(Outcome::Unchanged, |applied| applied.outcome);
-            for _ in 1..work.changes.len() {
-                outcomes.next();
-            }
-            remember.extend(learnt(&work, own));
-            done.push((work, Ending::Final(Final::Applied(own))));
+        let mut remember = Vec::with_capacity(call.items.len());
+        for load in call.items {
+            let rows = load.rows().changes.len();
+            let (outcome, id) = of_record(outcomes.by_ref().take(rows));
+            self.row_written(load.record(), outcome, id.as_deref());
+            remember.extend(self.learnt(&load, outcome));
+            done.push((load, Fate::Written { outcome, id }));
         }
         self.remember(&remember);
+    }
+
+    /// What an outcome teaches the ledger about a record.
+    fn learnt<L: Load>(&self, load: &L, outcome: Outcome) -> Option<(RecordKey, Seen)> {
+        let seen = match outcome {
+            // The row is newer than this; by how much was not said.
+            Outcome::Stale => return None,
+            Outcome::Tombstoned => Seen {
+                deleted: true,
+                ..load.seen()
+            },
+            _ => load.seen(),
+        };
+        // Nobody else works on a delivery's record, but a delivery may have been written beside a repair.
+        let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
+        if !L::URGENT && self.seen(load.record()).is_some_and(further) {
+            return None;
+        }
+        Some((load.record().clone(), seen))
     }
 
     /// Finds out what a failed call means, and tells the circuit.
@@ -109,9 +153,12 @@ impl Shared {
         match (&error, fault) {
             (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
                 self.convex.answered(ticket);
+                if code == UNKNOWN_TABLE {
+                    self.served.doubt();
+                }
                 // The whole call is too large, whichever record the function was at.
                 let key = key.as_ref().filter(|_| code != BATCH_TOO_LARGE);
-                Verdict::Named {
+                Verdict::Refused {
                     code: code.clone(),
                     key: key.map(|key| key.as_str().to_owned()),
                     reason: error.to_string(),
@@ -126,8 +173,9 @@ impl Shared {
                     *there = true;
                 }
                 self.convex.answered(ticket);
-                Verdict::Unnamed {
+                Verdict::Refused {
                     code: error.code().to_owned(),
+                    key: None,
                     reason: error.to_string(),
                 }
             }
@@ -150,62 +198,74 @@ impl Shared {
             }
             (_, Fault::Record) => {
                 self.convex.answered(ticket);
-                Verdict::Unnamed {
+                Verdict::Refused {
                     code: error.code().to_owned(),
+                    key: None,
                     reason: error.to_string(),
                 }
             }
         }
     }
 
-    fn failed(
+    fn failed<L: Load>(
         &self,
         verdict: Verdict,
-        call: Vec<Work>,
-        calls: &mut Calls<Work>,
-        done: &mut Vec<Done>,
+        call: Call<L>,
+        calls: &mut Calls<L>,
+        done: &mut Vec<Done<L>>,
     ) {
         match verdict {
             Verdict::Away(wait) => {
-                hold(call, wait, done);
+                self.served.doubt();
+                hold(call.items, wait, done);
                 hold(calls.take(), wait, done);
             }
-            Verdict::Named {
-                code,
-                key: Some(key),
-                reason,
-            } if call.iter().any(|work| concerns(work, &key)) => {
-                for work in calls.without(call, |work| concerns(work, &key)) {
-                    self.refuse(work, &code, reason.clone(), calls, done);
+            Verdict::Refused { code, key, reason } => {
+                let place = key.and_then(|key| {
+                    let concerned = |load: &L| concerns(load, &key);
+                    call.items.iter().position(concerned)
+                });
+                if place.is_none() && is_too_large(&code) {
+                    self.shrink(&call);
                 }
-            }
-            Verdict::Named { code, reason, .. } | Verdict::Unnamed { code, reason } => {
-                if let Some(work) = calls.split(call) {
-                    self.refuse(work, &code, reason, calls, done);
+                let bad = match place {
+                    Some(place) => calls.without(call, place),
+                    None => calls.split(call),
+                };
+                if let Some(load) = bad {
+                    self.refuse(load, code, reason, calls, done);
                 }
             }
         }
     }
 
+    fn shrink<L: Load>(&self, call: &Call<L>) {
+        let changes: usize = call.items.iter().map(|load| load.rows().size.changes).sum();
+        if call.items.len() > 1 {
+            let fits = (changes / 2).max(FEWEST);
+            self.fitting.fetch_min(fits, Ordering::Relaxed);
+        }
+    }
+
     /// A record was refused. When many different ones are and nothing goes through, the fault is not
     /// theirs (a column that the table lacks, a hook that throws): all are held, none pays for it.
-    fn refuse(
+    fn refuse<L: Load>(
         &self,
-        work: Work,
-        code: &str,
+        load: L,
+        code: String,
         reason: String,
-        calls: &mut Calls<Work>,
-        done: &mut Vec<Done>,
+        calls: &mut Calls<L>,
+        done: &mut Vec<Done<L>>,
     ) {
         let all = {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
             if refusals.len() < ALL_REFUSED {
-                refusals.insert(work.lease.record.clone());
+                refusals.insert(load.record().clone());
             }
             refusals.len() >= ALL_REFUSED
         };
         if !all {
-            done.push((work, refused(code, reason)));
+            done.push((load, Fate::Refused { code, reason }));
             return;
         }
         if let Ok(ticket) = self.convex.admit() {
@@ -217,45 +277,52 @@ impl Shared {
         );
         self.alerts
             .raise("all_refused", message, self.clock.now_ms());
-        hold(vec![work], MISSING_HOLD, done);
+        hold(vec![load], MISSING_HOLD, done);
         hold(calls.take(), MISSING_HOLD, done);
     }
 }
 
-/// What an outcome teaches the ledger about a record.
-fn learnt(work: &Work, outcome: Outcome) -> Option<(RecordKey, Seen)> {
-    let seen = match outcome {
-        // The row is newer than this; by how much was not said.
-        Outcome::Stale => return None,
-        Outcome::Tombstoned => Seen {
-            deleted: true,
-            ..work.seen
-        },
-        _ => work.seen,
+/// What became of a record, from the outcomes of its rows: the first is its own. That its own row was
+/// as it should be does not make it unchanged if another one was not.
+fn of_record(mut rows: impl Iterator<Item = Applied>) -> (Outcome, Option<String>) {
+    let (own, id) = rows
+        .next()
+        .map_or((Outcome::Unchanged, None), |own| (own.outcome, own.id));
+    let wrote = |row: Applied| {
+        matches!(
+            row.outcome,
+            Outcome::Created | Outcome::Updated | Outcome::Linked | Outcome::Deleted
+        )
     };
-    Some((work.lease.record.clone(), seen))
+    // All are looked at, so that the next record's outcomes are next.
+    let others = rows.fold(false, |any, row| wrote(row) | any);
+    match own {
+        Outcome::Unchanged if others => (Outcome::Updated, id),
+        own => (own, id),
+    }
 }
 
-/// What a failed call means for its work.
+fn is_too_large(code: &str) -> bool {
+    code == BATCH_TOO_LARGE || code == Hint::TooMuch.name()
+}
+
+/// What a failed call means for its loads.
 enum Verdict {
-    /// The function named what it refused.
-    Named {
+    /// A record is at fault: the one that is named, or who knows which.
+    Refused {
         code: String,
         key: Option<String>,
         reason: String,
     },
-    /// One of the records is at fault, who knows which.
-    Unnamed { code: String, reason: String },
     /// Convex is away for this long.
     Away(Duration),
 }
 
-fn concerns(work: &Work, key: &str) -> bool {
-    work.changes
-        .iter()
-        .any(|change| change.key().as_str() == key)
+fn concerns<L: Load>(load: &L, key: &str) -> bool {
+    let rows = &load.rows().changes;
+    rows.iter().any(|change| change.key().as_str() == key)
 }
 
-fn hold(works: Vec<Work>, wait: Duration, done: &mut Vec<Done>) {
-    done.extend(works.into_iter().map(|work| (work, Ending::Hold(wait))));
+fn hold<L>(loads: Vec<L>, wait: Duration, done: &mut Vec<Done<L>>) {
+    done.extend(loads.into_iter().map(|load| (load, Fate::Hold(wait))));
 }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting, write_back::WriteBacks,
 };
-use super::{Shared, applier::PAUSED_CELL};
+use super::Shared;
 use crate::{clerk::ClerkError, model::Fault};
 
 pub use self::write_back::Written;
@@ -142,8 +142,7 @@ impl Carrier {
 
     /// Nothing is written while applying is switched off or paused: settling writes to Convex.
     fn is_stopped(&self) -> bool {
-        let paused = self.shared.state.get_cell(PAUSED_CELL).ok().flatten();
-        paused.is_some() || !self.shared.settings.load().enabled
+        self.shared.is_paused() || !self.shared.settings.load().enabled
     }
 
     fn tell_of_loops(&self) {

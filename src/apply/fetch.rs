@@ -8,7 +8,8 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     Edges, Lease, Shared,
-    work::{Ending, Final, Question, Work, refused},
+    ending::{Ending, Final, refused},
+    work::{Question, Work},
 };
 use crate::{
     clerk::{ClerkError, Lookup, RawRecord},

@@ -93,6 +93,16 @@ pub fn judge_fetched(
     }
 }
 
+/// True if a repair that was made from this version has been overtaken: something newer was seen. That
+/// the ledger knows the same content is no reason: the scan has seen that Convex holds something else.
+pub fn overtaken(seen: Option<Seen>, version: Version, revive: bool) -> bool {
+    match seen {
+        Some(seen) if seen.deleted => !revive,
+        Some(seen) => seen.version > version,
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +169,20 @@ mod tests {
             Verdict::Stale(Why::Older)
         );
         assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
+    }
+
+    #[test]
+    fn a_repair_is_overtaken_only_by_what_is_strictly_newer() {
+        for (known, version, revive, is) in [
+            (None, 5, false, false),
+            (seen(alive(200), A), 199, false, true),
+            (seen(alive(200), A), 200, false, false),
+            (seen(alive(200), A), 201, false, false),
+            (seen(gone(200), A), 300, false, true),
+            (seen(gone(200), A), 100, true, false),
+        ] {
+            let found = overtaken(known, Version(version), revive);
+            assert_eq!(found, is, "{known:?} {version} {revive}");
+        }
     }
 }

@@ -3,20 +3,25 @@
 //! It cannot tell who asked for a change, and it is the only module that writes to Convex. Promises:
 //! an entry reaches exactly one final state or is a dead letter; a record at fault holds up nobody; a
 //! service that is away costs no attempt. [`guard`], [`batch`], [`instance`] and [`latency`] are pure;
-//! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` owns the queue; [`edits`] is the other
-//! direction.
+//! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` owns the queue, [`repairs`] takes
+//! what scans found; [`edits`] is the other direction.
 
 mod applier;
 pub mod batch;
 mod call;
 pub mod edits;
+mod ending;
 mod fetch;
 mod gate;
 pub mod guard;
 mod handle;
 pub mod instance;
 pub mod latency;
+mod load;
+mod permits;
+pub mod repairs;
 mod shared;
+mod tables;
 mod work;
 
 use std::time::Duration;

@@ -5,21 +5,30 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     edits::Written,
     gate::{Gate, Service},
     instance::{Belonging, Pin},
+    permits::Permits,
+    tables::Served,
 };
 use crate::{
     clerk::{ClerkClient, client::ClerkWriter},
-    convex::{reader::Reader, writer::Writer},
+    convex::{
+        reader::Reader,
+        writer::{MAX_CHANGES, Writer},
+    },
     mapping::UserRules,
     model::{DeleteMode, FilesOnDelete, RecordKey},
     queue::backoff::RetryRule,
@@ -115,7 +124,12 @@ pub struct Shared {
     pub alerts: Alerts,
     /// The time.
     pub clock: Clock,
-    pub(super) convex_calls: Semaphore,
+    pub(super) permits: Permits,
+    /// Changes of one call that Convex is believed to take; see `no_larger_than_fits`.
+    pub(super) fitting: AtomicUsize,
+    /// The tables that the deployed functions serve.
+    pub(super) served: Served,
+    paused: AtomicBool,
     pub(super) convex: Gate,
     pub(super) clerk: Gate,
     pub(super) pin: Mutex<Pin>,
@@ -146,7 +160,10 @@ impl Shared {
             journal,
             state,
             edges: ArcSwap::from_pointee(edges),
-            convex_calls: Semaphore::new(settings.concurrency),
+            permits: Permits::new(settings.concurrency),
+            fitting: AtomicUsize::new(MAX_CHANGES),
+            served: Served::default(),
+            paused: AtomicBool::new(false),
             settings: ArcSwap::from_pointee(settings),
             metrics,
             alerts,
@@ -176,13 +193,23 @@ impl Shared {
         text.map_or(Pin::Unknown, |text| Pin::from_cell(&text))
     }
 
-    /// Lets another number of calls to Convex run at once.
-    pub fn resize(&self, old: usize, new: usize) {
-        if new >= old {
-            self.convex_calls.add_permits(new - old);
-        } else {
-            self.convex_calls.forget_permits(old - new);
-        }
+    /// Lets another number of calls to Convex run at once. Calls in hand end as they began.
+    pub fn resize(&self, _old: usize, new: usize) {
+        self.permits.resize(new);
+    }
+
+    /// True while a person has stopped applying.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// `convex.batch`, which the configuration keeps above none.
+    pub(super) fn batch(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.settings.load().batch).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Clerk has shown a record of our instance under this key: what it says is gone is gone.

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use super::{
-    Lease, Shared,
-    guard::{self, Verdict, Why},
+    Lease, Settings, Shared,
+    ending::{Ending, Final, refused},
+    guard::{self, Verdict},
     instance::Belonging,
+    load::{Load, Rows},
 };
 use crate::{
     clerk::{
@@ -16,10 +18,8 @@ use crate::{
         lenient::Text,
         wire::{Envelope, Head, Parents},
     },
-    convex::wire::Encoded,
     mapping,
-    model::{Change, ConfirmedDelete, ContentHash, Outcome, RecordKey, Standing, Table, Version},
-    queue::dead_letters::DROPPED,
+    model::{Change, ConfirmedDelete, ContentHash, RecordKey, Standing, Table, Version},
     store::{
         journal::{Cause, Entry, ReadError, RequestOrigin},
         state::Seen,
@@ -32,101 +32,26 @@ pub struct Work {
     /// The right to do so.
     pub lease: Lease,
     /// The rows, ready for the wire; written in one transaction.
-    pub changes: Vec<Encoded>,
+    pub(super) rows: Rows,
     /// What the ledger will remember.
     pub seen: Seen,
     /// When it happened by the event, in milliseconds; for latency.
     pub happened_ms: Option<i64>,
 }
 
-impl Work {
-    /// Changes and bytes, for packing.
-    pub fn size(&self) -> (usize, usize) {
-        (
-            self.changes.len(),
-            self.changes.iter().map(Encoded::bytes).sum(),
-        )
-    }
-}
+impl Load for Work {
+    const URGENT: bool = true;
 
-/// What becomes of a lease.
-#[derive(Debug)]
-pub enum Ending {
-    /// It is done with for good.
-    Final(Final),
-    /// The record cannot be written as it is: costs an attempt.
-    Refused {
-        /// A short name.
-        code: String,
-        /// For a person.
-        reason: String,
-    },
-    /// A service is away, or the disk is: costs nothing.
-    Hold(Duration),
-    /// The event is not enough: ask Clerk, at once.
-    Ask,
-    /// The entry is on its way to another place in the journal, or final.
-    Moved,
-}
-
-/// The final states of an entry, with their codes in the journal. Codes are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Final {
-    /// Convex answered.
-    Applied(Outcome),
-    /// The ledger knew better.
-    Stale(Why),
-    /// The ledger knew that Convex has this content.
-    Known,
-    /// A newer entry about the same record came while it waited.
-    Superseded,
-    /// Another instance's.
-    Foreign,
-    /// A person dropped it, or it made way for newer dead letters.
-    Dropped,
-}
-
-impl Final {
-    /// The code in the journal.
-    pub const fn code(self) -> u8 {
-        match self {
-            Final::Applied(outcome) => match outcome {
-                Outcome::Created => 1,
-                Outcome::Updated => 2,
-                Outcome::Linked => 3,
-                Outcome::Unchanged => 4,
-                Outcome::Stale => 5,
-                Outcome::Deleted => 6,
-                Outcome::Absent => 7,
-                Outcome::Tombstoned => 8,
-            },
-            Final::Stale(_) => 20,
-            Final::Known => 21,
-            Final::Superseded => 22,
-            Final::Foreign => 23,
-            Final::Dropped => DROPPED,
-        }
+    fn record(&self) -> &RecordKey {
+        &self.lease.record
     }
 
-    /// The `outcome` in metrics and logs. What the ledger decided has the name of what Convex would
-    /// have said.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Final::Applied(outcome) => outcome.name(),
-            Final::Stale(_) => "stale",
-            Final::Known => "unchanged",
-            Final::Superseded => "superseded",
-            Final::Foreign => "foreign_instance",
-            Final::Dropped => "dropped",
-        }
+    fn rows(&self) -> &Rows {
+        &self.rows
     }
 
-    /// More about it, for the journal and the log.
-    pub const fn reason(self) -> Option<&'static str> {
-        match self {
-            Final::Stale(why) => Some(why.words()),
-            _ => None,
-        }
+    fn seen(&self) -> Seen {
+        self.seen
     }
 }
 
@@ -148,6 +73,9 @@ pub struct Question {
 impl Shared {
     /// Decides about a lease by its event alone.
     pub(super) fn prepare(&self, lease: Lease) -> Result<Work, (Lease, Ending)> {
+        if !self.serves(lease.record.table) {
+            return Err((lease, Ending::Final(Final::NotServed)));
+        }
         let seen = self.seen(&lease.record);
         let floor = self.state.ledger_floor();
         let Some(says) = lease.ticket.says else {
@@ -194,6 +122,9 @@ impl Shared {
 
     /// What Clerk has to be asked for a lease.
     pub(super) fn question(&self, lease: Lease) -> Result<Question, (Lease, Ending)> {
+        if !self.serves(lease.record.table) {
+            return Err((lease, Ending::Final(Final::NotServed)));
+        }
         let entry = match self.read(&lease) {
             Ok(entry) => entry,
             Err(ending) => return Err((lease, ending)),
@@ -267,15 +198,7 @@ impl Shared {
         standing: Standing,
         happened_ms: Option<i64>,
     ) -> Work {
-        let settings = self.settings.load();
-        // Only users have a soft way to go and files.
-        let users = deletion.table() == Table::Users;
-        let mode = if users {
-            settings.delete_mode
-        } else {
-            Default::default()
-        };
-        let change = Change::delete(deletion, mode, users.then_some(settings.files_on_delete));
+        let change = self.settings.load().deletion(deletion);
         work(
             lease,
             &[change],
@@ -291,10 +214,11 @@ impl Shared {
         for note in mapped.iter().flat_map(|mapped| &mapped.notes) {
             tracing::debug!(table = table.name(), ?note, "not taken over as it is");
         }
-        Ok(mapped
+        // An app without profiles still has users.
+        let rows = mapped
             .into_iter()
-            .map(mapping::Mapped::into_change)
-            .collect())
+            .filter(|mapped| self.serves(mapped.upsert.table));
+        Ok(rows.map(mapping::Mapped::into_change).collect())
     }
 
     fn ended(
@@ -330,14 +254,6 @@ impl Shared {
     }
 }
 
-/// A refusal of a record.
-pub(super) fn refused(code: &str, reason: String) -> Ending {
-    Ending::Refused {
-        code: code.to_owned(),
-        reason,
-    }
-}
-
 /// What the ledger keeps of this.
 pub(super) fn seen(standing: Standing, hash: ContentHash) -> Seen {
     Seen {
@@ -356,18 +272,31 @@ fn work(
 ) -> Work {
     Work {
         lease,
-        changes: changes.iter().map(Encoded::of).collect(),
+        rows: Rows::of(changes),
         seen: seen(standing, hash),
         happened_ms,
     }
 }
 
-/// The content of a record's rows together.
+/// The hash of what is written.
 pub(super) fn hash_of(changes: &[Change]) -> ContentHash {
     ContentHash::of_all(changes.iter().filter_map(|change| match change {
         Change::Upsert(upsert) => Some(&upsert.fields),
         Change::Delete { .. } => None,
     }))
+}
+
+impl Settings {
+    /// The deletion of a record, as it is configured.
+    pub(super) fn deletion(&self, deletion: &ConfirmedDelete) -> Change {
+        // Only users have a soft way to go and files.
+        let users = deletion.table() == Table::Users;
+        let mode = match users {
+            true => self.delete_mode,
+            false => Default::default(),
+        };
+        Change::delete(deletion, mode, users.then_some(self.files_on_delete))
+    }
 }
 
 impl Shared {

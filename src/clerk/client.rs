@@ -1,8 +1,10 @@
 //! Questions to Clerk's Backend API, one request each.
 //!
-//! Read-only: changes have a type of their own, [`ClerkWriter`]. Repeats nothing and waits for nothing: budget and backoff are the caller's. Believes an
-//! answer only if it is about what was asked: another id, more rows than asked for, or an ignored filter is
-//! an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from a list does not.
+//! Read-only: changes have a type of their own, [`ClerkWriter`]. Repeats nothing: to try again is the caller's.
+//! Each request waits for its turn in the [`Pace`] that all clones share; a live one that would wait long is
+//! refused as [`ClerkError::Busy`] instead of being sent. Believes an answer only if it is about what was
+//! asked: another id, more rows than asked for, or an ignored filter is an error. Only [`Lookup::Gone`] says
+//! that a record does not exist; being missing from a list does not.
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -15,7 +17,9 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
+    budget::{End, Priority},
     error::{ClerkError, classify},
+    pace::Pace,
     record::{Lookup, RawRecord},
     wire::{API_VERSION, CLERK_API_VERSION, Membership, TotalCount},
 };
@@ -54,6 +58,8 @@ pub struct Options {
     pub dialer: Dialer,
     /// Hears of every request by its endpoint's name.
     pub on_request: OnRequest,
+    /// The rate that is kept to; outlives this client where keys are changed while running.
+    pub pace: Pace,
 }
 
 /// Asks Clerk. Cheap to clone.
@@ -64,6 +70,8 @@ pub struct ClerkClient {
     timeout: Duration,
     dialer: Dialer,
     on_request: OnRequest,
+    pace: Pace,
+    priority: Priority,
 }
 
 impl fmt::Debug for ClerkClient {
@@ -85,7 +93,22 @@ impl ClerkClient {
             timeout: options.timeout,
             dialer: options.dialer,
             on_request: options.on_request,
+            pace: options.pace,
+            priority: Priority::default(),
         })
+    }
+
+    /// The same client for requests of this priority. A new client's are live.
+    pub fn at(&self, priority: Priority) -> ClerkClient {
+        ClerkClient {
+            priority,
+            ..self.clone()
+        }
+    }
+
+    /// The rate that this client and its clones share.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The same client, with somebody else listening: for what one run costs.
@@ -227,6 +250,22 @@ impl ClerkClient {
         .await
     }
 
+    /// One page of the memberships of all organizations, oldest first.
+    pub async fn list_all_memberships(
+        &self,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Listing, ClerkError> {
+        self.list(
+            "list_all_memberships",
+            Table::Memberships,
+            &["organization_memberships"],
+            (offset, limit),
+            None,
+        )
+        .await
+    }
+
     /// One page of an organization's memberships, oldest first.
     pub async fn list_memberships(
         &self,
@@ -314,16 +353,34 @@ impl ClerkClient {
             timeout: self.timeout,
             max_bytes,
         };
+        self.exchange(request).await
+    }
+
+    /// Waits for the turn of a request and sends it; a status other than 200 is an error.
+    async fn exchange(&self, request: Request) -> Result<Reply, ClerkError> {
+        let endpoint = request.name;
+        let turn = self.pace.pass(self.priority, route(endpoint)).await;
+        let pass = turn.map_err(ClerkError::held_back)?;
         let reply = self.dialer.exchange(request, &self.on_request).await?;
+        pass.over(match (reply.status, reply.retry_after) {
+            (429, asked) | (503, asked @ Some(_)) => End::Limited(asked),
+            (500.., _) => End::Unclear,
+            _ => End::Answered,
+        });
         if reply.status == 200 {
             return Ok(reply);
         }
-        Err(classify(
-            endpoint,
-            reply.status,
-            reply.retry_after,
-            &reply.body,
-        ))
+        let (status, asked) = (reply.status, reply.retry_after);
+        Err(classify(endpoint, status, asked, &reply.body))
+    }
+}
+
+/// What Clerk counts and blocks a request as: "that specific endpoint", which several questions share.
+fn route(endpoint: &'static str) -> &'static str {
+    match endpoint {
+        "list_users" | "users_by_id" => "GET /users",
+        "list_memberships" | "find_membership" => "GET /organizations/{id}/memberships",
+        other => other,
     }
 }
 

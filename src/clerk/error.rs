@@ -18,7 +18,8 @@ pub enum ClerkError {
     /// There was no whole answer.
     #[error("Clerk could not be reached: {0}")]
     Exchange(#[from] ExchangeError),
-    /// Rate limited, down, or changing the record at this moment.
+    /// Rate limited, down, or changing the record at this moment. With the code `held_back` the request was
+    /// not even sent, since the rate has no room for it or Clerk still wants the endpoint left alone.
     #[error("Clerk is not available ({code}, HTTP {status})")]
     Busy {
         /// Clerk's code or a word of ours.
@@ -67,6 +68,15 @@ pub enum ClerkError {
 }
 
 impl ClerkError {
+    /// The request would have to wait so long for its turn that it was not sent.
+    pub(super) fn held_back(wait: Duration) -> Self {
+        ClerkError::Busy {
+            code: "held_back".into(),
+            status: 429,
+            retry_after: Some(wait),
+        }
+    }
+
     /// A short name for metrics, logs and dead letters.
     pub fn code(&self) -> &str {
         match self {

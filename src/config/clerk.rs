@@ -11,6 +11,10 @@ use super::{Secret, reader::Reader};
 /// room for every endpoint of a crowded instance.
 pub(super) const MOST_WEBHOOK_SECRETS: usize = 10;
 
+/// What Clerk allows a production and a development instance in ten seconds (its page on system limits).
+const PRODUCTION_PER_10S: u32 = 1000;
+const DEVELOPMENT_PER_10S: u32 = 100;
+
 /// The shortest signing key that is believed, in bytes; Svix makes 24.
 const SHORTEST_WEBHOOK_SECRET: usize = 16;
 
@@ -26,7 +30,7 @@ pub struct Clerk {
     pub api_url: Url,
     /// Write `privateMetadata.convexUserId` and `syncedAt` back.
     pub write_back: bool,
-    /// Requests in ten seconds; 0 is half of what the key's instance allows.
+    /// Requests in ten seconds as they are set; 0 is half of what the key's instance allows.
     pub requests_per_10s: u32,
     /// The instance whose deliveries are believed, if it is fixed.
     pub instance_id: Option<String>,
@@ -65,6 +69,23 @@ impl Clerk {
     /// Whether the key belongs to a development instance.
     pub fn is_development(&self) -> bool {
         self.secret_key.expose().starts_with("sk_test_")
+    }
+
+    /// Requests that the key's instance allows in ten seconds, to everybody together.
+    pub fn instance_per_10s(&self) -> u32 {
+        if self.is_development() {
+            DEVELOPMENT_PER_10S
+        } else {
+            PRODUCTION_PER_10S
+        }
+    }
+
+    /// Requests in ten seconds that are the daemon's own.
+    pub fn requests_per_10s(&self) -> u32 {
+        match self.requests_per_10s {
+            0 => self.instance_per_10s() / 2,
+            set => set,
+        }
     }
 }
 

@@ -59,8 +59,7 @@ use self::reader::Reader;
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
 /// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 12] = [
-    "clerk.requests_per_10s",
+const NOT_YET_ACTIVE: [&str; 11] = [
     "convex.page",
     "schedule.sweep",
     "schedule.census",

@@ -14,7 +14,7 @@ use crate::{
         edits::{self, verdict::Field},
     },
     clerk::{
-        self, ClerkClient,
+        self, ClerkClient, Pace, Rate,
         client::{ClerkWriter, Permit},
     },
     config::{self, Config},
@@ -162,7 +162,8 @@ impl Parts {
     ) -> Result<Parts, StartError> {
         let metrics = Metrics::default();
         let dialer = Dialer::default();
-        let edges = edges(config, &dialer, &metrics)?;
+        let pace = Pace::new(rate(config));
+        let edges = edges(config, &dialer, &pace, &metrics)?;
         let pin = Shared::recall_instance(&state, config.clerk.instance_id.as_deref());
         let shared = Shared::new(
             journal.clone(),
@@ -194,8 +195,22 @@ impl Parts {
     }
 }
 
-/// The services as the configuration has them now.
-pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edges, StartError> {
+/// How fast Clerk may be asked, as the configuration has it now.
+pub fn rate(config: &Config) -> Rate {
+    Rate {
+        shared: config.clerk.requests_per_10s(),
+        instance: config.clerk.instance_per_10s(),
+    }
+}
+
+/// The services as the configuration has them now. The pace is handed in: what was used of it, and how long
+/// Clerk wants to be left alone, outlives a reload.
+pub fn edges(
+    config: &Config,
+    dialer: &Dialer,
+    pace: &Pace,
+    metrics: &Metrics,
+) -> Result<Edges, StartError> {
     let counted = metrics.clerk_requests.clone();
     let on_request: OnRequest = Arc::new(move |endpoint, status, _| {
         counted
@@ -211,6 +226,7 @@ pub fn edges(config: &Config, dialer: &Dialer, metrics: &Metrics) -> Result<Edge
         timeout: CLERK_TIMEOUT,
         dialer: dialer.clone(),
         on_request,
+        pace: pace.clone(),
     })
     .map_err(|error| StartError::Edge {
         service: "Clerk",

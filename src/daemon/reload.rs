@@ -68,8 +68,10 @@ impl Reloader {
         next.users = new.users;
         next.listen.rate_per_second = new.listen.rate_per_second;
         next.log.level = new.log.level;
-        let edges = build::edges(&next, &self.dialer, &self.shared.metrics)
+        let pace = self.shared.edges.load().clerk.pace().clone();
+        let edges = build::edges(&next, &self.dialer, &pace, &self.shared.metrics)
             .map_err(|error| error.to_string())?;
+        pace.set_rate(build::rate(&next));
         self.shared.edges.store(Arc::new(edges));
         self.shared
             .resize(config.convex.concurrency, next.convex.concurrency);

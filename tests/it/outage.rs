@@ -39,9 +39,10 @@ async fn deliver_everything(hand: &Hand) {
 
 /// Every record was written in the order of its versions, and ended with the last.
 fn check_order_and_end(convex: &ConvexSim) {
-    let mut newest: BTreeMap<String, f64> = BTreeMap::new();
+    let mut newest: BTreeMap<(&str, String), f64> = BTreeMap::new();
     for commit in convex.commits(0, usize::MAX) {
-        let before = newest.insert(commit.key.to_string(), commit.version);
+        let row = (commit.table, commit.key.to_string());
+        let before = newest.insert(row, commit.version);
         assert!(before < Some(commit.version), "{commit:?} after {before:?}");
     }
     let rows = convex.rows("users");

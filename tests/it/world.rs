@@ -137,9 +137,17 @@ pub fn environment(
         ("SYNC_RETRY_DELAY_MS", "20".to_owned()),
         ("CCS_STATE__DIR", state.display().to_string()),
         ("CCS_LISTEN__ADDRESS", "127.0.0.1:0".to_owned()),
+        // A test asks in a second what a development instance, whose key this is, answers in minutes.
+        ("CCS_CLERK__REQUESTS_PER_10S", "10000".to_owned()),
     ];
     let owned = settings.map(|(key, value)| (key.to_owned(), value));
     owned.into_iter().collect()
+}
+
+/// The tables of the rows that were written, in the order in which they were.
+pub fn written(convex: &ConvexSim) -> Vec<&'static str> {
+    let commits = convex.commits(0, 1_000);
+    commits.iter().map(|commit| commit.table).collect()
 }
 
 /// Waits for something to become true, for up to a minute.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     apply::{
         Lease,
-        work::{Ending, Final},
+        ending::{Ending, Final},
     },
     model::{Origin, RecordKey, Standing},
     queue::{dead_letters::DeadLetter, order},

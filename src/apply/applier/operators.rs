@@ -9,7 +9,7 @@ impl Applier {
         match command {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Pause(paused) => {
-                self.paused = paused;
+                self.shared.set_paused(paused);
                 let cell = paused.then_some(&b"1"[..]);
                 let state = &self.shared.state;
                 // A person's word must outlive a crash a moment later; it is rare enough to wait for.
@@ -24,6 +24,7 @@ impl Applier {
             Command::Reconsider => {
                 self.shared.convex.reset();
                 self.shared.clerk.reset();
+                self.shared.served.doubt();
             }
             Command::Failures {
                 after,
@@ -75,7 +76,7 @@ impl Applier {
             depth: self.waiting.depth(),
             oldest_received_ms: self.waiting.oldest_received_ms(),
             dead_letters: self.dead_letters.len(),
-            paused: self.paused,
+            paused: self.shared.is_paused(),
             circuit: self.shared.convex.state().1,
             latency_ms: (self.latencies.percentile(50), self.latencies.percentile(99)),
         }

@@ -5,7 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use super::Applier;
 use crate::apply::{
     Lease, Shared, call,
-    work::{Ending, Final, refused},
+    ending::{Ending, Final, refused},
+    work::Work,
 };
 
 /// Workers that ask Clerk, at once.
@@ -46,6 +47,7 @@ impl Applier {
     pub(super) fn spawn_writer(&self, leases: Vec<Lease>) {
         let shared = Arc::clone(&self.shared);
         let work = |leases: Vec<Lease>| async move {
+            shared.learn_tables().await;
             let mut report = Report::new();
             let mut works = Vec::with_capacity(leases.len());
             for lease in leases {
@@ -61,7 +63,7 @@ impl Applier {
                 shared.keep_ledger().await;
             }
             if !works.is_empty() {
-                report.extend(finished(shared.write(works).await));
+                report.extend(finished(shared.write(works, shared.batch()).await));
             }
             report
         };
@@ -71,13 +73,14 @@ impl Applier {
     pub(super) fn spawn_fetcher(&self, leases: Vec<Lease>) {
         let shared = Arc::clone(&self.shared);
         let work = |leases: Vec<Lease>| async move {
+            shared.learn_tables().await;
             let answers = shared.fetch(leases).await;
             let mut report = Report::new();
             for ended in answers.endings {
                 report.push(shared.found_again(ended).await);
             }
             if !answers.works.is_empty() {
-                report.extend(finished(shared.write(answers.works).await));
+                report.extend(finished(shared.write(answers.works, shared.batch()).await));
             }
             report
         };
@@ -140,7 +143,7 @@ impl Shared {
     }
 }
 
-fn finished(done: Vec<call::Done>) -> impl Iterator<Item = (Lease, Ending, Option<i64>)> {
+fn finished(done: Vec<call::Done<Work>>) -> impl Iterator<Item = (Lease, Ending, Option<i64>)> {
     done.into_iter()
-        .map(|(work, ending)| (work.lease, ending, work.happened_ms))
+        .map(|(work, fate)| (work.lease, fate.into(), work.happened_ms))
 }

@@ -384,10 +384,10 @@ impl Carrier {
         if settled.is_empty() {
             return Ok(());
         }
+        // The turn first: what the circuit says now may be old when the turn has come.
+        let _permit = self.shared.permits.acquire(true).await;
         let ticket = self.shared.convex.admit()?;
         let edges = self.shared.edges.load_full();
-        // The permits end only with the process.
-        let _permit = self.shared.convex_calls.acquire().await;
         match edges.writer.settle(settled).await {
             Ok(_) => {
                 self.shared.convex.answered(ticket);

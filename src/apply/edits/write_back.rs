@@ -14,7 +14,6 @@ use super::{Carrier, loops::LoopBreaker};
 use crate::{
     apply::Shared,
     clerk::{ClerkError, client::ClerkWriter},
-    convex::wire::Applied,
     model::{Fault, Key, Outcome, RecordKey, Table},
 };
 
@@ -79,13 +78,19 @@ impl WriteBacks {
 }
 
 impl Shared {
-    /// Hears what became of a record's own row, and lets Clerk be told if it is a user's and was changed.
-    pub(in crate::apply) fn row_written(&self, record: &RecordKey, applied: &Applied) {
+    /// Hears what became of a record, and lets Clerk be told if it is a user and was changed. `row` is
+    /// the Convex id of its row.
+    pub(in crate::apply) fn row_written(
+        &self,
+        record: &RecordKey,
+        outcome: Outcome,
+        row: Option<&str>,
+    ) {
         let changed = matches!(
-            applied.outcome,
+            outcome,
             Outcome::Created | Outcome::Updated | Outcome::Linked
         );
-        let (Some(sender), Some(row)) = (self.written.get(), applied.id.as_ref()) else {
+        let (Some(sender), Some(row)) = (self.written.get(), row) else {
             return;
         };
         if !changed || record.table != Table::Users {
@@ -93,7 +98,7 @@ impl Shared {
         }
         let written = Written {
             key: record.key.clone(),
-            row: row.clone(),
+            row: row.to_owned(),
             at_ms: self.clock.now_ms(),
         };
         // Nothing waits for this: what does not fit is told of with the user's next change.

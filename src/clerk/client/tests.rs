@@ -29,6 +29,7 @@ fn clerk(answers: &[(u16, Value)]) -> (ClerkClient, Heard) {
         timeout: Duration::from_secs(5),
         dialer: Dialer::default(),
         on_request: Arc::new(|_, _, _| {}),
+        pace: Pace::unlimited(),
     });
     (client.unwrap(), heard)
 }

@@ -18,10 +18,7 @@ use super::{
     reading::{nonsense, read_json, unreadable},
 };
 use crate::{
-    clerk::{
-        error::{ClerkError, classify},
-        record::RawRecord,
-    },
+    clerk::{budget::Priority, error::ClerkError, record::RawRecord},
     model::{Key, Table},
     outbound::{ExchangeError, Request, below},
 };
@@ -37,7 +34,12 @@ pub struct Permit {
 
 /// Changes users in Clerk. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ClerkWriter(ClerkClient);
+pub struct ClerkWriter {
+    /// Somebody looks at the profile that was edited.
+    live: ClerkClient,
+    /// Nobody waits for what is written back.
+    later: ClerkClient,
+}
 
 /// The members of a user that are to be set; what is `None` stays. An inner `None` clears.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,7 +78,10 @@ impl ProfilePatch {
 impl ClerkWriter {
     /// A writer beside this client, or none if the configuration allows no change at all.
     pub fn permitted(client: &ClerkClient, permit: Permit) -> Option<ClerkWriter> {
-        (permit.profiles || permit.metadata).then(|| ClerkWriter(client.clone()))
+        (permit.profiles || permit.metadata).then(|| ClerkWriter {
+            live: client.at(Priority::Live),
+            later: client.at(Priority::Confirm),
+        })
     }
 
     /// Sets members of a user's profile; answers with the user as it is then. Clerk bounds changes of one
@@ -91,7 +96,7 @@ impl ClerkWriter {
         patch: &ProfilePatch,
     ) -> Result<RawRecord, ClerkError> {
         let path = ["users", key.as_str()];
-        self.write("update_user", key, &path, patch).await
+        write(&self.live, "update_user", key, &path, patch).await
     }
 
     /// Merges into a user's private metadata, which only servers see: keys that are not named stay, null
@@ -112,42 +117,36 @@ impl ClerkWriter {
         let body = Body {
             private_metadata: private,
         };
-        self.write("merge_metadata", key, &path, &body).await
+        write(&self.later, "merge_metadata", key, &path, &body).await
     }
+}
 
-    async fn write(
-        &self,
-        endpoint: &'static str,
-        key: &Key,
-        path: &[&str],
-        body: &impl Serialize,
-    ) -> Result<RawRecord, ClerkError> {
-        let client = &self.0;
-        let body = serde_json::to_vec(body).map_err(|_| ExchangeError::Unbuildable)?;
-        let mut headers = client.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let request = Request {
-            name: endpoint,
-            method: Method::PATCH,
-            url: below(&client.api, path)?,
-            headers,
-            body: Some(Bytes::from(body)),
-            timeout: client.timeout,
-            max_bytes: MAX_RECORD_BYTES,
-        };
-        let reply = client.dialer.exchange(request, &client.on_request).await?;
-        if reply.status != 200 {
-            let (status, wait) = (reply.status, reply.retry_after);
-            return Err(classify(endpoint, status, wait, &reply.body));
-        }
-        let text: &RawValue = read_json(endpoint, &reply)?;
-        let record =
-            RawRecord::read(Table::Users, text.get()).map_err(|e| unreadable(endpoint, e))?;
-        if record.key() != key {
-            return Err(nonsense(endpoint, "another user than was meant"));
-        }
-        Ok(record)
+async fn write(
+    client: &ClerkClient,
+    endpoint: &'static str,
+    key: &Key,
+    path: &[&str],
+    body: &impl Serialize,
+) -> Result<RawRecord, ClerkError> {
+    let body = serde_json::to_vec(body).map_err(|_| ExchangeError::Unbuildable)?;
+    let mut headers = client.headers.clone();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let request = Request {
+        name: endpoint,
+        method: Method::PATCH,
+        url: below(&client.api, path)?,
+        headers,
+        body: Some(Bytes::from(body)),
+        timeout: client.timeout,
+        max_bytes: MAX_RECORD_BYTES,
+    };
+    let reply = client.exchange(request).await?;
+    let text: &RawValue = read_json(endpoint, &reply)?;
+    let record = RawRecord::read(Table::Users, text.get()).map_err(|e| unreadable(endpoint, e))?;
+    if record.key() != key {
+        return Err(nonsense(endpoint, "another user than was meant"));
     }
+    Ok(record)
 }
 
 #[cfg(test)]

@@ -60,13 +60,13 @@ pub(super) struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// Compares every row of the tables that this version of the daemon writes, which are all but profiles.
-/// `lost` holds the ids whose last event did not arrive.
+/// Compares every row of the four tables. `lost` holds the ids whose last event did not arrive.
 pub(super) fn compare(clerk: &ClerkSim, convex: &ConvexSim, lost: &HashSet<String>) -> Comparison {
     let truth = Truth::of(clerk);
     let mut found = Comparison::default();
     for (table, expected) in [
         ("users", truth.users),
+        ("profiles", truth.profiles),
         ("organizations", truth.organizations),
         ("memberships", truth.memberships),
     ] {
@@ -151,6 +151,7 @@ fn differing(expected: &Map<String, Value>, row: &Value) -> Vec<String> {
 /// What the rows ought to say.
 struct Truth {
     users: Rows,
+    profiles: Rows,
     organizations: Rows,
     memberships: Rows,
 }
@@ -180,13 +181,15 @@ impl Truth {
             });
             put(&mut organizations, &organization, row);
         }
-        let mut users = Rows::new();
+        let (mut users, mut profiles) = (Rows::new(), Rows::new());
         for user in clerk.users() {
             let organization = oldest.get(user["id"].as_str().unwrap_or_default());
             put(&mut users, &user, user_row(&user, organization));
+            put(&mut profiles, &user, profile_row(&user));
         }
         Truth {
             users,
+            profiles,
             organizations,
             memberships,
         }
@@ -214,15 +217,26 @@ fn user_row(user: &Value, organization: Option<&String>) -> Value {
     })
 }
 
+fn profile_row(user: &Value) -> Value {
+    let number = primary(user, "phone_numbers", "primary_phone_number_id");
+    json!({
+        "firstName": user["first_name"], "lastName": user["last_name"],
+        "phoneNumber": number.map_or(&Value::Null, |number| &number["phone_number"]),
+    })
+}
+
 /// The primary address, else the first, else an empty one.
 fn email(user: &Value) -> Value {
-    let wanted = &user["primary_email_address_id"];
-    let addresses = user["email_addresses"].as_array();
-    let chosen = addresses.and_then(|addresses| {
-        let primary = addresses.iter().find(|address| address["id"] == *wanted);
-        primary.or(addresses.first())
-    });
-    chosen.map_or(json!(""), |address| address["email_address"].clone())
+    let address = primary(user, "email_addresses", "primary_email_address_id");
+    address.map_or(json!(""), |address| address["email_address"].clone())
+}
+
+/// The one of a list that is named as the primary one, else the first.
+fn primary<'a>(user: &'a Value, list: &str, name: &str) -> Option<&'a Value> {
+    let all = user[list].as_array()?;
+    all.iter()
+        .find(|one| one["id"] == user[name])
+        .or(all.first())
 }
 
 fn put(rows: &mut Rows, record: &Value, row: Value) {
@@ -272,6 +286,10 @@ mod tests {
             "imageUrl": user["image_url"], "role": "admin",
         }));
         convex.insert_row("users", &row).unwrap();
+        let profile = times(json!({
+            "firstName": "Ines", "lastName": "Varga", "phoneNumber": phone,
+        }));
+        convex.insert_row("profiles", &profile).unwrap();
         id
     }
 
@@ -282,6 +300,7 @@ mod tests {
         let found = compare(&clerk, &convex, &HashSet::new());
         assert_eq!(found.differences, []);
         assert_eq!(found.tables["users"].equal, 1);
+        assert_eq!(found.tables["profiles"].equal, 1);
     }
 
     #[tokio::test]
@@ -300,6 +319,7 @@ mod tests {
         let users: BTreeMap<_, _> = found
             .differences
             .iter()
+            .filter(|d| d.table == "users")
             .map(|d| (d.key.clone(), (d.kind, d.explained)))
             .collect();
         assert_eq!(users[&stale], ("stale", true));
@@ -309,8 +329,12 @@ mod tests {
             !found.differences[0].explained,
             "the unexplained come first"
         );
-        assert_eq!((found.explained, found.unexplained), (2, 1));
-        let name = &found.differences.iter().find(|d| d.key == stale);
+        // Each with its profile.
+        assert_eq!((found.explained, found.unexplained), (4, 2));
+        let name = &found
+            .differences
+            .iter()
+            .find(|d| d.key == stale && d.table == "users");
         assert!(name.unwrap().fields.contains(&"name".to_owned()));
     }
 

@@ -102,13 +102,14 @@ pub fn rows_of(events: &[&Value]) -> Rows {
             .expect("an organization");
         !users.gone.contains(user_of(member)) && !organizations.gone.contains(organization)
     });
-    let mut rows = Rows::from([("profiles", BTreeMap::new())]);
+    let mut rows = Rows::new();
     let by_key = |told: &Told<'_>, row: &dyn Fn(&Value) -> Value| -> BTreeMap<String, Value> {
         let rows = told.newest.iter();
         rows.map(|(key, data)| ((*key).to_owned(), row(data)))
             .collect()
     };
     rows.insert("users", by_key(&users, &|data| user_row(data, &members)));
+    rows.insert("profiles", by_key(&users, &profile_row));
     rows.insert(
         "organizations",
         by_key(&organizations, &|data| {
@@ -130,6 +131,23 @@ fn user_of(member: &Value) -> &str {
     member["public_user_data"]["user_id"]
         .as_str()
         .expect("a user")
+}
+
+fn profile_row(data: &Value) -> Value {
+    let numbers = data["phone_numbers"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let primary = &data["primary_phone_number_id"];
+    let number = numbers
+        .iter()
+        .find(|number| !primary.is_null() && number["id"] == *primary)
+        .or(numbers.first());
+    json!({
+        "firstName": data["first_name"], "lastName": data["last_name"],
+        "phoneNumber": number.map_or(&Value::Null, |number| &number["phone_number"]),
+        "clerkCreatedAt": data["created_at"],
+    })
 }
 
 fn user_row(data: &Value, members: &Told<'_>) -> Value {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    clerk::client::Options,
+    clerk::{Pace, client::Options},
     model::Fault,
     outbound::{
         Dialer,
@@ -29,6 +29,7 @@ fn clerk(answers: &[(u16, Value)]) -> (ClerkClient, Heard) {
         timeout: std::time::Duration::from_secs(5),
         dialer: Dialer::default(),
         on_request: Arc::new(|_, _, _| {}),
+        pace: Pace::unlimited(),
     });
     (client.unwrap(), heard)
 }

@@ -1,0 +1,115 @@
+//! What becomes of a lease, and the final states of an entry.
+//!
+//! Pure. The codes stand in the journal and the names in metrics and logs, so neither is ever reused for
+//! something else.
+
+use std::time::Duration;
+
+use super::{guard::Why, load::Fate};
+use crate::{model::Outcome, queue::dead_letters::DROPPED};
+
+/// The code and outcome of what belongs to a table that the deployment does not serve.
+pub(super) const NOT_SERVED: &str = "not_served";
+
+/// What becomes of a lease.
+#[derive(Debug)]
+pub enum Ending {
+    /// It is done with for good.
+    Final(Final),
+    /// The record cannot be written as it is: costs an attempt.
+    Refused {
+        /// A short name.
+        code: String,
+        /// For a person.
+        reason: String,
+    },
+    /// A service is away, or the disk is: costs nothing.
+    Hold(Duration),
+    /// The event is not enough: ask Clerk, at once.
+    Ask,
+    /// The entry is on its way to another place in the journal, or final.
+    Moved,
+}
+
+impl From<Fate> for Ending {
+    fn from(fate: Fate) -> Ending {
+        match fate {
+            Fate::Written { outcome, .. } => Ending::Final(Final::Applied(outcome)),
+            Fate::Refused { code, reason } => Ending::Refused { code, reason },
+            Fate::Hold(wait) => Ending::Hold(wait),
+        }
+    }
+}
+
+/// The final states of an entry, with their codes in the journal. Codes are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// Convex answered.
+    Applied(Outcome),
+    /// The ledger knew better.
+    Stale(Why),
+    /// The ledger knew that Convex has this content.
+    Known,
+    /// A newer entry about the same record came while it waited.
+    Superseded,
+    /// Another instance's.
+    Foreign,
+    /// The deployed functions do not serve the table.
+    NotServed,
+    /// A person dropped it, or it made way for newer dead letters.
+    Dropped,
+}
+
+impl Final {
+    /// The code in the journal.
+    pub const fn code(self) -> u8 {
+        match self {
+            Final::Applied(outcome) => match outcome {
+                Outcome::Created => 1,
+                Outcome::Updated => 2,
+                Outcome::Linked => 3,
+                Outcome::Unchanged => 4,
+                Outcome::Stale => 5,
+                Outcome::Deleted => 6,
+                Outcome::Absent => 7,
+                Outcome::Tombstoned => 8,
+            },
+            Final::Stale(_) => 20,
+            Final::Known => 21,
+            Final::Superseded => 22,
+            Final::Foreign => 23,
+            Final::NotServed => 24,
+            Final::Dropped => DROPPED,
+        }
+    }
+
+    /// The `outcome` in metrics and logs. What the ledger decided has the name of what Convex would
+    /// have said.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Final::Applied(outcome) => outcome.name(),
+            Final::Stale(_) => "stale",
+            Final::Known => "unchanged",
+            Final::Superseded => "superseded",
+            Final::Foreign => "foreign_instance",
+            Final::NotServed => NOT_SERVED,
+            Final::Dropped => "dropped",
+        }
+    }
+
+    /// More about it, for the journal and the log.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Final::Stale(why) => Some(why.words()),
+            _ => None,
+        }
+    }
+}
+
+/// A refusal of a record.
+pub(super) fn refused(code: &str, reason: String) -> Ending {
+    Ending::Refused {
+        code: code.to_owned(),
+        reason,
+    }
+}

@@ -1,0 +1,90 @@
+//! What can be put into a call to Convex, and what became of it.
+//!
+//! Deliveries and repairs are packed, sent, split and counted by the same code, which sees nothing but
+//! this. Pure. Knows what a change costs in index ranges, read off the deployed functions.
+
+use std::time::Duration;
+
+use super::batch::Size;
+use crate::{
+    convex::wire::Encoded,
+    model::{Change, Outcome, RecordKey, Table},
+    store::state::Seen,
+};
+
+/// Something that is written in one transaction: the rows of one record.
+pub(super) trait Load: Send {
+    /// True if it takes precedence where calls wait for their turn.
+    const URGENT: bool;
+
+    /// Which record.
+    fn record(&self) -> &RecordKey;
+
+    /// The rows, ready for the wire, the record's own first.
+    fn rows(&self) -> &Rows;
+
+    /// What the ledger will remember once they are written.
+    fn seen(&self) -> Seen;
+}
+
+/// Rows of one record, serialised once, and their size.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) changes: Vec<Encoded>,
+    pub(super) size: Size,
+}
+
+impl Rows {
+    /// Serialises changes.
+    pub(super) fn of(changes: &[Change]) -> Rows {
+        let ranges = changes.iter().map(ranges).sum();
+        let changes: Vec<Encoded> = changes.iter().map(Encoded::of).collect();
+        let bytes = changes.iter().map(Encoded::bytes).sum();
+        Rows {
+            size: Size {
+                changes: changes.len(),
+                bytes,
+                ranges,
+            },
+            changes,
+        }
+    }
+}
+
+/// The index ranges that the functions read for a change, at most in ordinary cases: each look-up of a
+/// row, a tombstone or an edit is one, and so is each patch and each deletion of a row.
+fn ranges(change: &Change) -> usize {
+    match (change, change.table()) {
+        // Row, tombstone, memberships, profile; patch. To adopt: the address, and a patch of both.
+        (Change::Upsert(upsert), Table::Users) => 5 + 2 * usize::from(upsert.link_email.is_some()),
+        // Row, tombstone, an edit or the user's tombstone, and the user or a patch.
+        (Change::Upsert(_), Table::Profiles) => 4,
+        (Change::Upsert(_), Table::Organizations) => 3,
+        // Row, three tombstones, and the user's row, memberships and patch for `organizationId`.
+        (Change::Upsert(_), Table::Memberships) => 7,
+        // What hangs on it goes in the same call as long as there is room: here, one membership.
+        (Change::Delete { .. }, Table::Users | Table::Organizations) => 14,
+        (Change::Delete { .. }, Table::Profiles | Table::Memberships) => 6,
+    }
+}
+
+/// What became of a load.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Convex did this with the record's own row.
+    Written {
+        /// What it did; "updated" also where only a row changed that travels with it.
+        outcome: Outcome,
+        /// The row's Convex id, if there is a row.
+        id: Option<String>,
+    },
+    /// Convex refused this record; it costs an attempt.
+    Refused {
+        /// A short name.
+        code: String,
+        /// For a person.
+        reason: String,
+    },
+    /// Convex is away; nobody's fault.
+    Hold(Duration),
+}
