@@ -27,5 +27,6 @@ mod repetition;
 mod samples;
 mod stop;
 mod tidy;
+mod walk;
 mod wire;
 mod world;

@@ -134,6 +134,10 @@ const PURE: &[&str] = &[
     "src/apply/edits/pace.rs",
     "src/apply/edits/verdict.rs",
     "src/apply/edits/waiting.rs",
+    "src/clerk/budget.rs",
+    "src/clerk/proof.rs",
+    "src/clerk/walk/patience.rs",
+    "src/clerk/walk/sieve.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
 ];
