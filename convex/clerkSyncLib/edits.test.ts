@@ -1,10 +1,16 @@
 // A user's own edits on their way to Clerk: at once in the row, once in the outbox, and no older value
 // from Clerk in their place.
 
-import type { GenericMutationCtx } from "convex/server";
+import {
+  internalMutationGeneric,
+  internalQueryGeneric,
+  type GenericMutationCtx,
+} from "convex/server";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { DataModel } from "../_generated/dataModel";
 import { editProfile } from "../clerkSync";
+import defaultSchema from "../schema";
+import { clerkSync } from "./factory";
 import { gone, profile, refused, user, world, type World } from "./world.setup";
 
 const T0 = 1_700_000_000_000;
@@ -253,6 +259,48 @@ describe("settle", () => {
     ).toBe(1);
     expect(await row(w)).toMatchObject({ firstName: "Augusta" });
     expect(await w.settle({ id, result: "done" })).toBe(0);
+  });
+});
+
+describe("a username, which lives in the user's row", () => {
+  const functions = clerkSync<DataModel>({
+    internalMutation: internalMutationGeneric,
+    internalQuery: internalQueryGeneric,
+    schema: defaultSchema,
+    editable: ["firstName", "username"],
+  });
+  const start = async () => {
+    const w = world(functions);
+    await w.apply(user(1, T0 - 3_600_000, { username: "ada" }), profile(1, T0 - 3_600_000));
+    const rename = (fields: Record<string, string | null>) =>
+      w.t.run((ctx) =>
+        functions.editProfile(ctx as GenericMutationCtx<DataModel>, { clerkId: "user_1", fields }),
+      );
+    const username = async () => (await w.rows("users"))[0]?.username;
+    return { w, rename, username };
+  };
+
+  test("is changed at once, held, and travels with the profile's fields in one edit", async () => {
+    const { w, rename, username } = await start();
+    await rename({ username: "augusta", firstName: "Augusta" });
+    expect(await username()).toBe("augusta");
+    expect(await row(w)).toMatchObject({ firstName: "Augusta" });
+    const fields = { username: "augusta", firstName: "Augusta" };
+    expect((await w.edits()).map((each) => each.fields)).toEqual([fields]);
+    await w.apply(user(1, T0 + 5000, { username: "ada", name: "Ada K." }));
+    expect((await w.rows("users"))[0]).toMatchObject({ username: "augusta", name: "Ada K." });
+    await w.apply(user(1, T0 + 6000, { username: "by_the_administrator" }));
+    expect(await username()).toBe("by_the_administrator");
+    expect((await w.edits()).map((each) => each.fields)).toEqual([{ firstName: "Augusta" }]);
+  });
+
+  test("goes back when Clerk refuses it, and other fields of users are not edited", async () => {
+    const { w, rename, username } = await start();
+    const { editId } = await rename({ username: "taken" });
+    await w.settle({ id: String(editId), result: "refused", reason: "form_identifier_exists" });
+    expect(await username()).toBe("ada");
+    await refused(rename({ role: "admin" }), { code: "unknown_field", field: "role" });
+    await refused(rename({ lastName: "King" }), { code: "unknown_field", field: "lastName" });
   });
 });
 

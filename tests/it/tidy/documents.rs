@@ -73,6 +73,8 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let (function, status) = ("apply", 200);
     let called = ConvexLabels { function, status };
     metrics.convex_requests.get_or_create(&called).inc();
+    metrics.edit("done");
+    metrics.write_back("written");
     let there: BTreeSet<String> = metrics
         .render()
         .lines()
