@@ -208,7 +208,7 @@ impl Shared {
         )
     }
 
-    fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
+    pub(super) fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
         let settings = self.settings.load();
         let mapped = mapping::record(table, data, &settings.user_rules)?;
         for note in mapped.iter().flat_map(|mapped| &mapped.notes) {

@@ -14,6 +14,7 @@ mod content;
 mod convex_conformance;
 mod crash;
 mod door;
+mod edits;
 mod ensure;
 mod flow;
 mod hand;

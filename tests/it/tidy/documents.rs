@@ -79,6 +79,8 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     metrics.runs.found("users", "missing", 7);
     metrics.runs.succeeded("full", 1_700_000_000);
     metrics.runs.missed("never_arrived");
+    metrics.edit("done");
+    metrics.write_back("written");
     let there: BTreeSet<String> = metrics
         .render()
         .lines()
