@@ -4,6 +4,8 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
+mod runs;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use prometheus_client::{
@@ -17,6 +19,8 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Log, LogFormat};
+
+pub use runs::RunMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,6 +43,13 @@ pub struct ChangeLabels {
     pub outcome: &'static str,
     /// Who asked.
     pub source: &'static str,
+}
+
+/// Labels of `ensure_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EnsureLabels {
+    /// What was answered and why.
+    pub result: &'static str,
 }
 
 /// Labels of `clerk_requests_total`.
@@ -66,12 +77,21 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// Labels of `edits_total` and `write_backs_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CarriedLabels {
+    /// What became of it.
+    pub result: &'static str,
+}
+
 /// Everything that is counted. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
     /// `webhooks_total{type,result}`
     pub webhooks: Family<WebhookLabels, Counter>,
+    /// `ensure_total{result}`
+    pub ensure: Family<EnsureLabels, Counter>,
     /// `changes_total{table,outcome,source}`
     pub changes: Family<ChangeLabels, Counter>,
     /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
@@ -88,6 +108,12 @@ pub struct Metrics {
     pub clerk_requests: Family<ClerkLabels, Counter>,
     /// `convex_requests_total{function,status}`
     pub convex_requests: Family<ConvexLabels, Counter>,
+    /// What is counted of runs.
+    pub runs: RunMetrics,
+    /// `edits_total{result}`: users' own changes on their way to Clerk.
+    pub edits: Family<CarriedLabels, Counter>,
+    /// `write_backs_total{result}`: rows that Clerk was told of.
+    pub write_backs: Family<CarriedLabels, Counter>,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -100,7 +126,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
         let latency = Histogram::new(LATENCY_SECONDS);
-        let webhooks = Family::default();
+        let (webhooks, ensure) = (Family::default(), Family::default());
         let changes = Family::default();
         let queue_depth = Gauge::default();
         let queue_oldest_age = Gauge::default();
@@ -108,11 +134,15 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
+        let runs = RunMetrics::register(&mut registry);
+        let edits = Family::default();
+        let write_backs = Family::default();
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
             webhooks.clone(),
         );
+        registry.register("ensure", "Sign-ins by result", ensure.clone());
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -150,6 +180,16 @@ impl Default for Metrics {
             convex_requests.clone(),
         );
         registry.register(
+            "edits",
+            "Users' edits by what became of them",
+            edits.clone(),
+        );
+        registry.register(
+            "write_backs",
+            "Rows that Clerk was told of, by result",
+            write_backs.clone(),
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -157,6 +197,7 @@ impl Default for Metrics {
         Metrics {
             registry: Arc::new(registry),
             webhooks,
+            ensure,
             changes,
             latency,
             queue_depth,
@@ -165,6 +206,9 @@ impl Default for Metrics {
             retries,
             clerk_requests,
             convex_requests,
+            runs,
+            edits,
+            write_backs,
         }
     }
 }
@@ -179,6 +223,11 @@ impl Metrics {
         self.webhooks.get_or_create(&labels).inc();
     }
 
+    /// Counts a request at sign-in.
+    pub fn ensured(&self, result: &'static str) {
+        self.ensure.get_or_create(&EnsureLabels { result }).inc();
+    }
+
     /// Counts what became of a change.
     pub fn change(&self, table: &'static str, outcome: &'static str, source: &'static str) {
         self.changes
@@ -187,6 +236,18 @@ impl Metrics {
                 outcome,
                 source,
             })
+            .inc();
+    }
+
+    /// Counts an edit that was settled.
+    pub fn edit(&self, result: &'static str) {
+        self.edits.get_or_create(&CarriedLabels { result }).inc();
+    }
+
+    /// Counts what became of telling Clerk of a row.
+    pub fn write_back(&self, result: &'static str) {
+        self.write_backs
+            .get_or_create(&CarriedLabels { result })
             .inc();
     }
 
@@ -243,58 +304,13 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
     LogLevel(handle)
 }
 
+// The scheduler's library reports every ordinary end as an error; that a strike of the clock did not come is
+// told by `schedule` itself.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     EnvFilter::builder().parse(format!(
-        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn"
+        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off"
     ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_have_the_names_of_the_contract() {
-        let metrics = Metrics::default();
-        metrics.webhook("user.created", "stored");
-        metrics.change("users", "created", "webhook");
-        metrics.latency.observe(0.02);
-        metrics
-            .retries
-            .get_or_create(&RetryLabels { cause: "record" })
-            .inc();
-        metrics
-            .clerk_requests
-            .get_or_create(&ClerkLabels {
-                endpoint: "get_user",
-                status: 200,
-            })
-            .inc();
-        metrics
-            .convex_requests
-            .get_or_create(&ConvexLabels {
-                function: "apply",
-                status: 200,
-            })
-            .inc();
-        let text = metrics.render();
-        for line in [
-            "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"stored\"} 1",
-            "clerk_convex_sync_changes_total{table=\"users\",outcome=\"created\",source=\"webhook\"} 1",
-            "clerk_convex_sync_sync_latency_seconds_count 1",
-            "clerk_convex_sync_queue_depth 0",
-            "clerk_convex_sync_queue_oldest_age_seconds 0",
-            "clerk_convex_sync_dead_letters 0",
-            "clerk_convex_sync_retries_total{cause=\"record\"} 1",
-            "clerk_convex_sync_clerk_requests_total{endpoint=\"get_user\",status=\"200\"} 1",
-            "clerk_convex_sync_convex_requests_total{function=\"apply\",status=\"200\"} 1",
-            concat!(
-                "clerk_convex_sync_build_info{version=\"",
-                env!("CARGO_PKG_VERSION"),
-                "\"} 1"
-            ),
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-}
+mod tests;

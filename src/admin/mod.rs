@@ -1,4 +1,4 @@
-//! The operators' door: status, metrics, dead letters, pause, reload.
+//! The operators' door: status, metrics, runs, dead letters, pause, reload.
 //!
 //! HTTP over a Unix socket in the state directory, which only the daemon's user and root may open;
 //! over TCP only with a token. Knows handles, never the store or a secret. Nothing here can delay an
@@ -6,6 +6,7 @@
 
 mod failures;
 mod listen;
+mod runs;
 mod status;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use serde_json::json;
 
 use crate::{
     apply,
+    reconcile::desk::Desk,
     report::alert::Alerts,
     store::journal::Journal,
     telemetry::{METRICS_TYPE, Metrics},
@@ -44,6 +46,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// What is wrong.
     pub alerts: Alerts,
+    /// Where runs are asked for.
+    pub desk: Desk,
     /// When the daemon started, milliseconds since the epoch.
     pub started_ms: i64,
     /// Reads the configuration again.
@@ -53,6 +57,7 @@ pub struct Admin {
 impl Admin {
     /// All routes, without any check of who asks.
     pub fn router(self) -> Router {
+        let runs = runs::router(self.desk.clone());
         Router::new()
             .route("/status", get(status::status))
             .route("/metrics", get(metrics))
@@ -65,6 +70,7 @@ impl Admin {
                 "/failures/{id}",
                 get(failures::show).delete(failures::drop_one),
             )
+            .merge(runs)
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
             .with_state(self)
     }

@@ -9,7 +9,14 @@ use chrono::DateTime;
 use serde::Serialize;
 
 use super::{Admin, ending};
-use crate::report::alert::Alert;
+use crate::{
+    reconcile::{
+        desk::View,
+        memory::{LastRun, Slot},
+        run::Progress,
+    },
+    report::alert::Alert,
+};
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -23,6 +30,7 @@ struct Status {
     queue: Queue,
     dead_letters: usize,
     last: Last,
+    runs: Runs,
     latency_ms: Latency,
     convex: Convex,
     alerts: Vec<Raised>,
@@ -34,12 +42,67 @@ struct Queue {
     oldest_age_s: f64,
 }
 
-/// The last scans. There are none in this version.
-#[derive(Debug, Default, Serialize)]
+/// Of each sort of runs, the last that came to a report.
+#[derive(Debug, Serialize)]
 struct Last {
-    sweep: Option<()>,
-    census: Option<()>,
-    full: Option<()>,
+    sweep: Option<Run>,
+    census: Option<Run>,
+    full: Option<Run>,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    id: String,
+    finished_at: String,
+    outcome: &'static str,
+}
+
+/// How runs of each sort fare.
+#[derive(Debug, Serialize)]
+struct Runs {
+    sweep: Faring,
+    census: Faring,
+    full: Faring,
+}
+
+#[derive(Debug, Serialize)]
+struct Faring {
+    /// Since the last run that saw everything.
+    success_age_s: Option<f64>,
+    failures_in_a_row: u32,
+    running: Option<Running>,
+}
+
+#[derive(Debug, Serialize)]
+struct Running {
+    kind: &'static str,
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+impl From<LastRun> for Run {
+    fn from(run: LastRun) -> Self {
+        Run {
+            id: run.id,
+            finished_at: rfc3339(run.finished_ms),
+            outcome: run.outcome.name(),
+        }
+    }
+}
+
+impl Faring {
+    fn of(view: View, now_ms: i64) -> Self {
+        let age_s = |at: i64| (now_ms - at).max(0) as f64 / 1000.0;
+        let running = view.running.map(|(kind, progress)| Running {
+            kind: kind.name(),
+            progress,
+        });
+        Faring {
+            success_age_s: view.memory.success_ms.map(age_s),
+            failures_in_a_row: view.memory.failures,
+            running,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +149,7 @@ pub(super) async fn status(State(admin): State<Admin>) -> Response {
     let oldest_ms = figures
         .oldest_received_ms
         .map_or(0, |at| (now_ms - at).max(0));
+    let [sweep, census, full] = Slot::ALL.map(|slot| admin.desk.view(slot));
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         started_at: rfc3339(admin.started_ms),
@@ -98,7 +162,16 @@ pub(super) async fn status(State(admin): State<Admin>) -> Response {
             oldest_age_s: oldest_ms as f64 / 1000.0,
         },
         dead_letters: figures.dead_letters,
-        last: Last::default(),
+        last: Last {
+            sweep: sweep.memory.last.clone().map(Run::from),
+            census: census.memory.last.clone().map(Run::from),
+            full: full.memory.last.clone().map(Run::from),
+        },
+        runs: Runs {
+            sweep: Faring::of(sweep, now_ms),
+            census: Faring::of(census, now_ms),
+            full: Faring::of(full, now_ms),
+        },
         latency_ms: Latency {
             p50: figures.latency_ms.0,
             p99: figures.latency_ms.1,

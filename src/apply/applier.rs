@@ -135,7 +135,14 @@ impl Applier {
 
     fn hear(&mut self, notice: Notice) {
         match notice {
-            Notice::Stored(metas) => metas.into_iter().for_each(|meta| self.take_in(meta)),
+            Notice::Stored(metas) => {
+                for meta in metas {
+                    if matches!(meta.cause, CauseKind::Delivery) {
+                        self.shared.delivery_arrived(meta.received_ms);
+                    }
+                    self.take_in(meta);
+                }
+            }
             Notice::Moved(moves) => {
                 let moves: HashMap<u64, Position> = moves.into_iter().collect();
                 self.waiting.moved(|seq| moves.get(&seq).copied());

@@ -24,7 +24,7 @@ use crate::{
         wire::{Applied, Encoded},
         writer::MAX_CHANGES,
     },
-    model::{Fault, Outcome, RecordKey},
+    model::{Fault, Outcome, RecordKey, Table},
     store::state::Seen,
 };
 
@@ -121,10 +121,31 @@ impl Shared {
         for load in call.items {
             let rows = load.rows().changes.len();
             let (outcome, id) = of_record(outcomes.by_ref().take(rows));
+            if L::URGENT {
+                self.tell_of_user(&load, outcome);
+            }
+            self.row_written(load.record(), outcome, id.as_deref());
             remember.extend(self.learnt(&load, outcome));
             done.push((load, Fate::Written { outcome, id }));
         }
         self.remember(&remember);
+    }
+
+    /// A user more or less: the census hears of it. What scans write they count themselves.
+    fn tell_of_user<L: Load>(&self, load: &L, outcome: Outcome) {
+        let Some(tell) = self
+            .on_user
+            .get()
+            .filter(|_| load.record().table == Table::Users)
+        else {
+            return;
+        };
+        let created_at = load.rows().changes.first().and_then(Encoded::created_at);
+        match outcome {
+            Outcome::Created | Outcome::Linked => tell(true, created_at),
+            Outcome::Deleted => tell(false, created_at),
+            _ => {}
+        }
     }
 
     /// What an outcome teaches the ledger about a record.

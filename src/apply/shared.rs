@@ -7,28 +7,30 @@ use std::{
     collections::HashSet,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use super::{
+    edits::Written,
     gate::{Gate, Service},
     instance::{Belonging, Pin},
     permits::Permits,
     tables::Served,
 };
 use crate::{
-    clerk::ClerkClient,
+    clerk::{ClerkClient, client::ClerkWriter},
     convex::{
         reader::Reader,
         writer::{MAX_CHANGES, Writer},
     },
     mapping::UserRules,
-    model::{DeleteMode, FilesOnDelete, RecordKey},
+    model::{DeleteMode, FilesOnDelete, RecordKey, Table},
     queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{
@@ -78,6 +80,8 @@ pub struct Settings {
 pub struct Edges {
     /// Clerk.
     pub clerk: ClerkClient,
+    /// Clerk, to write; only where the configuration has something to be written.
+    pub clerk_writer: Option<ClerkWriter>,
     /// Stands for Clerk's secret key without giving it away.
     pub clerk_key: [u8; 8],
     /// Convex, to ask.
@@ -104,6 +108,9 @@ impl Clock {
     }
 }
 
+/// Hears of a user more (true) or less, and of its `created_at` in milliseconds if that is known.
+pub type OnUser = Box<dyn Fn(bool, Option<i64>) + Send + Sync>;
+
 /// See the module's words.
 pub struct Shared {
     /// The delivery log.
@@ -125,6 +132,12 @@ pub struct Shared {
     pub(super) fitting: AtomicUsize,
     /// The tables that the deployed functions serve.
     pub(super) served: Served,
+    /// Hears of users that deliveries made and removed: true for made, and `created_at` if it is known.
+    pub(super) on_user: OnceLock<OnUser>,
+    /// Deliveries taken in, and when the last one was.
+    arrived: AtomicU64,
+    arrived_ms: AtomicI64,
+    since_ms: i64,
     paused: AtomicBool,
     pub(super) convex: Gate,
     pub(super) clerk: Gate,
@@ -133,6 +146,8 @@ pub struct Shared {
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
     /// The key under which Clerk has shown a record of our instance, as a hash.
     pub(super) proved_key: Mutex<Option<[u8; 8]>>,
+    /// Who wants to hear of users' rows that were written.
+    pub(super) written: OnceLock<mpsc::Sender<Written>>,
 }
 
 impl Shared {
@@ -157,6 +172,10 @@ impl Shared {
             permits: Permits::new(settings.concurrency),
             fitting: AtomicUsize::new(MAX_CHANGES),
             served: Served::default(),
+            on_user: OnceLock::new(),
+            arrived: AtomicU64::new(0),
+            arrived_ms: AtomicI64::new(0),
+            since_ms: Clock.now_ms(),
             paused: AtomicBool::new(false),
             settings: ArcSwap::from_pointee(settings),
             metrics,
@@ -167,6 +186,7 @@ impl Shared {
             pin: Mutex::new(pin),
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),
+            written: OnceLock::new(),
         })
     }
 
@@ -191,6 +211,31 @@ impl Shared {
         self.permits.resize(new);
     }
 
+    /// The tables that the deployment serves, as far as is known.
+    pub fn served_tables(&self) -> Vec<Table> {
+        Table::ALL
+            .into_iter()
+            .filter(|table| self.serves(*table))
+            .collect()
+    }
+
+    /// Lets somebody hear of users that deliveries make and remove; the first one stays.
+    pub fn tell_of_users(&self, on_user: OnUser) {
+        let _first = self.on_user.set(on_user);
+    }
+
+    /// Deliveries since the process began, when the last one came, and since when it is counted; in milliseconds.
+    pub fn deliveries(&self) -> (u64, Option<i64>, i64) {
+        let last = self.arrived_ms.load(Ordering::Relaxed);
+        let count = self.arrived.load(Ordering::Relaxed);
+        (count, (count > 0).then_some(last), self.since_ms)
+    }
+
+    pub(super) fn delivery_arrived(&self, received_ms: i64) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+        self.arrived_ms.fetch_max(received_ms, Ordering::Relaxed);
+    }
+
     /// True while a person has stopped applying.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
@@ -206,7 +251,7 @@ impl Shared {
     }
 
     /// Clerk has shown a record of our instance under this key: what it says is gone is gone.
-    pub(super) fn prove_key(&self, key: [u8; 8]) {
+    pub fn prove_key(&self, key: [u8; 8]) {
         let mut proved = self
             .proved_key
             .lock()
@@ -221,7 +266,7 @@ impl Shared {
 
     /// True if this key has shown a record of our instance. Another instance's key would call every
     /// one of our records gone.
-    pub(super) fn is_proved(&self, key: [u8; 8]) -> bool {
+    pub fn is_proved(&self, key: [u8; 8]) -> bool {
         let proved = self
             .proved_key
             .lock()

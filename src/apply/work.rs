@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// How far Clerk's clock is believed to be ahead of ours at most, in milliseconds.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// A lease with what is to be written for it.
 #[derive(Debug)]
 pub struct Work {
@@ -210,7 +213,7 @@ impl Shared {
         )
     }
 
-    fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
+    pub(super) fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
         let settings = self.settings.load();
         let mapped = mapping::record(table, data, &settings.user_rules)?;
         for note in mapped.iter().flat_map(|mapped| &mapped.notes) {
@@ -330,7 +333,8 @@ impl Shared {
 
     /// Lets the ledger remember.
     pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
-        if let Err(error) = self.state.ledger_put_many(seen) {
+        let horizon = Version(self.clock.now_ms().saturating_add(DAY_MS));
+        if let Err(error) = self.state.ledger_put_many(seen, horizon) {
             self.state_failed(&error);
         }
     }

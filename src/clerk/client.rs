@@ -1,10 +1,10 @@
 //! Questions to Clerk's Backend API, one request each.
 //!
-//! Repeats nothing: to try again is the caller's. Each request waits for its turn in the [`Pace`] that all
-//! clones share; a live one that would wait long is refused as [`ClerkError::Busy`] instead of being sent.
-//! Believes an answer only if it is about what was asked: another id, more rows than asked for, or an
-//! ignored filter is an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from
-//! a list does not.
+//! Read-only: changes have a type of their own, [`ClerkWriter`]. Repeats nothing: to try again is the caller's.
+//! Each request waits for its turn in the [`Pace`] that all clones share; a live one that would wait long is
+//! refused as [`ClerkError::Busy`] instead of being sent. Believes an answer only if it is about what was
+//! asked: another id, more rows than asked for, or an ignored filter is an error. Only [`Lookup::Gone`] says
+//! that a record does not exist; being missing from a list does not.
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -21,18 +21,22 @@ use super::{
     error::{ClerkError, classify},
     pace::Pace,
     record::{Lookup, RawRecord},
-    wire::{API_VERSION, CLERK_API_VERSION, Membership, TotalCount},
+    wire::{API_VERSION, CLERK_API_VERSION, Membership},
 };
 use crate::{
     model::{ConfirmedDelete, Key, Table},
     outbound::{Dialer, OnRequest, Reply, Request, below, secret_header},
 };
 
+mod keys;
+mod listing;
 mod page;
 mod reading;
+mod writing;
 
 pub use page::{CreatedBetween, Listing, Order, UserPage};
 use reading::{nonsense, read_json, read_listing, read_users, unreadable};
+pub use writing::{ClerkWriter, Permit, ProfilePatch};
 
 /// The most records a page. Clerk silently answers with 10 when asked for more.
 pub const MAX_PAGE: u32 = 500;
@@ -109,10 +113,14 @@ impl ClerkClient {
         &self.pace
     }
 
-    /// The same client, with somebody else listening: for what one run costs.
-    pub fn heard_by(&self, on_request: OnRequest) -> ClerkClient {
+    /// The same client, with somebody else listening as well: for what one run costs.
+    pub fn also_heard_by(&self, other: OnRequest) -> ClerkClient {
+        let own = self.on_request.clone();
         ClerkClient {
-            on_request,
+            on_request: std::sync::Arc::new(move |name, status, bytes| {
+                own(name, status, bytes);
+                other(name, status, bytes);
+            }),
             ..self.clone()
         }
     }
@@ -208,105 +216,6 @@ impl ClerkClient {
         Ok(records)
     }
 
-    /// One page of users. Whether it is the last one, and whether it is believed, is the caller's.
-    pub async fn list_users(&self, page: &UserPage) -> Result<Vec<RawRecord>, ClerkError> {
-        const ENDPOINT: &str = "list_users";
-        if page.limit > MAX_PAGE || page.limit == 0 {
-            return Err(ClerkError::TooMuch { endpoint: ENDPOINT });
-        }
-        let reply = self
-            .send(ENDPOINT, &["users"], &page.query(), MAX_PAGE_BYTES)
-            .await?;
-        let records = read_users(ENDPOINT, &reply)?;
-        if records.len() > page.limit as usize {
-            return Err(nonsense(ENDPOINT, "more users than asked for"));
-        }
-        Ok(records)
-    }
-
-    /// How many users there are.
-    pub async fn count_users(&self, created: CreatedBetween) -> Result<u64, ClerkError> {
-        const ENDPOINT: &str = "count_users";
-        let path = ["users", "count"];
-        let query = created.query();
-        let reply = self.send(ENDPOINT, &path, &query, MAX_RECORD_BYTES).await?;
-        let read: TotalCount = read_json(ENDPOINT, &reply)?;
-        u64::try_from(read.total_count.0).map_err(|_| nonsense(ENDPOINT, "a negative count"))
-    }
-
-    /// One page of organizations, oldest first.
-    pub async fn list_organizations(&self, offset: u32, limit: u32) -> Result<Listing, ClerkError> {
-        let path = ["organizations"];
-        let count = ("include_members_count", "true".to_owned());
-        self.list(
-            "list_organizations",
-            Table::Organizations,
-            &path,
-            (offset, limit),
-            Some(count),
-        )
-        .await
-    }
-
-    /// One page of the memberships of all organizations, oldest first.
-    pub async fn list_all_memberships(
-        &self,
-        offset: u32,
-        limit: u32,
-    ) -> Result<Listing, ClerkError> {
-        self.list(
-            "list_all_memberships",
-            Table::Memberships,
-            &["organization_memberships"],
-            (offset, limit),
-            None,
-        )
-        .await
-    }
-
-    /// One page of an organization's memberships, oldest first.
-    pub async fn list_memberships(
-        &self,
-        organization: &Key,
-        offset: u32,
-        limit: u32,
-    ) -> Result<Listing, ClerkError> {
-        let path = ["organizations", organization.as_str(), "memberships"];
-        self.list(
-            "list_memberships",
-            Table::Memberships,
-            &path,
-            (offset, limit),
-            None,
-        )
-        .await
-    }
-
-    async fn list(
-        &self,
-        endpoint: &'static str,
-        table: Table,
-        path: &[&str],
-        (offset, limit): (u32, u32),
-        further: Option<(&str, String)>,
-    ) -> Result<Listing, ClerkError> {
-        if limit > MAX_PAGE || limit == 0 {
-            return Err(ClerkError::TooMuch { endpoint });
-        }
-        let mut query = vec![
-            ("order_by", "created_at".to_owned()),
-            ("limit", limit.to_string()),
-            ("offset", offset.to_string()),
-        ];
-        query.extend(further);
-        let reply = self.send(endpoint, path, &query, MAX_PAGE_BYTES).await?;
-        let listing = read_listing(endpoint, table, &reply)?;
-        if listing.records.len() > limit as usize {
-            return Err(nonsense(endpoint, "more records than asked for"));
-        }
-        Ok(listing)
-    }
-
     async fn look_up(
         &self,
         endpoint: &'static str,
@@ -351,6 +260,12 @@ impl ClerkClient {
             timeout: self.timeout,
             max_bytes,
         };
+        self.exchange(request).await
+    }
+
+    /// Waits for the turn of a request and sends it; a status other than 200 is an error.
+    async fn exchange(&self, request: Request) -> Result<Reply, ClerkError> {
+        let endpoint = request.name;
         let turn = self.pace.pass(self.priority, route(endpoint)).await;
         let pass = turn.map_err(ClerkError::held_back)?;
         let reply = self.dialer.exchange(request, &self.on_request).await?;
@@ -362,12 +277,8 @@ impl ClerkClient {
         if reply.status == 200 {
             return Ok(reply);
         }
-        Err(classify(
-            endpoint,
-            reply.status,
-            reply.retry_after,
-            &reply.body,
-        ))
+        let (status, asked) = (reply.status, reply.retry_after);
+        Err(classify(endpoint, status, asked, &reply.body))
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod client;
 pub mod error;
+pub mod jwks;
 pub mod lenient;
 pub mod pace;
 pub mod proof;

@@ -37,6 +37,15 @@ impl RawRecord {
     /// Takes a record's text.
     pub fn read(table: Table, text: &str) -> Result<RawRecord, ShapeError> {
         let identity: Identity = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
+        RawRecord::of(table, &identity, text)
+    }
+
+    /// Takes a record's text with what was already read of it.
+    pub(super) fn of(
+        table: Table,
+        identity: &Identity<'_>,
+        text: &str,
+    ) -> Result<RawRecord, ShapeError> {
         Ok(RawRecord {
             table,
             key: key_of(&identity.id)?,

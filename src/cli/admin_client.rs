@@ -3,18 +3,22 @@
 //! Knows how a request travels and how the daemon says no; knows nothing of what the answers mean.
 //! That no daemon answers is an error of its own, since a command may have another way to its end.
 
+mod lines;
+
 use std::{
     io,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Failure;
 use crate::config::{Admin, Secret};
+
+pub use lines::Lines;
 
 /// How long an answer may take. The daemon answers operators from memory and a few reads of its
 /// state; ten seconds without one is a daemon that hangs.
@@ -199,29 +203,14 @@ impl AdminClient {
         body: Option<&impl Serialize>,
     ) -> Result<Value, AdminError> {
         let started = Instant::now();
-        let mut request = self.http.request(method, format!("{}{path}", self.origin));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose());
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| self.no_answer(&error))?;
+        let sent = request.send().await;
+        let response = sent.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.no_answer(&error))?
-        {
-            if bytes.len() + chunk.len() > LARGEST_ANSWER {
-                return Err(self.foreign(format!("the answer is over {LARGEST_ANSWER} bytes")));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let bytes = self.read(response).await?;
         tracing::debug!(
             path,
             status = status.as_u16(),
@@ -229,6 +218,28 @@ impl AdminClient {
             "the daemon answered"
         );
         self.judge(status, &bytes)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.origin));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, AdminError> {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = response.chunk().await;
+            let Some(chunk) = chunk.map_err(|error| self.no_answer(&error))? else {
+                return Ok(bytes);
+            };
+            if bytes.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(self.foreign(format!("the answer is over {LARGEST_ANSWER} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
     }
 
     fn judge(&self, status: StatusCode, bytes: &[u8]) -> Result<Value, AdminError> {

@@ -18,11 +18,14 @@ mod failures;
 mod init;
 mod man;
 mod output;
+mod reports;
 mod run;
+mod runs;
 mod sandbox;
 mod signals;
 mod status;
 mod switch;
+mod sync;
 mod webhook;
 
 use self::{
@@ -68,11 +71,21 @@ enum Command {
     Init(init::InitArgs),
     /// Check the configuration, and on request both services
     Check(CheckArgs),
+    /// Compare every record of Clerk with Convex; writes nothing
+    Audit(runs::AuditArgs),
+    /// Compare every record and put right what differs; on an empty Convex, the first copy of everything
+    Reconcile(runs::ReconcileArgs),
+    /// Make Convex agree with Clerk about one record, now
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Show the queue, the last runs, failures and latency of the running daemon
     Status(status::StatusArgs),
     /// Look at events that could not be applied, try them again, or give them up
     #[command(subcommand)]
     Failures(failures::FailuresCommand),
+    /// Look at past runs: what differed, what was done about it
+    #[command(subcommand)]
+    Reports(reports::ReportsCommand),
     /// Stop applying changes; intake goes on
     Pause(switch::SwitchArgs),
     /// Go on applying changes
@@ -118,6 +131,16 @@ impl Context {
     fn local(&self) -> Result<Local, Failure> {
         Config::load_local(self.config.as_deref(), &self.env)
             .map_err(|mistakes| Failure::mistakes(&mistakes))
+    }
+
+    /// The whole configuration, for commands that do the daemon's work where none runs.
+    fn whole(&self) -> Result<Config, Failure> {
+        let loaded = Config::load(self.config.as_deref(), &self.env)
+            .map_err(|mistakes| Failure::mistakes(&mistakes))?;
+        for warning in &loaded.warnings {
+            self.output.note(&format!("note: {warning}"));
+        }
+        Ok(loaded.config)
     }
 
     fn sending(&self) -> Result<Sending, Failure> {
@@ -179,8 +202,12 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failu
             let config = context.config.clone();
             return Ok(check::run(config, &context.env, args.online, args.json.json).await);
         }
+        Command::Audit(args) => runs::audit(args, context).await?,
+        Command::Reconcile(args) => runs::reconcile(args, context).await?,
+        Command::Sync(command) => sync::sync(&command, context).await?,
         Command::Status(args) => status::status(&args, context).await?,
         Command::Failures(command) => failures::failures(command, context).await?,
+        Command::Reports(command) => reports::reports(&command, context)?,
         Command::Pause(args) => switch::pause(&args, context).await?,
         Command::Resume(args) => switch::resume(&args, context).await?,
         Command::Webhook(command) => webhook::webhook(command, context).await?,

@@ -132,3 +132,29 @@ fn check_webhook_secrets(secrets: &[Secret], r: &mut Reader) -> bool {
     }
     fine
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_default_half_of_what_the_instance_allows_is_ours() {
+        for (key, set, ours, instance) in [
+            ("sk_live_x", 0, 500, 1000),
+            ("sk_test_x", 0, 50, 100),
+            ("sk_live_x", 1, 1, 1000),
+            ("sk_test_x", 300, 300, 100),
+        ] {
+            let clerk = Clerk {
+                secret_key: Secret::new(key),
+                webhook_secrets: Vec::new(),
+                api_url: Url::parse("https://api.clerk.com").unwrap(),
+                write_back: false,
+                requests_per_10s: set,
+                instance_id: None,
+            };
+            assert_eq!(clerk.requests_per_10s(), ours, "{key} {set}");
+            assert_eq!(clerk.instance_per_10s(), instance, "{key} {set}");
+        }
+    }
+}

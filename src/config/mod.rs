@@ -58,24 +58,6 @@ use self::reader::Reader;
 /// The text of `config/default.toml`: every key with its default, range and meaning.
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
-/// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: [&str; 14] = [
-    "clerk.write_back",
-    "convex.page",
-    "schedule.sweep",
-    "schedule.census",
-    "schedule.full",
-    "schedule.digest",
-    "repair.mode",
-    "repair.max_deletes",
-    "repair.max_delete_ratio",
-    "profile_edits.enabled",
-    "profile_edits.fields",
-    "ensure.enabled",
-    "ensure.origins",
-    "report.show_values",
-];
-
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -107,7 +89,6 @@ pub struct Config {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
-    not_yet_active: Vec<&'static str>,
 }
 
 /// A configuration without mistakes.
@@ -128,6 +109,8 @@ pub struct Local {
     pub admin: Admin,
     /// What is kept on disk.
     pub state: State,
+    /// What reports show.
+    pub report: Report,
 }
 
 impl Config {
@@ -159,24 +142,23 @@ impl Config {
     pub fn load_local(file: Option<&Path>, env: &Env) -> Result<Local, Vec<Mistake>> {
         let mut reader = Reader::new(layers::gather(file, env));
         let (admin, state) = (Admin::read(&mut reader), State::read(&mut reader));
+        let report = Report::read(&mut reader);
         let (gathered, _) = reader.finish();
         let counts = |mistake: &Mistake| {
-            ["admin.", "state."]
+            ["admin.", "state.", "report."]
                 .iter()
                 .any(|section| mistake.key.starts_with(section))
                 || mistake.key.is_empty()
         };
         let mistakes: Vec<Mistake> = gathered.mistakes.into_iter().filter(counts).collect();
-        match (admin, state) {
-            (Some(admin), Some(state)) if mistakes.is_empty() => Ok(Local { admin, state }),
+        match (admin, state, report) {
+            (Some(admin), Some(state), Some(report)) if mistakes.is_empty() => Ok(Local {
+                admin,
+                state,
+                report,
+            }),
             _ => Err(mistakes),
         }
-    }
-
-    /// Keys that were set to something else than their default, but that this version does not act
-    /// on; for a warning at the start.
-    pub fn not_yet_active(&self) -> Vec<&'static str> {
-        self.not_yet_active.clone()
     }
 }
 
@@ -199,6 +181,9 @@ fn read(r: &mut Reader) -> Option<Config> {
     if let (Some(clerk), Some(convex)) = (&clerk, &convex) {
         check_environments(clerk, convex, r);
     }
+    if let (Some(clerk), Some(users)) = (&clerk, &users) {
+        check_circle(clerk, users, r);
+    }
     Some(Config {
         clerk: clerk?,
         convex: convex?,
@@ -214,7 +199,6 @@ fn read(r: &mut Reader) -> Option<Config> {
         report: report?,
         limits: limits?,
         log: log?,
-        not_yet_active: r.set_away_from_default(&NOT_YET_ACTIVE),
     })
 }
 
@@ -234,6 +218,23 @@ fn check_environments(clerk: &Clerk, convex: &Convex, r: &mut Reader) {
         r.warn(
             "`convex.deploy_key` belongs to a development deployment, while `clerk.secret_key` \
              belongs to a production instance: real users are written to it",
+        );
+    }
+}
+
+/// A column that holds what is written back would change with each write, and be written back again.
+fn check_circle(clerk: &Clerk, users: &Users, r: &mut Reader) {
+    const MOVED: [&str; 3] = [
+        "/private_metadata",
+        "/private_metadata/syncedAt",
+        "/updated_at",
+    ];
+    let mut fields = users.extra_fields.values();
+    if clerk.write_back && fields.any(|field| MOVED.contains(&field.pointer.as_str())) {
+        r.mistake(
+            "clerk.write_back",
+            "changes what a column of users.extra_fields holds, so it would never end",
+            format!("leave out the columns that point at {}", MOVED.join(", ")),
         );
     }
 }

@@ -49,7 +49,7 @@ const RESTART: &[(&str, Differs)] = keys! {
     schedule.sweep, census, full, digest;
     repair.mode, max_deletes, max_delete_ratio;
     profile_edits.enabled, fields;
-    ensure.enabled, origins;
+    ensure.enabled, origins, issuer;
     report.show_values;
     limits.shutdown_grace;
     log.format;

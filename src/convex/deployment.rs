@@ -133,10 +133,14 @@ impl Deployment {
         })
     }
 
-    /// The same deployment, with somebody else listening: for what one run costs.
-    pub fn heard_by(&self, on_request: OnRequest) -> Deployment {
+    /// The same deployment, with somebody else listening as well: for what one run costs.
+    pub fn also_heard_by(&self, other: OnRequest) -> Deployment {
+        let own = self.on_request.clone();
         Deployment {
-            on_request,
+            on_request: std::sync::Arc::new(move |name, status, bytes| {
+                own(name, status, bytes);
+                other(name, status, bytes);
+            }),
             ..self.clone()
         }
     }

@@ -1,12 +1,17 @@
 //! The daemon: builds the parts, hands each its own, starts the tasks, ends them in order.
 //!
 //! The only place that knows all parts and the whole configuration; it decides nothing about a record.
-//! Start: disk, then what was left to do, then ports. Stop: ports, then what is in hand, then disk.
+//! Start: disk, then what was left to do, then ports. Stop: ports, runs, what is in hand, disk.
 //! Intake runs on threads of its own, so that nothing else can delay an acknowledgement.
 
 mod build;
+mod core;
 mod doors;
+mod headless;
 mod reload;
+mod runs;
+mod scans;
+mod sign_in;
 mod watch;
 
 use std::{
@@ -29,29 +34,29 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
-    apply::{self, Applier, Clock, Shared},
+    apply::{self, Carrier, Clock},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
-    store::{
-        journal::{Journal, OpenError},
-        state::{State, StateError},
-        state_file::{LAYOUT, StateFile, StateFileError},
-    },
+    report::history::HistoryError,
+    schedule::{Pulse, rhythm::NotARhythm},
+    store::{journal::OpenError, state::StateError, state_file::StateFileError},
     telemetry::LogLevel,
 };
 
-use self::build::{Disk, Parts};
-use self::doors::Doors;
-use self::reload::Reloader;
+use self::{
+    build::Disk,
+    core::{Core, LAST_WORDS},
+    doors::Doors,
+    reload::Reloader,
+    scans::Scheduled,
+};
+
+pub use self::headless::{Headless, Purpose};
 
 /// Threads that take deliveries in.
 const INTAKE_THREADS: usize = 2;
 /// Of the time for a stop, what requests in hand may take at most.
 const INTAKE_DRAIN: Duration = Duration::from_secs(3);
-
-/// How long an operator's open request, or the disk, may hold up the end.
-const LAST_WORDS: Duration = Duration::from_millis(750);
-
 /// Why the daemon did not start, or ended by itself.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -72,6 +77,9 @@ pub enum StartError {
     /// The `STATE` file.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    /// The directory of reports.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// An address or a socket.
     #[error("cannot listen on {on}; is another process using it?")]
     Listen {
@@ -88,6 +96,9 @@ pub enum StartError {
         /// Why.
         message: String,
     },
+    /// A time at which scans are to run.
+    #[error(transparent)]
+    Schedule(#[from] NotARhythm),
     /// Threads could not be started.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -131,23 +142,17 @@ pub struct Daemon;
 
 /// A running daemon.
 pub struct Handle {
+    core: Core,
     public: SocketAddr,
     admin_tcp: Option<SocketAddr>,
     socket: PathBuf,
-    dir: PathBuf,
     grace: Duration,
     stop_intake: CancellationToken,
+    stop_schedule: CancellationToken,
     stop: CancellationToken,
-    stop_applier: CancellationToken,
     intake: Option<runtime::Runtime>,
     intake_tasks: TaskTracker,
     tasks: TaskTracker,
-    applier: TaskTracker,
-    applier_ended: CancellationToken,
-    journal: Journal,
-    state: State,
-    shared: Arc<Shared>,
-    generation: u64,
     reloader: Arc<Reloader>,
 }
 
@@ -161,60 +166,40 @@ impl Daemon {
     pub async fn start_in(config: Config, around: Surroundings) -> Result<Handle, StartError> {
         let disk = Disk::open(&config).await?;
         let doors = Doors::open(&config).await?;
-        let Disk {
-            journal,
-            recovered,
-            notices,
-            state,
-            generation,
-            alerts,
-        } = disk;
-        let parts = Parts::build(&config, journal.clone(), state.clone(), alerts)?;
-        let shared = Arc::clone(&parts.shared);
-        let (applier, applier_handle) = Applier::new(
-            Arc::clone(&shared),
-            recovered,
-            notices,
-            config.state.max_dead_letters,
-        );
+        let grace = config.limits.shutdown_grace;
+        let (core, parts, applier) =
+            Core::apply(&config, disk, grace.saturating_sub(INTAKE_DRAIN))?;
         let reloader = Arc::new(Reloader::new(
             config.clone(),
             around,
-            Arc::clone(&shared),
+            Arc::clone(&core.shared),
             Arc::clone(&parts.intake),
-            applier_handle.clone(),
+            applier.clone(),
             parts.dialer.clone(),
         ));
+        let scheduled = scans::schedule(&config, &core.desk, &core.shared)?;
         let mut handle = Handle {
+            core,
             public: doors.public,
             admin_tcp: doors.admin_addr(),
             socket: config.admin.socket.clone(),
-            dir: config.state.dir.clone(),
-            grace: config.limits.shutdown_grace,
+            grace,
             stop_intake: CancellationToken::new(),
-            stop_applier: CancellationToken::new(),
+            stop_schedule: CancellationToken::new(),
             stop: CancellationToken::new(),
             intake: None,
             intake_tasks: TaskTracker::new(),
             tasks: TaskTracker::new(),
-            applier: TaskTracker::new(),
-            applier_ended: CancellationToken::new(),
-            journal: journal.clone(),
-            state,
-            shared,
-            generation,
             reloader,
         };
-        let (ended, stopped) = (handle.applier_ended.clone(), handle.stop_applier.clone());
-        let grace = handle.grace.saturating_sub(INTAKE_DRAIN);
-        handle.applier.spawn(async move {
-            // Dropped also when it panics: a daemon that applies nothing must not look alive.
-            let _ended = ended.drop_guard();
-            applier.run(stopped, grace).await;
-        });
+        let carrier = Carrier::new(Arc::clone(&handle.core.shared), build::carried(&config));
+        if let Some(carrier) = carrier {
+            handle.tasks.spawn(carrier.run(handle.stop.clone()));
+        }
         let tcp = doors.tcp.zip(config.admin.token.clone());
-        handle.open_admin(applier_handle.clone(), doors.socket, tcp);
-        handle.watch(journal, applier_handle);
+        handle.open_admin(applier.clone(), doors.socket, tcp);
+        let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
+        handle.watch(applier, pulse);
         handle.start_intake(doors.listener, parts.intake, &config)?;
         tracing::info!(
             address = %handle.public,
@@ -249,52 +234,48 @@ impl Handle {
 
     /// Answers with the reason when the disk has failed for good.
     pub async fn disk_failed(&self) -> String {
-        self.journal.fatal().await
+        self.core.journal.fatal().await
     }
 
-    /// Ends everything in order: no new deliveries, requests in hand answered, work in hand finished
-    /// or left in the journal, the disk synced.
+    /// Ends everything in order: no new deliveries and no new runs, requests in hand answered, runs at a place
+    /// where the next one goes on, work in hand finished or left in the journal, the disk synced.
     pub async fn shutdown(mut self) {
         self.stop_intake.cancel();
+        self.stop_schedule.cancel();
         self.intake_tasks.close();
-        let drained = timeout(INTAKE_DRAIN.min(self.grace), self.intake_tasks.wait()).await;
+        let drain = INTAKE_DRAIN.min(self.grace);
+        let (drained, ()) = tokio::join!(
+            timeout(drain, self.intake_tasks.wait()),
+            self.core.desk.close(drain)
+        );
         if drained.is_err() {
             tracing::warn!("some requests in hand were cut off; their senders will try again");
         }
         if let Some(intake) = self.intake.take() {
             intake.shutdown_background();
         }
-        self.stop_applier.cancel();
-        self.applier.close();
-        self.applier.wait().await;
+        self.core.end_appliers().await;
         self.stop.cancel();
         self.tasks.close();
         // An operator who watches the status must not hold up the end.
         let _ = timeout(LAST_WORDS, self.tasks.wait()).await;
-        match timeout(LAST_WORDS, self.journal.close()).await {
-            Ok(Ok(())) => self.leave_state(),
-            Ok(Err(error)) => tracing::error!("the journal did not close well: {error}"),
-            Err(_) => {
-                tracing::error!("the disk did not answer in time; nothing acknowledged is lost")
-            }
-        }
+        self.core.close_disk().await;
         let _ = std::fs::remove_file(&self.socket);
         tracing::info!("stopped");
     }
 
-    fn leave_state(&self) {
-        if let Err(error) = self.state.sync() {
-            tracing::error!("the state did not close well: {error}");
-        }
-        let file = StateFile {
-            layout: LAYOUT,
-            generation: self.generation,
-            highest_seq: self.journal.stats().highest_seq,
-            instance: self.shared.instance().0,
-        };
-        if let Err(error) = file.store(&self.dir) {
-            tracing::error!("STATE was not written: {error}");
-        }
+    /// Starts the schedule and who watches that scans succeed.
+    fn keep_time(&self, scheduled: Scheduled) -> Pulse {
+        let Scheduled {
+            schedule,
+            pulse,
+            scans,
+        } = scheduled;
+        self.tasks.spawn(schedule.run(self.stop_schedule.clone()));
+        let (desk, shared) = (self.core.desk.clone(), Arc::clone(&self.core.shared));
+        self.tasks
+            .spawn(scans::watch(scans, desk, shared, self.stop.clone()));
+        pulse
     }
 
     fn open_admin(
@@ -306,10 +287,11 @@ impl Handle {
         let reloader = Arc::clone(&self.reloader);
         let admin = Admin {
             applier,
-            shared: Arc::clone(&self.shared),
-            journal: self.journal.clone(),
-            metrics: self.shared.metrics.clone(),
-            alerts: self.shared.alerts.clone(),
+            shared: Arc::clone(&self.core.shared),
+            journal: self.core.journal.clone(),
+            metrics: self.core.shared.metrics.clone(),
+            alerts: self.core.shared.alerts.clone(),
+            desk: self.core.desk.clone(),
             started_ms: Clock.now_ms(),
             reload: Arc::new(move || reloader.reload()),
         };
@@ -322,11 +304,13 @@ impl Handle {
         }
     }
 
-    fn watch(&self, journal: Journal, applier: apply::Handle) {
-        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+    fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>) {
+        let (shared, stop) = (Arc::clone(&self.core.shared), self.stop.clone());
+        let journal = self.core.journal.clone();
         self.tasks
             .spawn(watch::health(journal.clone(), shared, stop.clone()));
-        self.tasks.spawn(watch::watchdog(journal, applier, stop));
+        self.tasks
+            .spawn(watch::watchdog(journal, applier, schedule, stop));
     }
 
     fn start_intake(
@@ -347,7 +331,8 @@ impl Handle {
             idle_timeout: config.listen.idle_timeout,
             max_connections: config.listen.max_connections,
         };
-        let router = intake.router(&config.listen.webhook_paths);
+        let ensure = sign_in::routes(config, &self.core.shared, &intake, self.core.lane.clone());
+        let router = intake.router(&config.listen.webhook_paths).merge(ensure);
         let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);
@@ -358,9 +343,10 @@ impl Handle {
 impl Drop for Handle {
     /// Without [`Handle::shutdown`]: everything ends where it stands, as when the process is killed.
     fn drop(&mut self) {
-        for token in [&self.stop_intake, &self.stop_applier, &self.stop] {
+        for token in [&self.stop_intake, &self.stop_schedule, &self.stop] {
             token.cancel();
         }
+        self.core.abandon();
         if let Some(intake) = self.intake.take() {
             intake.shutdown_background();
         }
@@ -380,7 +366,7 @@ pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError>
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
             reason = handle.disk_failed() => break Some(StartError::DiskFailed(reason)),
-            () = handle.applier_ended.cancelled() => break Some(StartError::ApplierEnded),
+            () = handle.core.applier_ended.cancelled() => break Some(StartError::ApplierEnded),
             _ = hangup.recv() => watch::reload(&handle),
         }
     };

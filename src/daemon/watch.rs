@@ -1,7 +1,7 @@
 //! What watches the daemon: systemd, and the health of its own disk.
 //!
-//! The watchdog is fed by progress: the committer and the applier must both have come round since the
-//! last time. A timer that beats by itself would keep a dead daemon alive.
+//! The watchdog is fed by progress: the committer, the applier and the schedule must all have come round
+//! since the last time. A timer that beats by itself would keep a dead daemon alive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Handle;
 use crate::{
     apply::{self, Shared},
+    schedule::Pulse,
     store::journal::{Health, Journal},
 };
 
@@ -34,17 +35,30 @@ pub fn reload(handle: &Handle) {
 }
 
 /// Feeds systemd's watchdog as long as everything moves.
-pub async fn watchdog(journal: Journal, applier: apply::Handle, stop: CancellationToken) {
+pub async fn watchdog(
+    journal: Journal,
+    applier: apply::Handle,
+    schedule: Option<Pulse>,
+    stop: CancellationToken,
+) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
     let beat = (limit / 3).max(Duration::from_millis(100));
     while stop.run_until_cancelled(sleep(beat)).await.is_some() {
-        let moves = async { journal.pulse().await.is_ok() && applier.status().await.is_some() };
+        let moves = async {
+            let keeps_time = match &schedule {
+                Some(schedule) => schedule.beats().await,
+                None => true,
+            };
+            keeps_time && journal.pulse().await.is_ok() && applier.status().await.is_some()
+        };
         match timeout(beat, moves).await {
             Ok(true) => tell(&[NotifyState::Watchdog]),
             _ => {
-                tracing::error!("the journal or the applier does not move; the watchdog is not fed")
+                tracing::error!(
+                    "the journal, the applier or the schedule does not move; the watchdog is not fed"
+                )
             }
         }
     }

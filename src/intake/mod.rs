@@ -5,6 +5,7 @@
 //! a 2xx for a synced event leaves only when it is on stable storage; nothing is written before the
 //! signature holds; answers never echo the input.
 
+mod ensure;
 mod serve;
 mod verify;
 
@@ -33,6 +34,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+pub use ensure::{Ensure, MakeSure};
 pub use serve::{Bounds, Listener, TlsFiles, serve};
 pub use verify::{Claim, Refusal, Secrets, VerifiedEvent};
 

@@ -212,6 +212,9 @@ pub enum Origin {
     Operator,
     /// A scan that found a difference.
     Repair,
+    /// A user who signs in and has no row yet.
+    #[serde(rename = "sign_in")]
+    SignIn,
 }
 
 impl Origin {
@@ -221,6 +224,7 @@ impl Origin {
             Origin::Webhook => "webhook",
             Origin::Operator => "operator",
             Origin::Repair => "repair",
+            Origin::SignIn => "sign_in",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod change;
 mod drift;
+mod ensured;
 mod fault;
 mod key;
 mod record;
@@ -12,6 +13,7 @@ mod version;
 
 pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
 pub use drift::{Action, Difference, DriftKind, FieldDrift};
+pub use ensured::Ensured;
 pub use fault::Fault;
 pub use key::{DeliveryId, Key, RecordKey, Table};
 pub use record::{ContentHash, Fields};

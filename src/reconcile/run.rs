@@ -1,8 +1,13 @@
 //! One run, from the wish to the report.
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::{model::Table, report::RunKind};
+use crate::{
+    model::{Action, RecordKey, Table},
+    report::{Report, RunKind},
+};
 
 /// Who asked for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,4 +63,33 @@ pub enum RunError {
     /// A service did not answer, or the daemon ends; what was done is kept and the next run goes on. Transient.
     #[error("{0}")]
     Interrupted(String),
+}
+
+/// What became of one record that a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncedOne {
+    /// Which record.
+    pub record: RecordKey,
+    /// What Clerk said about it: `found` or `gone`.
+    pub clerk: &'static str,
+    /// What was done; [`Action::None`] if both sides agreed already.
+    pub action: Action,
+    /// Why, in words for a person. Holds no personal value.
+    pub reason: Option<String>,
+}
+
+/// What carries out runs. One way in for the clock, for operators and for commands without a daemon; none of
+/// them knows how a run goes about it.
+pub trait Runs: Send + Sync {
+    /// Runs to the end, or until `stop`. A run that was stopped is [`RunError::Interrupted`] and leaves
+    /// behind where the next one goes on.
+    fn run(
+        &self,
+        request: RunRequest,
+        progress: Watch,
+        stop: CancellationToken,
+    ) -> BoxFuture<'_, Result<Report, RunError>>;
+
+    /// Makes Convex agree with Clerk about one record, now.
+    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
 }

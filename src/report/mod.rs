@@ -4,6 +4,19 @@
 //! nobody.
 
 pub mod alert;
+pub mod digest;
+pub mod history;
+pub mod html;
+pub mod json;
+pub mod markdown;
+pub mod mask;
+#[cfg(test)]
+mod samples;
+mod summary;
+pub mod text;
+mod words;
+
+pub use summary::Summary;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -79,6 +92,7 @@ impl RunOutcome {
 
 /// The figures of one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TableFigures {
     /// Records that Clerk listed.
     pub clerk: u64,
@@ -101,13 +115,23 @@ pub struct TableFigures {
 }
 
 impl TableFigures {
-    /// The number of differences of a kind.
+    /// The number of differences of a kind, to be counted up.
     pub fn of_mut(&mut self, kind: DriftKind) -> &mut u64 {
         match kind {
             DriftKind::Missing => &mut self.missing,
             DriftKind::Stale => &mut self.stale,
             DriftKind::Orphaned => &mut self.orphaned,
             DriftKind::Duplicate => &mut self.duplicate,
+        }
+    }
+
+    /// The number of differences of a kind.
+    pub const fn of(&self, kind: DriftKind) -> u64 {
+        match kind {
+            DriftKind::Missing => self.missing,
+            DriftKind::Stale => self.stale,
+            DriftKind::Orphaned => self.orphaned,
+            DriftKind::Duplicate => self.duplicate,
         }
     }
 
@@ -119,6 +143,7 @@ impl TableFigures {
 
 /// What a run cost in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Calls {
     /// To Clerk.
     pub clerk: u64,
@@ -130,6 +155,7 @@ pub struct Calls {
 
 /// What a run cost in bytes of answers read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bytes {
     /// From Clerk.
     pub clerk: u64,
@@ -171,4 +197,28 @@ pub struct Report {
 impl Report {
     /// The differences that a report holds itself.
     pub const MAX_DIFFERENCES: usize = 1000;
+}
+
+/// In what a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a terminal of 80 columns.
+    Text,
+    /// For programs.
+    Json,
+    /// For a pull request or an issue.
+    Markdown,
+    /// One page for a browser, which needs nothing else.
+    Html,
+}
+
+/// The report in a format. `past` are earlier runs, in any order, for the charts of the page; the others
+/// have no use for them. Personal values are masked unless `show_values`.
+pub fn render(report: &Report, past: &[Summary], format: Format, show_values: bool) -> String {
+    match format {
+        Format::Text => text::render(report, show_values),
+        Format::Json => json::render(report, show_values),
+        Format::Markdown => markdown::render(report, show_values),
+        Format::Html => html::render(report, past, show_values),
+    }
 }

@@ -9,5 +9,5 @@ pub mod journal;
 pub mod state;
 pub mod state_file;
 
-mod directory;
+pub(crate) mod directory;
 mod lock;

@@ -117,6 +117,14 @@ impl State {
         })
     }
 
+    /// Hands everything put so far to the system: it survives the end of the process, not that of the machine.
+    pub fn flush(&self) -> Result<(), StateError> {
+        self.guard(|| {
+            self.inner.db.flush()?;
+            Ok(())
+        })
+    }
+
     /// The bytes in a named cell.
     pub fn get_cell(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         check("cell name", name.len(), MAX_KEY_BYTES)?;

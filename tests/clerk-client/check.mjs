@@ -1,5 +1,5 @@
 // Runs Clerk's own Node client against an API that says it is Clerk's, and Clerk's own verifier
-// on a delivery that it sent. What the client cannot read here, an app could not read either.
+// on a delivery that it sent and on session tokens. What the client cannot read here, an app could not read either.
 // Usage: node check.mjs --url U --key K --webhook-secret S
 // Prints `ok N checks` and exits 0, or says what differed and exits 1.
 
@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { createClerkClient } from "@clerk/backend";
+import { createClerkClient, verifyToken } from "@clerk/backend";
 import { verifyWebhook } from "@clerk/backend/webhooks";
 
 // How long a delivery may take to arrive.
@@ -281,6 +281,31 @@ await check("a delivery passes Clerk's own verifier, and an altered one does not
   assert.equal(event.data.id, created.id);
   assert.equal(event.data.updated_at, created.updatedAt);
   await assert.rejects(verifyWebhook(request(body.replace("edsger", "edsgar")), options));
+});
+
+await check("a session token is what Clerk's own library takes for one", async () => {
+  const mint = async (claims) => {
+    const answer = await fetch(`${args.url}/_sim/tokens`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ user_id: ada.id, claims }),
+    });
+    return (await answer.json()).token;
+  };
+  const options = {
+    secretKey: args.key,
+    apiUrl: args.url,
+    authorizedParties: ["https://app.example.com"],
+    skipJwksCache: true,
+  };
+  const claims = await verifyToken(await mint({ azp: "https://app.example.com" }), options);
+  assert.equal(claims.sub, ada.id);
+  assert.match(claims.sid, /^sess_/);
+  await assert.rejects(verifyToken(await mint({ azp: "https://evil.example" }), options));
+  await assert.rejects(verifyToken(await mint({ exp: 1 }), options));
+  const [header, , signature] = (await mint({})).split(".");
+  const [, payload] = (await mint({ sub: "user_other" })).split(".");
+  await assert.rejects(verifyToken(`${header}.${payload}.${signature}`, options));
 });
 
 function withResolvers() {

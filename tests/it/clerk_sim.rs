@@ -107,6 +107,6 @@ async fn clerks_own_client_reads_and_writes_it() {
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
     println!("{said}");
     assert!(output.status.success(), "{complained}");
-    assert!(said.contains("ok 16 checks"), "{said}");
+    assert!(said.contains("ok 17 checks"), "{said}");
     sim.stop().await;
 }

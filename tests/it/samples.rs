@@ -6,7 +6,7 @@
 //! `CCS_SKIP_NODE=1` leaves this out, loudly. Examples of different instances meet different daemons.
 
 pub mod expected;
-mod node;
+pub mod node;
 
 use std::{
     collections::BTreeMap,

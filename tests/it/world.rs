@@ -137,6 +137,11 @@ pub fn environment(
         ("SYNC_RETRY_DELAY_MS", "20".to_owned()),
         ("CCS_STATE__DIR", state.display().to_string()),
         ("CCS_LISTEN__ADDRESS", "127.0.0.1:0".to_owned()),
+        // Tests count the calls to both ends; those about the schedule switch it on.
+        ("CCS_SCHEDULE__SWEEP", "off".to_owned()),
+        ("CCS_SCHEDULE__CENSUS", "off".to_owned()),
+        ("CCS_SCHEDULE__FULL", "off".to_owned()),
+        ("CCS_SCHEDULE__DIGEST", "off".to_owned()),
         // A test asks in a second what a development instance, whose key this is, answers in minutes.
         ("CCS_CLERK__REQUESTS_PER_10S", "10000".to_owned()),
     ];

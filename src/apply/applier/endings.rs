@@ -131,7 +131,7 @@ impl Applier {
             cause: match lease.ticket.origin {
                 Origin::Webhook => CauseKind::Delivery,
                 Origin::Operator => CauseKind::Request(RequestOrigin::Operator),
-                Origin::Repair => CauseKind::Request(RequestOrigin::Repair),
+                Origin::Repair | Origin::SignIn => CauseKind::Request(RequestOrigin::Repair),
             },
         };
         self.waiting.finish(lease);

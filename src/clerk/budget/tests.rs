@@ -185,6 +185,20 @@ fn an_answer_to_an_earlier_request_does_not_end_a_penalty() {
 }
 
 #[test]
+fn another_rate_forgets_neither_what_was_used_nor_what_is_blocked() {
+    let mut budget = Budget::new(Some(RATE));
+    assert_eq!(burst(&mut budget, Priority::Scan, 99, ms(0)), 40);
+    budget.ended("GET /b", End::Limited(Some(ms(5_000))), ms(0));
+    budget.set_rate(Some(Rate {
+        shared: 100,
+        instance: 1_000,
+    }));
+    let blocked = budget.ask(Priority::Live, "GET /b", ms(1));
+    assert!(matches!(blocked, Answer::Wait(Wait { penalty: true, .. })));
+    assert_eq!(burst(&mut budget, Priority::Scan, 99, ms(1)), 80 - 41);
+}
+
+#[test]
 fn the_smallest_rates_still_let_everybody_through() {
     for shared in 0..4 {
         let rate = Rate {

@@ -317,7 +317,7 @@ async fn what_a_run_costs_is_heard_by_the_run() {
     type Calls = Arc<Mutex<Vec<(&'static str, u16, usize)>>>;
     let heard = Calls::default();
     let list = heard.clone();
-    let client = client.heard_by(Arc::new(move |name, status, bytes| {
+    let client = client.also_heard_by(Arc::new(move |name, status, bytes| {
         list.lock().unwrap().push((name, status, bytes));
     }));
     assert!(client.get_user(&key("user_1")).await.is_err());

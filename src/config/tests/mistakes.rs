@@ -225,6 +225,14 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[users]\nextra_fields = { plan = 1 }", "users.extra_fields"),
     (
+        "[clerk]\nwrite_back = true\n[users]\nextra_fields = { since = \"/private_metadata/syncedAt\" }",
+        "clerk.write_back",
+    ),
+    (
+        "[profile_edits]\nenabled = true\nfields = []",
+        "profile_edits.fields",
+    ),
+    (
         "[users]\nextra_fields = { x = \"/y\" }\ninsert_defaults = { x = 1 }",
         "users.extra_fields",
     ),
@@ -235,6 +243,10 @@ const WRONG: &[(&str, &str)] = &[
     (
         "[ensure]\norigins = [\"https://a.example/\"]",
         "ensure.origins",
+    ),
+    (
+        "[ensure]\nissuer = \"http://clerk.example.com\"",
+        "ensure.issuer",
     ),
     ("[limits]\nshutdown_grace = \"1h\"", "limits.shutdown_grace"),
     ("[log]\nlevel = \"a=b=c\"", "log.level"),

@@ -380,7 +380,7 @@ impl Shared {
     }
 }
 
-fn object(value: Value) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn object(value: Value) -> Result<Map<String, Value>, Refusal> {
     match value {
         Value::Object(map) => Ok(map),
         _ => Err(Refusal::BodyInvalid),

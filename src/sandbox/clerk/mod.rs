@@ -31,6 +31,7 @@ mod seed;
 mod selection;
 pub mod sender;
 mod server;
+pub mod sessions;
 mod shelf;
 pub mod state;
 mod user_routes;
@@ -45,6 +46,7 @@ use faults::Faults;
 use limits::{LimitSettings, Limits};
 use requests::Requests;
 use sender::{Sender, SenderOrders};
+use sessions::Sessions;
 use state::{Settings, World};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -122,6 +124,7 @@ struct Shared {
     limits: Mutex<Limits>,
     requests: Mutex<Requests>,
     latency: Mutex<Duration>,
+    sessions: Mutex<Sessions>,
     secret_key: String,
     seed: u64,
 }
@@ -200,6 +203,7 @@ impl ClerkSim {
             limits: Mutex::new(Limits::new(limit)),
             requests: Mutex::default(),
             latency: Mutex::new(options.latency),
+            sessions: Mutex::default(),
             secret_key: options.secret_key,
             seed: options.seed,
         });

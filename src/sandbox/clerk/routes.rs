@@ -6,7 +6,7 @@
 
 use super::gate;
 use super::refusal::Refusal;
-use super::{Shared, orders, organization_routes, user_routes};
+use super::{Shared, orders, organization_routes, sessions, user_routes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -45,10 +45,13 @@ impl IntoResponse for Json {
 pub fn router(shared: Arc<Shared>) -> Router {
     let api = user_routes::router()
         .merge(organization_routes::router())
+        .merge(sessions::router())
         .fallback(|| async { Refusal::PathNotFound })
         .method_not_allowed_fallback(|| async { Refusal::PathNotFound })
         .layer(middleware::from_fn_with_state(shared.clone(), gate::pass));
-    api.merge(orders::router()).with_state(shared)
+    api.merge(orders::router())
+        .merge(sessions::orders())
+        .with_state(shared)
 }
 
 /// Reads a body as a JSON object; no body at all is an empty object.

@@ -240,9 +240,10 @@ pub(super) fn mutate(
             }
             let mut count = 0;
             for item in settled {
-                if let Some(edit) = world.outbox.settle(&item.id.0) {
+                let refused = item.result == SettledResult::Refused;
+                if let Some(edit) = world.outbox.settle(&item.id.0, refused, now) {
                     count += 1;
-                    if item.result == SettledResult::Refused {
+                    if refused {
                         put_back(world, &edit, now);
                     }
                 }

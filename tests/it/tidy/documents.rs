@@ -64,6 +64,7 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let metrics = Metrics::default();
     // What has never been counted is not in the text.
     metrics.webhook("user.created", "stored");
+    metrics.ensured("created");
     metrics.change("users", "created", "webhook");
     let record = RetryLabels { cause: "record" };
     metrics.retries.get_or_create(&record).inc();
@@ -73,6 +74,13 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let (function, status) = ("apply", 200);
     let called = ConvexLabels { function, status };
     metrics.convex_requests.get_or_create(&called).inc();
+    metrics.runs.ended("sweep", "in_sync", 0.2);
+    metrics.runs.skipped("census", "paused");
+    metrics.runs.found("users", "missing", 7);
+    metrics.runs.succeeded("full", 1_700_000_000);
+    metrics.runs.missed("never_arrived");
+    metrics.edit("done");
+    metrics.write_back("written");
     let there: BTreeSet<String> = metrics
         .render()
         .lines()
@@ -84,9 +92,10 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
             _ => name.to_owned(),
         })
         .collect();
-    let registered = read("src/telemetry.rs")
-        .matches("registry.register(")
-        .count();
+    let registered: usize = ["src/telemetry.rs", "src/telemetry/runs.rs"]
+        .iter()
+        .map(|path| read(path).matches("registry.register(").count())
+        .sum();
     assert_eq!(there.len(), registered, "count each once above: {there:?}");
     let explained: BTreeSet<String> = read("docs/metrics.md")
         .lines()

@@ -1,0 +1,139 @@
+//! Builds what carries out runs, each part from its part of the configuration as it is now.
+//!
+//! Services and mapping are taken anew at the beginning of each run, so a reload counts from the next run on;
+//! the rules of repair need a restart.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::{
+    apply::{Clock, Shared},
+    config::{Config, RepairMode},
+    model::RecordKey,
+    queue::repairs::Lane,
+    reconcile::{
+        belief::Beliefs,
+        ends::Ends,
+        reconciler::{Identity, Options, Reconciler, Rules},
+        run::Runs,
+        scan::{
+            MissedDeliveries,
+            census::Census,
+            missed::{Deliveries, Known, Underway},
+            sweep::Sweeper,
+        },
+    },
+    report::history::History,
+};
+
+/// Who carries runs out. Connects to nothing.
+pub fn runs(
+    config: &Config,
+    shared: &Arc<Shared>,
+    lane: &Lane,
+) -> Result<Arc<dyn Runs>, StartError> {
+    let history = History::open(&config.state.dir, config.report.show_values)?;
+    let beliefs = Beliefs::load(&shared.state)?;
+    let missed = MissedDeliveries::new(shared.metrics.clone());
+    let (of_ends, lane) = (Arc::clone(shared), lane.clone());
+    let rules = rules(config);
+    let counted = beliefs.clone();
+    shared.tell_of_users(Box::new(move |made, created_at| match (made, created_at) {
+        (true, Some(at)) => counted.created(at),
+        (true, None) => {}
+        (false, at) => counted.deleted(at),
+    }));
+    Ok(Reconciler::new(Options {
+        ends: Box::new(move || ends(&of_ends, &lane)),
+        rules: Box::new(move || rules),
+        identity: Arc::new(Pair {
+            shared: Arc::clone(shared),
+            deployment: config.convex.url.host_str().unwrap_or_default().to_owned(),
+            key_kind: match config.clerk.is_development() {
+                true => "test",
+                false => "live",
+            },
+        }),
+        dir: config.state.dir.clone(),
+        history,
+        sweeper: Sweeper::new(missed.clone(), beliefs.clone()),
+        census: Census::new(missed, beliefs.clone()),
+        beliefs,
+        known: Box::new(Intake(Arc::clone(shared))),
+    }))
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        repair: config.repair.mode == RepairMode::Repair,
+        max_deletes: config.repair.max_deletes,
+        max_delete_ratio: config.repair.max_delete_ratio,
+        show_values: config.report.show_values,
+        page_rows: u32::try_from(config.convex.page).unwrap_or(u32::MAX),
+    }
+}
+
+fn ends(shared: &Shared, lane: &Lane) -> Ends {
+    let edges = shared.edges.load();
+    let settings = shared.settings.load();
+    Ends {
+        clerk: edges.clerk.clone(),
+        reader: edges.reader.clone(),
+        lane: lane.clone(),
+        state: shared.state.clone(),
+        alerts: shared.alerts.clone(),
+        rules: settings.user_rules.clone(),
+        tables: shared.served_tables(),
+        now: Arc::new(|| Clock.now_ms()),
+        cost: Arc::default(),
+    }
+}
+
+/// The two services that are configured.
+struct Pair {
+    shared: Arc<Shared>,
+    deployment: String,
+    key_kind: &'static str,
+}
+
+impl Identity for Pair {
+    fn deployment(&self) -> String {
+        self.deployment.clone()
+    }
+
+    fn key_kind(&self) -> &'static str {
+        self.key_kind
+    }
+
+    fn is_proved(&self) -> bool {
+        self.shared.is_proved(self.shared.edges.load().clerk_key)
+    }
+
+    fn prove(&self) {
+        self.shared.prove_key(self.shared.edges.load().clerk_key);
+    }
+}
+
+/// What intake and the queue know of deliveries.
+struct Intake(Arc<Shared>);
+
+impl Known for Intake {
+    fn underway(&self, _: &RecordKey) -> Underway {
+        let metrics = &self.0.metrics;
+        // The queue belongs to the applier; from outside only an empty one is certain.
+        if metrics.queue_depth.get() == 0 && metrics.dead_letters.get() == 0 {
+            Underway::Nowhere
+        } else {
+            Underway::Unknown
+        }
+    }
+
+    fn deliveries(&self) -> Option<Deliveries> {
+        let (total, last_ms, since_ms) = self.0.deliveries();
+        Some(Deliveries {
+            total,
+            last_ms,
+            since_ms,
+        })
+    }
+}

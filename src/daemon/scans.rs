@@ -1,0 +1,227 @@
+//! Puts runs together: who carries them out, the desk where they are asked for, and when the clock does.
+//!
+//! Knows the settings; decides nothing about a record and nothing about when.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{StartError, runs};
+use crate::{
+    apply::{Clock, Shared},
+    config::{Config, RepairMode},
+    queue::repairs::Lane,
+    reconcile::{
+        desk::{Desk, Hold, Options},
+        memory::Slot,
+        run::{AskedBy, RunError, RunRequest},
+    },
+    report::{RunKind, digest, history::History},
+    schedule::{
+        Job, Pulse, Schedule,
+        rhythm::{NotARhythm, Rhythm},
+        turn::{Ending, Standing},
+    },
+};
+
+/// Where runs are asked for.
+pub fn desk(config: &Config, shared: &Arc<Shared>, lane: &Lane) -> Result<Desk, StartError> {
+    let held = Arc::clone(shared);
+    Ok(Desk::new(Options {
+        runs: runs::runs(config, shared, lane)?,
+        state: shared.state.clone(),
+        metrics: shared.metrics.clone(),
+        now_ms,
+        holding: Arc::new(move || match held.settings.load().enabled {
+            false => Some(Hold::Disabled),
+            true => held.is_paused().then_some(Hold::Paused),
+        }),
+        full: full_kind(config),
+        show_values: config.report.show_values,
+    }))
+}
+
+/// What the clock's full diff is: with `repair.mode = "report"` it only looks.
+fn full_kind(config: &Config) -> RunKind {
+    match config.repair.mode {
+        RepairMode::Repair => RunKind::Reconcile,
+        RepairMode::Report => RunKind::Audit,
+    }
+}
+
+/// A scan that the clock starts, as others want to know of it.
+#[derive(Clone)]
+pub struct Scan {
+    /// Which.
+    pub slot: Slot,
+    /// When.
+    pub rhythm: Rhythm,
+}
+
+/// The schedule, its pulse, and the scans in it. None if everything in it is off.
+pub struct Scheduled {
+    pub schedule: Schedule,
+    pub pulse: Pulse,
+    pub scans: Vec<Scan>,
+}
+
+/// The schedule of this configuration.
+pub fn schedule(
+    config: &Config,
+    desk: &Desk,
+    shared: &Arc<Shared>,
+) -> Result<Option<Scheduled>, StartError> {
+    let section = &config.schedule;
+    let mut scans = Vec::new();
+    let mut jobs = Vec::new();
+    for (slot, kind, cron) in [
+        (Slot::Sweep, RunKind::Sweep, &section.sweep),
+        (Slot::Census, RunKind::Census, &section.census),
+        (Slot::Full, full_kind(config), &section.full),
+    ] {
+        let Some(rhythm) = rhythm(cron.as_deref())? else {
+            continue;
+        };
+        scans.push(Scan {
+            slot,
+            rhythm: rhythm.clone(),
+        });
+        jobs.push(scan(slot, kind, rhythm, desk));
+    }
+    if let Some(rhythm) = rhythm(section.digest.as_deref())? {
+        jobs.push(daily_word(rhythm, config, shared));
+    }
+    if jobs.is_empty() {
+        return Ok(None);
+    }
+    let asked = desk.clone();
+    let held = Arc::new(move || asked.hold().map(Hold::name));
+    let (schedule, pulse) = Schedule::new(jobs, held, shared.metrics.clone(), now_ms);
+    Ok(Some(Scheduled {
+        schedule,
+        pulse,
+        scans,
+    }))
+}
+
+fn rhythm(cron: Option<&str>) -> Result<Option<Rhythm>, NotARhythm> {
+    cron.map(Rhythm::parse).transpose()
+}
+
+fn scan(slot: Slot, kind: RunKind, rhythm: Rhythm, desk: &Desk) -> Job {
+    let (recalled, started) = (desk.clone(), desk.clone());
+    Job {
+        name: slot.name(),
+        rhythm,
+        recall: Arc::new(move || standing(&recalled, slot)),
+        start: Arc::new(move || {
+            let desk = started.clone();
+            Box::pin(async move {
+                let request = RunRequest {
+                    kind,
+                    tables: Vec::new(),
+                    max_deletes: None,
+                    approve: None,
+                    asked_by: AskedBy::Schedule,
+                };
+                ending(run(&desk, request).await, &desk)
+            })
+        }),
+    }
+}
+
+async fn run(desk: &Desk, request: RunRequest) -> Result<bool, RunError> {
+    let report = desk.start(request)?.ended.wait().await?;
+    Ok(report.outcome.is_complete())
+}
+
+fn ending(ran: Result<bool, RunError>, desk: &Desk) -> Ending {
+    match ran {
+        Ok(true) => Ending::Done,
+        Err(RunError::Busy(_)) => Ending::Busy,
+        // It was paused between the look and the start.
+        Err(RunError::Refused(_)) if desk.hold().is_some() => Ending::Held,
+        Ok(false) | Err(_) => Ending::Failed,
+    }
+}
+
+/// What the desk remembers, as the schedule wants it.
+pub fn standing(desk: &Desk, slot: Slot) -> Standing {
+    let memory = desk.view(slot).memory;
+    Standing {
+        success_ms: memory.success_ms,
+        failures: memory.failures,
+        failed_ms: memory.failed_ms,
+        unfinished: memory.unfinished,
+    }
+}
+
+/// The digest: how the last day went, as one entry of the log.
+fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
+    let dir = config.state.dir.clone();
+    let shared = Arc::clone(shared);
+    Job {
+        name: "digest",
+        rhythm,
+        // A word about a day that is over is of no use: none is made up for.
+        recall: Arc::new(|| Standing::settled(now_ms())),
+        start: Arc::new(move || {
+            let (dir, metrics) = (dir.clone(), shared.metrics.clone());
+            Box::pin(async move {
+                let listed = tokio::task::spawn_blocking(move || {
+                    let history = History::look(&dir, false);
+                    history
+                        .list()
+                        .map(|listing| (listing.summaries, history.quiet()))
+                });
+                let Ok(Ok((summaries, quiet))) = listed.await else {
+                    tracing::warn!("the digest was not made: past reports cannot be read");
+                    return Ending::Failed;
+                };
+                let beside = digest::Beside {
+                    quiet,
+                    dead_letters: u64::try_from(metrics.dead_letters.get()).unwrap_or(0),
+                };
+                let digest = digest::digest(&summaries, &beside, now_ms());
+                tracing::info!(
+                    needs_a_look = digest.needs_a_look,
+                    "{}",
+                    digest.text.trim_end()
+                );
+                Ending::Done
+            })
+        }),
+    }
+}
+
+/// Raises and clears the alert about scans that have not succeeded for long. A task of its own: an alarm must
+/// not depend on what it watches.
+pub async fn watch(scans: Vec<Scan>, desk: Desk, shared: Arc<Shared>, stop: CancellationToken) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+    let since_ms = now_ms();
+    while stop
+        .run_until_cancelled(tokio::time::sleep(EVERY))
+        .await
+        .is_some()
+    {
+        let now_ms = now_ms();
+        let overdue: Vec<&str> = scans
+            .iter()
+            .filter(|scan| standing(&desk, scan.slot).is_overdue(&scan.rhythm, since_ms, now_ms))
+            .map(|scan| scan.slot.name())
+            .collect();
+        if overdue.is_empty() {
+            shared.alerts.clear("scan_overdue");
+            continue;
+        }
+        let message = format!(
+            "no complete {} for more than two of its turns; `status` and the log say why",
+            overdue.join(", no complete ")
+        );
+        shared.alerts.raise("scan_overdue", message, now_ms);
+    }
+}
+
+fn now_ms() -> i64 {
+    Clock.now_ms()
+}

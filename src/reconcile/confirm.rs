@@ -1,0 +1,178 @@
+//! Looks again, on both sides, at what a listing made suspicious.
+//!
+//! A listing is a moving picture: by the time it is compared, deliveries have changed both sides. So nothing
+//! is believed, reported or repaired that is not still so when the very ids are asked for. Absence from Clerk's
+//! answer makes an orphan suspect, never a deletion: that takes [`crate::clerk::Lookup::Gone`] about the id.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    clerk::client::MAX_IDS,
+    convex::{reader::MAX_KEYS, wire::Row},
+    model::{Key, RecordKey, Table},
+};
+
+use super::{
+    Trouble,
+    ends::Ends,
+    full::{
+        candidate::{Candidate, Listed},
+        group::{Group, Name},
+    },
+    verdict::{Sides, Verdict, is_overtaken, judge},
+};
+
+/// So many suspects of one page are no coincidence but a migration or a new mapping: they are taken as listed,
+/// since the versions that they carry keep an older one from overwriting a newer.
+const BULK: usize = MAX_IDS;
+
+/// Records that a listing made suspicious, with what was listed.
+#[derive(Debug, Default)]
+pub struct Suspects(BTreeMap<Key, Suspect>);
+
+#[derive(Debug)]
+struct Suspect {
+    listed: Option<Listed>,
+    name: Name,
+}
+
+/// A record that was looked at again and still differs.
+pub struct Confirmed {
+    /// What it is asked for by.
+    pub name: Name,
+    /// What Clerk has.
+    pub clerk: Option<Candidate>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// What came of looking again.
+#[derive(Default)]
+pub struct Judged {
+    /// Records that differ still.
+    pub confirmed: Vec<Confirmed>,
+    /// Records about which a delivery has said something newer meanwhile.
+    pub overtaken: u64,
+}
+
+/// Where and how a run looks again.
+pub struct Looking {
+    /// Both services.
+    pub ends: Ends,
+    /// Of which group the records are.
+    pub group: Group,
+    /// The tables that the run compares.
+    pub tables: Vec<Table>,
+    /// True if Convex held no row at all when the run began, so that there is nothing to look for.
+    pub bulk: bool,
+}
+
+impl Suspects {
+    /// Adds a record that Clerk listed.
+    pub fn add_listed(&mut self, listed: Listed) {
+        let key = listed.candidate().key.clone();
+        let name = Name::plain(key.clone());
+        let slot = self.0.entry(key);
+        slot.or_insert(Suspect { listed: None, name }).listed = Some(listed);
+    }
+
+    /// Adds a record of which only a row was seen.
+    pub fn add_row(&mut self, row: &Row) {
+        let name = Name::of(row);
+        let slot = self.0.entry(row.key.clone());
+        let suspect = slot.or_insert(Suspect {
+            listed: None,
+            name: name.clone(),
+        });
+        suspect.name = name;
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Looks at all of them again.
+    pub async fn confirm(self, looking: &Looking) -> Result<Judged, Trouble> {
+        let Looking {
+            ends,
+            group,
+            tables,
+            bulk,
+        } = looking;
+        let (group, bulk) = (*group, *bulk);
+        let mut judged = Judged::default();
+        let mut suspects = self.0;
+        suspects.retain(|key, suspect| {
+            let overtaken = suspect
+                .listed
+                .as_ref()
+                .is_some_and(|listed| overtaken(ends, group, key, listed));
+            judged.overtaken += u64::from(overtaken);
+            !overtaken
+        });
+        let listed = suspects.values().filter(|s| s.listed.is_some()).count();
+        // No request of Clerk's takes many memberships by their ids, and a page is seconds old.
+        let as_listed = listed > BULK || group == Group::Memberships;
+        let ask: Vec<Name> = suspects
+            .values()
+            .filter(|suspect| !(as_listed && suspect.listed.is_some()))
+            .map(|suspect| suspect.name.clone())
+            .collect();
+        let mut now = group.look_up(ends, &ask, tables).await?;
+        let keys: Vec<Key> = suspects.keys().cloned().collect();
+        let mut rows = match bulk && as_listed {
+            true => Rows::new(),
+            false => rows_of(ends, tables, &keys).await?,
+        };
+        for (key, Suspect { listed, name }) in suspects {
+            let clerk = match listed.filter(|_| as_listed) {
+                Some(listed) => Some(listed.candidate().clone()),
+                None => now.remove(&key),
+            };
+            let mut of = |table: &Table| {
+                (
+                    *table,
+                    rows.remove(&(*table, key.clone())).unwrap_or_default(),
+                )
+            };
+            let sides = Sides {
+                key: &key,
+                clerk: clerk.as_ref(),
+                rows: tables.iter().map(&mut of).collect(),
+            };
+            let verdict = judge(&sides);
+            if !verdict.differences.is_empty() {
+                judged.confirmed.push(Confirmed {
+                    name,
+                    clerk,
+                    verdict,
+                });
+            }
+        }
+        Ok(judged)
+    }
+}
+
+fn overtaken(ends: &Ends, group: Group, key: &Key, listed: &Listed) -> bool {
+    let record = RecordKey::new(group.own_table(), key.clone());
+    // A ledger that does not answer knows nothing: Convex compares versions itself.
+    let seen = ends.state.ledger_get(&record).ok().flatten();
+    let seen = seen.map(|seen| (seen.version, seen.deleted));
+    is_overtaken(listed.candidate().version, seen)
+}
+
+type Rows = HashMap<(Table, Key), Vec<Row>>;
+
+async fn rows_of(ends: &Ends, tables: &[Table], keys: &[Key]) -> Result<Rows, Trouble> {
+    let mut rows = Rows::new();
+    for table in tables {
+        for keys in keys.chunks(MAX_KEYS) {
+            let page = super::patiently(|| ends.reader.get(*table, keys)).await?;
+            for row in page.rows {
+                rows.entry((*table, row.key.clone())).or_default().push(row);
+            }
+        }
+    }
+    Ok(rows)
+}

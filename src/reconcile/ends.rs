@@ -1,0 +1,100 @@
+//! What every scan reaches: both services to read, the lane to repair, the state to remember.
+//!
+//! Taken anew for each run, so that a reload of the configuration counts from the next run on.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    clerk::ClerkClient,
+    convex::reader::Reader,
+    mapping::UserRules,
+    model::Table,
+    queue::repairs::Lane,
+    report::{Bytes, Calls, alert::Alerts},
+    store::state::State,
+};
+
+/// The time of day in milliseconds, from whoever reads the clock.
+pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// See the module's words.
+#[derive(Clone)]
+pub struct Ends {
+    /// Clerk, to ask.
+    pub clerk: ClerkClient,
+    /// Convex, to ask.
+    pub reader: Reader,
+    /// Where repairs go.
+    pub lane: Lane,
+    /// Cursors, the ledger, the census.
+    pub state: State,
+    /// What is wrong right now.
+    pub alerts: Alerts,
+    /// How users become rows.
+    pub rules: UserRules,
+    /// The tables that the deployment serves.
+    pub tables: Vec<Table>,
+    /// The time of day.
+    pub now: Now,
+    /// What the run has cost so far.
+    pub cost: Arc<Cost>,
+}
+
+impl Ends {
+    /// The same ends with a bill of their own.
+    pub fn metered(self) -> Ends {
+        let cost = Arc::new(Cost::default());
+        let (clerk, convex) = (Arc::clone(&cost), Arc::clone(&cost));
+        Ends {
+            clerk: self.clerk.also_heard_by(Arc::new(move |_, _, bytes| {
+                clerk.clerk.fetch_add(1, Ordering::Relaxed);
+                clerk.clerk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            })),
+            reader: self.reader.also_heard_by(Arc::new(move |_, _, bytes| {
+                convex.queries.fetch_add(1, Ordering::Relaxed);
+                convex
+                    .convex_bytes
+                    .fetch_add(bytes as u64, Ordering::Relaxed);
+            })),
+            cost,
+            ..self
+        }
+    }
+}
+
+/// What a run costs, counted where requests are made.
+#[derive(Debug, Default)]
+pub struct Cost {
+    clerk: AtomicU64,
+    queries: AtomicU64,
+    mutations: AtomicU64,
+    clerk_bytes: AtomicU64,
+    convex_bytes: AtomicU64,
+}
+
+impl Cost {
+    /// Mutations that the lane made for this run.
+    pub fn mutations(&self, calls: u64) {
+        self.mutations.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// Requests so far.
+    pub fn calls(&self) -> Calls {
+        Calls {
+            clerk: self.clerk.load(Ordering::Relaxed),
+            convex_queries: self.queries.load(Ordering::Relaxed),
+            convex_mutations: self.mutations.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes of answers so far.
+    pub fn bytes(&self) -> Bytes {
+        Bytes {
+            clerk: self.clerk_bytes.load(Ordering::Relaxed),
+            convex: self.convex_bytes.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The full diff of one group of tables: cut into ranges, walked side by side, and judged as a whole.
+//!
+//! Small instances are walked page by page, each made sure of before the next is asked for. Large ones are cut
+//! into ranges that are walked at once, as many as the service's answer time makes useful. A range that fails
+//! does not stop the others; a group of which one range was not walked to its end deletes nothing.
+
+pub mod candidate;
+pub mod group;
+pub mod range;
+pub mod records;
+mod slices;
+pub mod tally;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::Instant};
+
+use self::{
+    group::Group,
+    range::{Course, KeptOrphan, RangeRun, orphans_name},
+    records::RecordPages,
+    tally::Tally,
+};
+use super::{
+    Trouble,
+    confirm::Looking,
+    cursor::{Cursors, RangeCursor, RunCursor},
+    ends::Ends,
+    mend::Orphan,
+    parts::Parts,
+    patiently,
+    run::{Progress, Watch},
+    scan::ranges::{Belief, Builder, MAX_RANGES},
+};
+use crate::{
+    clerk::{
+        Priority,
+        client::{CreatedBetween, MAX_PAGE, Order, UserPage},
+    },
+    convex::reader::Range,
+    model::{Fault, Table},
+};
+
+/// Up to so many pages of Clerk's one range does, page after page.
+const FEW_PAGES: u64 = 32;
+/// Ranges at once where answers come at once: enough for both cores and both services.
+const FEWEST_RANGES: usize = 4;
+/// Ranges at once where they do not.
+const MOST_RANGES: usize = 32;
+/// Answer time that one more range makes up for, in milliseconds.
+const MS_A_RANGE: u128 = 3;
+
+/// What the walk of a group came to.
+pub struct Walked {
+    /// What was counted.
+    pub tally: Tally,
+    /// Who is suspected to be gone.
+    pub orphans: Vec<Orphan>,
+    /// Why the listings prove nothing; none is proof.
+    pub flaws: Vec<String>,
+    /// How many there are in which time, if all of it was counted.
+    pub belief: Option<Belief>,
+    /// Set if a range was not walked to its end.
+    pub cut_off: Option<Trouble>,
+}
+
+/// What a walk needs beside its cursor.
+pub struct Setting<'r> {
+    /// Both services.
+    pub ends: &'r Ends,
+    /// The tables that are compared.
+    pub tables: Vec<Table>,
+    /// True if what differs is to be put right.
+    pub repair: bool,
+    /// True if personal values are kept as they are.
+    pub show_values: bool,
+    /// Rows in one page of Convex's.
+    pub page_rows: u32,
+    /// Where cursors are kept.
+    pub cursors: &'r Cursors,
+    /// The state directory.
+    pub dir: &'r Path,
+    /// Hears how far it is.
+    pub progress: &'r Watch,
+}
+
+/// Looks how many records there are, and cuts them into ranges.
+pub async fn begin(
+    setting: &Setting<'_>,
+    run: &mut RunCursor,
+) -> Result<Vec<RangeCursor>, Trouble> {
+    let ends = setting.ends;
+    let clerk = ends.clerk.at(Priority::Scan);
+    let asked = Instant::now();
+    run.counted = records::count(&clerk, run.group).await?;
+    let answer_time = asked.elapsed();
+    run.bulk = true;
+    for table in &setting.tables {
+        let all = Range::default();
+        let page = patiently(|| ends.reader.list(*table, all, None, 1)).await?;
+        run.bulk &= page.rows.is_empty() && page.odd.is_empty() && page.cursor.is_none();
+    }
+    let pages = run.counted / u64::from(MAX_PAGE);
+    if run.group != Group::Users || pages <= FEW_PAGES {
+        return Ok(vec![RangeCursor::begin(None, None)]);
+    }
+    let first = UserPage {
+        order: Order::Created,
+        created: CreatedBetween::default(),
+        starting_after: None,
+        offset: 0,
+        limit: 1,
+    };
+    let oldest = patiently(|| clerk.list_users(&first)).await?;
+    let oldest_ms = oldest.first().map_or(0, |user| user.created_at());
+    let wanted = ranges_for(answer_time);
+    let bounds = slices::cut(&clerk, run.counted, wanted, oldest_ms, (ends.now)()).await?;
+    let from = std::iter::once(None).chain(bounds.iter().copied().map(Some));
+    let before = bounds.iter().copied().map(Some).chain([None]);
+    let ranges = from.zip(before);
+    Ok(ranges
+        .map(|(from, before)| RangeCursor::begin(from, before))
+        .collect())
+}
+
+fn ranges_for(answer_time: Duration) -> usize {
+    let useful = (answer_time.as_millis() / MS_A_RANGE) as usize;
+    useful.clamp(FEWEST_RANGES, MOST_RANGES)
+}
+
+/// Walks the ranges that are not done.
+pub async fn walk(
+    setting: &Setting<'_>,
+    run: &RunCursor,
+    ranges: Vec<RangeCursor>,
+) -> Result<Walked, Trouble> {
+    let parts = Parts::open(setting.dir, &run.id)?;
+    let places = Arc::new(Places::new(ranges, run, setting));
+    let heard = Arc::clone(&places);
+    let course = Arc::new(Course {
+        looking: Looking {
+            ends: Ends {
+                clerk: setting.ends.clerk.at(Priority::Confirm),
+                ..setting.ends.clone()
+            },
+            group: run.group,
+            tables: setting.tables.clone(),
+            bulk: run.bulk,
+        },
+        repair: setting.repair,
+        show_values: setting.show_values,
+        cursors: setting.cursors.clone(),
+        parts: parts.clone(),
+        walk: run.walk(),
+        page_rows: setting.page_rows,
+        on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
+        counted: Mutex::default(),
+    });
+    let mut tasks = JoinSet::new();
+    let waiting = places.waiting();
+    let alone = waiting.len() == 1;
+    for (number, cursor) in waiting {
+        let pages = RecordPages::of(
+            setting.ends.clerk.at(Priority::Scan),
+            run.group,
+            cursor.goes_on_from(),
+            cursor.before,
+            alone,
+        );
+        let range = RangeRun::new(Arc::clone(&course), number, cursor)?;
+        tasks.spawn(async move { range.run(pages).await });
+    }
+    let mut cut_off = None;
+    while let Some(ended) = tasks.join_next().await {
+        let trouble = match ended {
+            Ok(Ok(())) => continue,
+            Ok(Err(trouble)) => trouble,
+            Err(_) => Trouble::Ending,
+        };
+        tracing::warn!("a part of the comparison could not be walked to its end: {trouble}");
+        // A page that cannot be read spoils its own range; a service that is away spoils all.
+        if !matches!(trouble.fault(), Fault::Service { .. } | Fault::Record) {
+            return Err(trouble);
+        }
+        cut_off = Some(trouble);
+    }
+    let ranges = places.all();
+    let mut walked = Walked {
+        tally: run.moved.clone(),
+        orphans: Vec::new(),
+        flaws: Vec::new(),
+        belief: belief(&course, ranges.len()),
+        cut_off,
+    };
+    for (number, range) in ranges.into_iter().enumerate() {
+        walked.tally.add(&range.tally);
+        walked.flaws.extend(range.flaws);
+        let name = orphans_name(&run.walk(), number);
+        parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+    }
+    Ok(walked)
+}
+
+fn belief(course: &Course, ranges: usize) -> Option<Belief> {
+    let mut counted = course
+        .counted
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if course.looking.group != Group::Users || counted.len() != ranges {
+        return None;
+    }
+    let mut all = Builder::new(MAX_RANGES);
+    for part in std::mem::take(&mut *counted).into_values() {
+        all.join(part).ok()?;
+    }
+    Some(all.finish())
+}
+
+/// Where the ranges stand, for the progress bar and for the end.
+struct Places {
+    ranges: Mutex<Vec<RangeCursor>>,
+    total: Option<u64>,
+    phase: String,
+    before: (u64, u64),
+    progress: Watch,
+    own: Table,
+}
+
+impl Places {
+    fn new(ranges: Vec<RangeCursor>, run: &RunCursor, setting: &Setting<'_>) -> Places {
+        let what = run.group.own_table().name();
+        let phase = match (run.pass, run.bulk && setting.repair) {
+            (1, true) => format!("moving {what}"),
+            (1, false) => format!("comparing {what}"),
+            _ => format!("checking {what}"),
+        };
+        Places {
+            ranges: Mutex::new(ranges),
+            total: Some(run.counted),
+            phase,
+            before: (run.before.differences(), run.before.repaired()),
+            progress: setting.progress.clone(),
+            own: run.group.own_table(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<RangeCursor>> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> Vec<(usize, RangeCursor)> {
+        let ranges = self.held();
+        let numbered = ranges.iter().cloned().enumerate();
+        numbered.filter(|(_, range)| !range.done).collect()
+    }
+
+    fn all(&self) -> Vec<RangeCursor> {
+        self.held().clone()
+    }
+
+    fn moved(&self, number: usize, cursor: &RangeCursor) {
+        let mut ranges = self.held();
+        if let Some(range) = ranges.get_mut(number) {
+            range.clone_from(cursor);
+        }
+        let sum = |of: fn(&Tally) -> u64| ranges.iter().map(|range| of(&range.tally)).sum::<u64>();
+        let own = self.own;
+        let done = ranges
+            .iter()
+            .filter_map(|range| range.tally.tables.get(&own))
+            .map(|figures| figures.clerk)
+            .sum();
+        self.progress.send_replace(Progress {
+            phase: self.phase.clone(),
+            done,
+            total: self.total,
+            differences: self.before.0 + sum(Tally::differences),
+            repaired: self.before.1 + sum(Tally::repaired),
+        });
+    }
+}

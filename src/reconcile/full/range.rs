@@ -1,0 +1,334 @@
+//! One range of a full diff: both sides read, joined, looked at again, repaired, and the cursor moved.
+//!
+//! After every page of Clerk's, and not before all that the page brought up has been dealt with, the cursor goes
+//! to where both sides are settled. A run that is cut off reads at most one page of each range twice.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    candidate::{Candidate, Listed},
+    group::Name,
+    records::RecordPages,
+};
+use crate::{
+    clerk::RawRecord,
+    convex::{reader::Range, wire::Row},
+    model::{Difference, Table},
+    reconcile::{
+        Trouble,
+        confirm::{Looking, Suspects},
+        cursor::{Cursors, RangeCursor},
+        diff::{
+            compare,
+            merge::{self, Finding, Merge, Need, Step},
+        },
+        mend::{Orphan, mend},
+        parts::{Part, Parts},
+        rows::RowPages,
+        scan::ranges::{Builder, MAX_RANGES},
+    },
+    report::json,
+};
+
+/// Suspects that are looked at together at most.
+const SUSPECTS: usize = 1000;
+
+impl merge::Listed for Listed {
+    fn created_at(&self) -> i64 {
+        self.candidate().created_at
+    }
+
+    fn key(&self) -> &crate::model::Key {
+        &self.candidate().key
+    }
+}
+
+/// An orphan as its part of the list keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeptOrphan {
+    key: String,
+    parents: Option<(String, String)>,
+    tables: Vec<Table>,
+}
+
+/// What the ranges of a run have in common.
+pub struct Course {
+    /// Where and how to look again.
+    pub looking: Looking,
+    /// True if what differs is to be put right.
+    pub repair: bool,
+    /// True if personal values are kept as they are.
+    pub show_values: bool,
+    /// Where ranges keep their place.
+    pub cursors: Cursors,
+    /// The run's lists.
+    pub parts: Parts,
+    /// The group and the pass, for the names of the lists.
+    pub walk: String,
+    /// Rows in one page.
+    pub page_rows: u32,
+    /// Hears of every page that was dealt with, by the number of the range.
+    pub on_page: Box<dyn Fn(usize, &RangeCursor) + Send + Sync>,
+    /// Ranges that were counted from their beginning to their end, for the census.
+    pub counted: Mutex<BTreeMap<usize, Builder>>,
+}
+
+/// One range in work.
+pub struct RangeRun {
+    course: Arc<Course>,
+    number: usize,
+    cursor: RangeCursor,
+    differences: Part,
+    orphans: Part,
+    /// Its users so far; none if it did not begin at its beginning.
+    counting: Option<Builder>,
+}
+
+/// One table of the range.
+struct Join {
+    table: Table,
+    merge: Merge<Listed, Row>,
+    rows: RowPages,
+}
+
+impl RangeRun {
+    /// Takes up a range where its cursor stands.
+    pub fn new(
+        course: Arc<Course>,
+        number: usize,
+        cursor: RangeCursor,
+    ) -> Result<RangeRun, Trouble> {
+        let (parts, walk) = (&course.parts, course.walk.as_str());
+        Ok(RangeRun {
+            differences: parts.append(&differences_name(walk, number), cursor.log_bytes)?,
+            orphans: parts.append(&orphans_name(walk, number), cursor.orphan_bytes)?,
+            counting: cursor
+                .done_below
+                .is_none()
+                .then(|| Builder::new(MAX_RANGES / crate::reconcile::cursor::MAX_RANGES)),
+            course,
+            number,
+            cursor,
+        })
+    }
+
+    /// Walks it to its end.
+    pub async fn run(mut self, mut records: RecordPages) -> Result<(), Trouble> {
+        let course = Arc::clone(&self.course);
+        let Looking { ends, tables, .. } = &course.looking;
+        let range = Range {
+            from: self.cursor.goes_on_from(),
+            before: self.cursor.before,
+        };
+        let mut joins: Vec<Join> = tables
+            .iter()
+            .map(|table| Join {
+                table: *table,
+                merge: Merge::new(),
+                rows: RowPages::of(ends.reader.clone(), *table, range, self.course.page_rows),
+            })
+            .collect();
+        let mut ended = false;
+        while !ended {
+            match records.next().await? {
+                Some(page) => {
+                    self.count(&page);
+                    let map = |record| Candidate::of(record, &ends.rules, tables);
+                    let page = page.iter().map(map).collect();
+                    let listed = Listed::all(&page);
+                    for join in &mut joins {
+                        join.merge.feed_left(listed.clone());
+                    }
+                }
+                None => {
+                    ended = true;
+                    joins.iter_mut().for_each(|join| join.merge.end_left());
+                }
+            }
+            let mut suspects = Suspects::default();
+            for join in &mut joins {
+                self.drain(join, &mut suspects).await?;
+            }
+            self.deal_with(suspects).await?;
+            let settled = joins.iter().map(|join| join.merge.settled());
+            self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
+        }
+        if let Some(counted) = self.counting {
+            let mut all = course
+                .counted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.insert(self.number, counted);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, page: &[RawRecord]) {
+        let Some(counting) = &mut self.counting else {
+            return;
+        };
+        let ascending = page
+            .iter()
+            .all(|one| counting.add(one.created_at()).is_ok());
+        if !ascending {
+            self.counting = None;
+        }
+    }
+
+    /// Takes out of a join what can be said before Clerk's next page.
+    async fn drain(&mut self, join: &mut Join, suspects: &mut Suspects) -> Result<(), Trouble> {
+        loop {
+            let found = match join.merge.step() {
+                Ok(Step::Found(found)) => found,
+                Ok(Step::Need(Need::Left)) | Ok(Step::Done) => return Ok(()),
+                Ok(Step::Need(Need::Right | Need::Both)) => {
+                    match join.rows.next().await? {
+                        Some(page) => {
+                            self.cursor.tally.unmanaged += page.odd.len() as u64;
+                            join.merge.feed_right(page.rows);
+                        }
+                        None => join.merge.end_right(),
+                    }
+                    continue;
+                }
+                Err(broken) => return Err(Trouble::Order(broken)),
+            };
+            self.look(join.table, found, suspects);
+            if suspects.len() >= SUSPECTS {
+                self.deal_with(std::mem::take(suspects)).await?;
+            }
+        }
+    }
+
+    fn look(&mut self, table: Table, found: Finding<Listed, Row>, suspects: &mut Suspects) {
+        let figures = self.cursor.tally.of(table);
+        match found {
+            Finding::Both(listed, row) => {
+                figures.clerk += 1;
+                figures.convex += 1;
+                let fields = listed.candidate().fields(table);
+                let equal = fields.is_some_and(|fields| compare::equal(fields, &row.fields));
+                if !equal || row.deleted_at.is_some() {
+                    suspects.add_row(&row);
+                    suspects.add_listed(listed);
+                }
+            }
+            Finding::OnlyLeft(listed) => {
+                figures.clerk += 1;
+                suspects.add_listed(listed);
+            }
+            Finding::OnlyRight(row) => {
+                figures.convex += 1;
+                if row.deleted_at.is_none() {
+                    suspects.add_row(&row);
+                }
+            }
+            Finding::Again(row) => {
+                figures.convex += 1;
+                suspects.add_row(&row);
+            }
+            Finding::Late(listed) => {
+                // Its place was passed; that is no proof of anything but of a listing out of order.
+                let key = &listed.candidate().key;
+                self.cursor.flaw(format!("Clerk listed {key} out of order"));
+                self.cursor.tally.of(table).clerk += 1;
+                suspects.add_listed(listed);
+            }
+            Finding::Repeated(listed) => {
+                let key = &listed.candidate().key;
+                self.cursor.flaw(format!("Clerk listed {key} twice"));
+            }
+        }
+    }
+
+    async fn deal_with(&mut self, suspects: Suspects) -> Result<(), Trouble> {
+        if suspects.len() == 0 {
+            return Ok(());
+        }
+        let course = Arc::clone(&self.course);
+        let looking = &course.looking;
+        let judged = suspects.confirm(looking).await?;
+        let mended = mend(&looking.ends, looking.group, judged, course.repair).await?;
+        self.cursor.tally.overtaken += mended.overtaken;
+        let tally = &mut self.cursor.tally;
+        mended.differences.iter().for_each(|one| tally.count(one));
+        self.keep(&mended.differences)?;
+        self.orphans
+            .add(mended.orphans.iter().map(KeptOrphan::of))?;
+        Ok(())
+    }
+
+    fn keep(&mut self, differences: &[Difference]) -> Result<(), Trouble> {
+        let show = self.course.show_values;
+        let masked = differences.iter().map(|one| json::difference(one, show));
+        Ok(self.differences.add(masked)?)
+    }
+
+    fn checkpoint(
+        &mut self,
+        settled: Option<i64>,
+        done: bool,
+        flaws: Vec<String>,
+    ) -> Result<(), Trouble> {
+        self.cursor.done = done;
+        self.cursor.done_below = settled.max(self.cursor.done_below);
+        self.cursor.log_bytes = self.differences.bytes();
+        self.cursor.orphan_bytes = self.orphans.bytes();
+        flaws.into_iter().for_each(|words| self.cursor.flaw(words));
+        self.course.cursors.save_range(self.number, &self.cursor)?;
+        (self.course.on_page)(self.number, &self.cursor);
+        Ok(())
+    }
+}
+
+impl KeptOrphan {
+    fn of(orphan: &Orphan) -> KeptOrphan {
+        let parents = orphan.name.parents.as_ref();
+        KeptOrphan {
+            key: orphan.name.key.to_string(),
+            parents: parents.map(|(one, two)| (one.to_string(), two.to_string())),
+            tables: orphan.differences.iter().map(|one| one.table).collect(),
+        }
+    }
+
+    /// The orphan again; `None` for ids that are none.
+    pub fn read(self) -> Option<Orphan> {
+        use crate::model::{Action, DriftKind, Key};
+        let key = Key::parse(&self.key)?;
+        let difference = |table| Difference {
+            table,
+            key: key.clone(),
+            kind: DriftKind::Orphaned,
+            fields: Vec::new(),
+            action: Action::None,
+            reason: None,
+        };
+        let differences = self.tables.into_iter().map(difference).collect();
+        let parents = self.parents;
+        let parents = parents.and_then(|(one, two)| Key::parse(&one).zip(Key::parse(&two)));
+        let name = Name {
+            key: key.clone(),
+            parents,
+        };
+        Some(Orphan { name, differences })
+    }
+}
+
+/// What the names of files with differences begin with.
+pub const DIFFERENCES: &str = "differences-";
+/// What the names of files with orphans begin with.
+const ORPHANS: &str = "orphans-";
+
+/// The file of a range's orphans; `walk` names the group and the pass.
+pub fn orphans_name(walk: &str, number: usize) -> String {
+    format!("{ORPHANS}{walk}-{number:02}")
+}
+
+fn differences_name(walk: &str, number: usize) -> String {
+    format!("{DIFFERENCES}{walk}-{number:02}")
+}

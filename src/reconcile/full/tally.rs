@@ -1,0 +1,83 @@
+//! What a run has counted so far: by table, kept with the cursor of its range, added up at the end.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Action, Difference, Table},
+    report::TableFigures,
+};
+
+/// Figures of a range or of a whole run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// By table.
+    pub tables: BTreeMap<Table, TableFigures>,
+    /// Records that a delivery changed while the run looked at them.
+    pub overtaken: u64,
+    /// Rows whose `clerkId` can be none of Clerk's.
+    pub unmanaged: u64,
+}
+
+impl Tally {
+    /// A table's figures.
+    pub fn of(&mut self, table: Table) -> &mut TableFigures {
+        self.tables.entry(table).or_default()
+    }
+
+    /// Counts a difference whose action is known.
+    pub fn count(&mut self, difference: &Difference) {
+        let figures = self.of(difference.table);
+        *figures.of_mut(difference.kind) += 1;
+        match difference.action {
+            Action::None => {}
+            Action::Held => figures.held += 1,
+            Action::Failed => figures.failed += 1,
+            Action::Created | Action::Updated | Action::Deleted => figures.repaired += 1,
+        }
+    }
+
+    /// Adds another's figures to these.
+    pub fn add(&mut self, other: &Tally) {
+        for (table, more) in &other.tables {
+            let own = self.of(*table);
+            own.clerk += more.clerk;
+            own.convex += more.convex;
+            own.missing += more.missing;
+            own.stale += more.stale;
+            own.orphaned += more.orphaned;
+            own.duplicate += more.duplicate;
+            own.repaired += more.repaired;
+            own.held += more.held;
+            own.failed += more.failed;
+        }
+        self.overtaken += other.overtaken;
+        self.unmanaged += other.unmanaged;
+    }
+
+    /// A table's figures; all zero if nothing was counted.
+    pub fn figures(&self, table: Table) -> TableFigures {
+        self.tables.get(&table).copied().unwrap_or_default()
+    }
+
+    /// What was found and done, without what was read: it will be read again.
+    pub fn without_counts(&self) -> Tally {
+        let mut rest = self.clone();
+        for figures in rest.tables.values_mut() {
+            figures.clerk = 0;
+            figures.convex = 0;
+        }
+        rest
+    }
+
+    /// All differences.
+    pub fn differences(&self) -> u64 {
+        self.tables.values().map(TableFigures::differences).sum()
+    }
+
+    /// Differences that were put right.
+    pub fn repaired(&self) -> u64 {
+        self.tables.values().map(|figures| figures.repaired).sum()
+    }
+}

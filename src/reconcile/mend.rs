@@ -1,0 +1,161 @@
+//! From records that differ to differences with what was done about them.
+//!
+//! Upserts go at once, since each is guarded by its version; what has to go is only collected, because
+//! whether it may go is decided over the whole run.
+
+use super::{
+    Trouble,
+    confirm::{Confirmed, Judged},
+    ends::Ends,
+    full::group::{Group, Name},
+};
+use crate::{
+    model::{Action, Difference, DriftKind, Origin, Outcome, RecordKey},
+    queue::repairs::{Repair, Repaired, Wish},
+};
+
+/// What came of a handful of records.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// Differences whose action is known.
+    pub differences: Vec<Difference>,
+    /// Records that are suspected to be gone; their differences come when it is decided.
+    pub orphans: Vec<Orphan>,
+    /// Records about which a delivery has said something newer meanwhile.
+    pub overtaken: u64,
+    /// Users whose row was inserted, by `created_at`: the census counts them.
+    pub created: Vec<i64>,
+}
+
+/// A record that Clerk does not list and that has rows.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// What Clerk is asked by.
+    pub name: Name,
+    /// One difference for each of its rows' tables.
+    pub differences: Vec<Difference>,
+}
+
+impl Orphan {
+    /// The record's name in the group.
+    pub fn record(&self, group: Group) -> RecordKey {
+        RecordKey::new(group.own_table(), self.name.key.clone())
+    }
+}
+
+/// Repairs what can be repaired now, or (`repair` false) only says what differs.
+pub async fn mend(
+    ends: &Ends,
+    group: Group,
+    judged: Judged,
+    repair: bool,
+) -> Result<Mended, Trouble> {
+    let mut mended = Mended {
+        overtaken: judged.overtaken,
+        ..Mended::default()
+    };
+    let mut repairs = Vec::new();
+    let mut waiting = Vec::new();
+    for confirmed in judged.confirmed {
+        let Confirmed {
+            name,
+            clerk,
+            verdict,
+        } = confirmed;
+        if verdict.orphan {
+            let differences = verdict.differences;
+            mended.orphans.push(Orphan { name, differences });
+            continue;
+        }
+        let rows =
+            clerk.and_then(|clerk| Some((clerk.version, clerk.created_at, clerk.rows.ok()?)));
+        match rows.filter(|_| verdict.write && repair) {
+            Some((version, created_at, rows)) => {
+                repairs.push(Repair {
+                    record: RecordKey::new(group.own_table(), name.key),
+                    wish: Wish::Write { version, rows },
+                });
+                waiting.push((verdict.differences, created_at));
+            }
+            None => mended.differences.extend(verdict.differences),
+        }
+    }
+    let done = ends.repair(repairs).await?;
+    for ((differences, created_at), done) in waiting.into_iter().zip(done) {
+        settle(differences, created_at, done, &mut mended)?;
+    }
+    Ok(mended)
+}
+
+fn settle(
+    differences: Vec<Difference>,
+    created_at: i64,
+    done: Repaired,
+    mended: &mut Mended,
+) -> Result<(), Trouble> {
+    let failed = |reason: String| {
+        move |difference: &mut Difference| {
+            difference.action = Action::Failed;
+            difference.reason = Some(reason.clone());
+        }
+    };
+    let mut differences = differences;
+    match done {
+        Repaired::Applied { outcome, .. } => match outcome {
+            Outcome::Created | Outcome::Linked | Outcome::Updated | Outcome::Unchanged => {
+                if outcome == Outcome::Created {
+                    mended.created.push(created_at);
+                }
+                for difference in &mut differences {
+                    match difference.kind {
+                        DriftKind::Missing => difference.action = Action::Created,
+                        DriftKind::Stale if difference.action == Action::None => {
+                            difference.action = Action::Updated;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Outcome::Stale => {
+                mended.overtaken += 1;
+                return Ok(());
+            }
+            Outcome::Tombstoned => {
+                let reason = "it was deleted in Convex and stays so; bring it back with \
+                              `clerk-convex-sync sync user ID --revive`";
+                differences.iter_mut().for_each(failed(reason.to_owned()));
+            }
+            Outcome::Deleted | Outcome::Absent => {
+                let reason = format!("Convex answered an upsert with `{}`", outcome.name());
+                differences.iter_mut().for_each(failed(reason));
+            }
+        },
+        Repaired::Overtaken => {
+            mended.overtaken += 1;
+            return Ok(());
+        }
+        Repaired::Refused { code, reason } => {
+            differences
+                .iter_mut()
+                .for_each(failed(format!("Convex refused it ({code}): {reason}")));
+        }
+        Repaired::Away { reason } => return Err(Trouble::Away(reason)),
+    }
+    mended.differences.extend(differences);
+    Ok(())
+}
+
+impl Ends {
+    /// Puts repairs into the lane and waits for what became of them.
+    pub async fn repair(&self, repairs: Vec<Repair>) -> Result<Vec<Repaired>, Trouble> {
+        let count = repairs.len();
+        let done = self.lane.apply(repairs, Origin::Repair).await;
+        let done = done.ok_or(Trouble::Ending)?;
+        // The lane answers for each; anything else is an applier that was cut off.
+        if done.len() == count {
+            Ok(done)
+        } else {
+            Err(Trouble::Ending)
+        }
+    }
+}

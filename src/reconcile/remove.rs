@@ -1,0 +1,100 @@
+//! The end of the dangerous direction: may these records go, and then one by one by Clerk's own word.
+//!
+//! Nothing here runs before every range has been walked. The brake sees the whole plan of a table before its
+//! first deletion; a plan that it holds is kept under a digest until a person approves that digest. Each record
+//! is asked for once more right before it goes, and is left alone if the world has moved.
+
+use super::{
+    Trouble,
+    ends::Ends,
+    full::group::{Group, Name},
+    mend::Orphan,
+};
+use crate::{
+    clerk::Lookup,
+    model::{Action, Difference, Outcome},
+    queue::repairs::{Repair, Repaired, Wish},
+};
+
+/// Records that are asked for and removed at a time.
+const AT_A_TIME: usize = 50;
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// What was done about each.
+    pub differences: Vec<Difference>,
+    /// Records that exist again, or still.
+    pub spared: Vec<Name>,
+}
+
+/// Marks a whole plan with what was decided about it.
+pub fn leave(orphans: Vec<Orphan>, action: Action, reason: &str) -> Vec<Difference> {
+    let marked = |mut difference: Difference| {
+        difference.action = action;
+        difference.reason = Some(reason.to_owned());
+        difference
+    };
+    let all = orphans.into_iter().flat_map(|orphan| orphan.differences);
+    all.map(marked).collect()
+}
+
+/// Removes those of these records that Clerk says do not exist.
+pub async fn remove(ends: &Ends, group: Group, orphans: Vec<Orphan>) -> Result<Removed, Trouble> {
+    let mut removed = Removed::default();
+    let mut orphans = orphans.into_iter().peekable();
+    while orphans.peek().is_some() {
+        let some: Vec<Orphan> = orphans.by_ref().take(AT_A_TIME).collect();
+        let mut repairs = Vec::with_capacity(some.len());
+        let mut waiting = Vec::with_capacity(some.len());
+        for orphan in some {
+            match group.fetch(ends, &orphan.name).await {
+                Ok(Lookup::Gone(proof)) => {
+                    let record = orphan.record(group);
+                    let wish = Wish::Delete(proof);
+                    repairs.push(Repair { record, wish });
+                    waiting.push(orphan);
+                }
+                Ok(Lookup::Found(_)) => removed.spared.push(orphan.name),
+                Err(trouble @ Trouble::Nameless) => {
+                    let reason = trouble.to_string();
+                    let failed = leave(vec![orphan], Action::Failed, &reason);
+                    removed.differences.extend(failed);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        let done = ends.repair(repairs).await?;
+        for (orphan, done) in waiting.into_iter().zip(done) {
+            removed.differences.extend(settle(orphan, done)?);
+        }
+    }
+    Ok(removed)
+}
+
+fn settle(orphan: Orphan, done: Repaired) -> Result<Vec<Difference>, Trouble> {
+    let (action, reason) = match done {
+        Repaired::Applied {
+            outcome: Outcome::Deleted | Outcome::Absent | Outcome::Unchanged | Outcome::Tombstoned,
+            ..
+        } => (
+            Action::Deleted,
+            "Clerk says that it does not exist".to_owned(),
+        ),
+        Repaired::Applied { outcome, .. } => {
+            let reason = format!("Convex answered a deletion with `{}`", outcome.name());
+            (Action::Failed, reason)
+        }
+        // The ledger knows of its deletion already.
+        Repaired::Overtaken => (
+            Action::Deleted,
+            "a delivery has deleted it meanwhile".to_owned(),
+        ),
+        Repaired::Refused { code, reason } => (
+            Action::Failed,
+            format!("Convex refused it ({code}): {reason}"),
+        ),
+        Repaired::Away { reason } => return Err(Trouble::Away(reason)),
+    };
+    Ok(leave(vec![orphan], action, &reason))
+}

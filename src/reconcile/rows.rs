@@ -1,0 +1,63 @@
+//! The rows of a range, page after page, one page ahead of whoever compares them.
+//!
+//! A page may be short and still not be the last; only a missing cursor ends the range. The task that reads
+//! ahead ends with the handle.
+
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{Trouble, patiently};
+use crate::{
+    convex::{
+        reader::{Range, Reader},
+        wire::Page,
+    },
+    model::Table,
+};
+
+/// Pages that wait while one is compared.
+const AHEAD: usize = 1;
+
+/// See the module's words.
+pub struct RowPages {
+    pages: mpsc::Receiver<Result<Page, Trouble>>,
+    task: JoinHandle<()>,
+}
+
+impl RowPages {
+    /// Begins to read.
+    pub fn of(reader: Reader, table: Table, range: Range, limit: u32) -> RowPages {
+        let (sender, pages) = mpsc::channel(AHEAD);
+        let task = spawn(async move {
+            let mut cursor: Option<String> = None;
+            loop {
+                let asked = cursor.as_deref();
+                let page = patiently(|| reader.list(table, range, asked, limit)).await;
+                let next = page.as_ref().ok().and_then(|page| page.cursor.clone());
+                if sender.send(page).await.is_err() || next.is_none() {
+                    return;
+                }
+                cursor = next;
+            }
+        });
+        RowPages { pages, task }
+    }
+
+    /// The next page; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Page>, Trouble> {
+        self.pages.recv().await.transpose()
+    }
+}
+
+impl Drop for RowPages {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task belongs to the handle and ends with it"
+)]
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
+}

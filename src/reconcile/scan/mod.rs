@@ -1,0 +1,97 @@
+//! Scans: which parts of Clerk are read, how often, and in what order.
+//!
+//! [`sweep`] reads the newest changes, [`census`] counts and looks into the [`ranges`] whose count is not what was
+//! believed. Both hand what they find to the queue's second lane and say in a report what came of it.
+
+pub mod census;
+pub mod missed;
+pub mod ranges;
+pub mod sweep;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use uuid::{NoContext, Timestamp, Uuid};
+
+use self::missed::{Cause, Known, Trickle};
+use super::ends::Ends;
+use crate::{
+    report::{Report, RunKind, RunOutcome},
+    telemetry::Metrics,
+};
+
+/// What both scans say of an empty list, as an alert and in the report.
+const EMPTY: &str = "Clerk answers that it has no users, although there were some; nothing was written or \
+    deleted. Check that CLERK_SECRET_KEY belongs to the right instance and that Clerk works; if all users really \
+    are gone, the next full diff holds their deletion for approval";
+
+/// Changes that scans found before any delivery: counted, and said aloud when they are more than a trickle.
+/// One for both scans; clones share what they remember.
+#[derive(Clone)]
+pub struct MissedDeliveries {
+    metrics: Metrics,
+    trickle: Arc<Mutex<Trickle>>,
+}
+
+impl MissedDeliveries {
+    /// Remembers nothing yet.
+    pub fn new(metrics: Metrics) -> MissedDeliveries {
+        MissedDeliveries {
+            metrics,
+            trickle: Arc::default(),
+        }
+    }
+
+    /// Takes in what a scan found: why, and when it was changed by Clerk's clock. Answers how many deliveries
+    /// are missing.
+    fn tell(&self, ends: &Ends, known: &dyn Known, missed: &[(Cause, i64)]) -> u64 {
+        for (cause, _) in missed {
+            self.metrics.runs.missed(cause.name());
+        }
+        let lost = missed
+            .iter()
+            .filter(|(cause, _)| cause.is_missing_delivery());
+        let lost: Vec<i64> = lost.map(|(_, changed_ms)| *changed_ms).collect();
+        let now_ms = (ends.now)();
+        let concern = {
+            let mut trickle = self.trickle.lock().unwrap_or_else(PoisonError::into_inner);
+            trickle.swept(now_ms, &lost, known.deliveries())
+        };
+        match concern.missed {
+            Some(message) => ends.alerts.raise("missed_deliveries", message, now_ms),
+            None => ends.alerts.clear("missed_deliveries"),
+        }
+        match concern.silent {
+            Some(message) => ends.alerts.raise("silent_endpoint", message, now_ms),
+            None => ends.alerts.clear("silent_endpoint"),
+        }
+        lost.len() as u64
+    }
+}
+
+fn lost_note(lost: u64) -> Option<String> {
+    (lost > 0).then(|| format!("{lost} change(s) were told by no delivery"))
+}
+
+/// A report without its findings, as of now.
+fn report(ends: &Ends, kind: RunKind, started_ms: i64, outcome: RunOutcome) -> Report {
+    let ms = u64::try_from(started_ms).unwrap_or(0);
+    let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
+    let at = Timestamp::from_unix(NoContext, ms / 1000, nanos);
+    Report {
+        id: Uuid::new_v7(at).to_string(),
+        kind,
+        started_ms,
+        finished_ms: (ends.now)(),
+        plan_digest: None,
+        outcome,
+        resumed: false,
+        tables: BTreeMap::new(),
+        differences: Vec::new(),
+        calls: ends.cost.calls(),
+        bytes: ends.cost.bytes(),
+        notes: Vec::new(),
+    }
+}

@@ -1,0 +1,9 @@
+//! Sweeps and censuses between the simulated ends: what they find, what they cost, what they leave alone.
+//!
+//! Deliveries are lost by not sending any: the simulated Clerk has no endpoint here.
+
+mod census;
+mod scene;
+mod silence;
+mod sweeps;
+mod whole;

@@ -1,0 +1,189 @@
+//! Full diffs between the simulated ends: what they find, what they repair, what they leave alone.
+
+use std::sync::Arc;
+
+use clerk_convex_sync::{
+    model::{Action, DriftKind},
+    reconcile::{
+        ends::Ends,
+        reconciler::{Identity, Options, Reconciler, Rules},
+        run::{AskedBy, Progress, RunError, RunRequest, Runs},
+        scan::{MissedDeliveries, census::Census, sweep::Sweeper},
+    },
+    report::{Report, RunKind, RunOutcome, history::History},
+    telemetry::Metrics,
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::scene::Scene;
+
+/// A pair that was never seen before.
+struct Known;
+
+impl Identity for Known {
+    fn deployment(&self) -> String {
+        "simulated".into()
+    }
+
+    fn key_kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn is_proved(&self) -> bool {
+        true
+    }
+
+    fn prove(&self) {}
+}
+
+/// A scene with somebody who carries runs out.
+pub struct Stage {
+    pub scene: Scene,
+    pub runner: Arc<Reconciler>,
+    pub dir: TempDir,
+}
+
+impl Stage {
+    pub async fn start() -> Stage {
+        let scene = Scene::start().await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let ends: Ends = scene.ends.clone();
+        let missed = MissedDeliveries::new(Metrics::default());
+        let runner = Reconciler::new(Options {
+            ends: Box::new(move || ends.clone()),
+            rules: Box::new(|| Rules {
+                repair: true,
+                max_deletes: 100,
+                max_delete_ratio: 0.05,
+                show_values: false,
+                page_rows: 2000,
+            }),
+            identity: Arc::new(Known),
+            dir: dir.path().to_owned(),
+            history: History::open(dir.path(), false).expect("a history"),
+            sweeper: Sweeper::new(missed.clone(), scene.beliefs.clone()),
+            census: Census::new(missed, scene.beliefs.clone()),
+            beliefs: scene.beliefs.clone(),
+            known: Box::new(()),
+        });
+        Stage { scene, runner, dir }
+    }
+
+    pub async fn try_run(
+        &self,
+        kind: RunKind,
+        approve: Option<String>,
+    ) -> Result<Report, RunError> {
+        let request = RunRequest {
+            kind,
+            tables: Vec::new(),
+            max_deletes: None,
+            approve,
+            asked_by: AskedBy::Operator,
+        };
+        let watch = watch::Sender::new(Progress::default());
+        self.runner
+            .run(request, watch, CancellationToken::new())
+            .await
+    }
+
+    pub async fn run(&self, kind: RunKind) -> Report {
+        self.try_run(kind, None).await.expect("a report")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_table_is_filled_and_then_agrees() {
+    let stage = Stage::start().await;
+    stage.scene.clerk.seed_users(1_200);
+    let report = stage.run(RunKind::Reconcile).await;
+    assert_eq!(report.outcome, RunOutcome::Repaired, "{:?}", report.notes);
+    assert_eq!(stage.scene.convex.count("users"), 1_200);
+    assert_eq!(stage.scene.convex.count("profiles"), 1_200);
+    let mutations = stage.scene.convex.calls().mutations;
+    let report = stage.run(RunKind::Audit).await;
+    assert_eq!(report.outcome, RunOutcome::InSync, "{report:?}");
+    assert_eq!(stage.scene.convex.calls().mutations, mutations);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_names_exactly_what_differs_and_a_reconcile_puts_it_right() {
+    let stage = Stage::start().await;
+    stage.scene.clerk.seed_users(60);
+    let users = stage.scene.clerk.user_ids();
+    stage.run(RunKind::Reconcile).await;
+    let convex = &stage.scene.convex;
+    let id = |key: &str| {
+        convex.row("users", key).expect("a row")["_id"]
+            .as_str()
+            .map(str::to_owned)
+            .expect("an id")
+    };
+    convex.remove_row("users", &id(&users[3])).expect("removed");
+    let other = json!({"name": "Somebody Else"});
+    convex
+        .patch_row("users", &id(&users[7]), &other)
+        .expect("patched");
+    stage.scene.clerk.delete_user(&users[9]).expect("deleted");
+    let report = stage.run(RunKind::Audit).await;
+    let mut found: Vec<_> = report
+        .differences
+        .iter()
+        .map(|one| (one.table.name(), one.key.to_string(), one.kind, one.action))
+        .collect();
+    found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    let mut wanted = vec![
+        ("users", users[3].clone(), DriftKind::Missing, Action::None),
+        ("users", users[7].clone(), DriftKind::Stale, Action::None),
+        ("users", users[9].clone(), DriftKind::Orphaned, Action::None),
+        (
+            "profiles",
+            users[9].clone(),
+            DriftKind::Orphaned,
+            Action::None,
+        ),
+    ];
+    wanted.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    assert_eq!(found, wanted);
+    assert_eq!(report.outcome, RunOutcome::Differences);
+    let report = stage.run(RunKind::Reconcile).await;
+    assert_eq!(report.outcome, RunOutcome::Repaired, "{report:?}");
+    let mutations = convex.calls().mutations;
+    let report = stage.run(RunKind::Audit).await;
+    assert_eq!(report.outcome, RunOutcome::InSync, "{report:?}");
+    assert_eq!(convex.calls().mutations, mutations);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s17_a_mass_deletion_is_held_before_its_first_row() {
+    let stage = Stage::start().await;
+    stage.scene.clerk.seed_users(1_000);
+    let users = stage.scene.clerk.user_ids();
+    stage.run(RunKind::Reconcile).await;
+    for user in &users[..600] {
+        stage.scene.clerk.delete_user(user).expect("deleted");
+    }
+    stage.scene.sign_up("Newcomer");
+    let report = stage.run(RunKind::Reconcile).await;
+    assert_eq!(report.outcome, RunOutcome::Held, "{:?}", report.notes);
+    assert_eq!(
+        stage.scene.convex.count("users"),
+        1_001,
+        "the newcomer is there, nobody is gone"
+    );
+    let digest = report.plan_digest.expect("a digest");
+    let again = stage.run(RunKind::Reconcile).await;
+    assert_eq!(again.plan_digest.as_ref(), Some(&digest));
+    for user in &users[..5] {
+        stage.scene.clerk.restore_user(user).expect("restored");
+    }
+    let report = stage
+        .try_run(RunKind::Reconcile, Some(digest))
+        .await
+        .expect("a report");
+    assert_eq!(report.outcome, RunOutcome::Repaired, "{:?}", report.notes);
+    assert_eq!(stage.scene.convex.count("users"), 406);
+}
