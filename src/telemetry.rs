@@ -4,6 +4,8 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
+mod carried;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use prometheus_client::{
@@ -17,6 +19,8 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Log, LogFormat};
+
+pub use carried::CarriedMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -66,13 +70,6 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
-/// Labels of `edits_total` and `write_backs_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CarriedLabels {
-    /// What became of it.
-    pub result: &'static str,
-}
-
 /// Everything that is counted. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -95,10 +92,8 @@ pub struct Metrics {
     pub clerk_requests: Family<ClerkLabels, Counter>,
     /// `convex_requests_total{function,status}`
     pub convex_requests: Family<ConvexLabels, Counter>,
-    /// `edits_total{result}`: users' own changes on their way to Clerk.
-    pub edits: Family<CarriedLabels, Counter>,
-    /// `write_backs_total{result}`: rows that Clerk was told of.
-    pub write_backs: Family<CarriedLabels, Counter>,
+    /// What is counted of changes on their way to Clerk.
+    pub carried: CarriedMetrics,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -119,8 +114,7 @@ impl Default for Metrics {
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
-        let edits = Family::default();
-        let write_backs = Family::default();
+        let carried = CarriedMetrics::register(&mut registry);
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -163,16 +157,6 @@ impl Default for Metrics {
             convex_requests.clone(),
         );
         registry.register(
-            "edits",
-            "Users' edits by what became of them",
-            edits.clone(),
-        );
-        registry.register(
-            "write_backs",
-            "Rows that Clerk was told of, by result",
-            write_backs.clone(),
-        );
-        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -188,8 +172,7 @@ impl Default for Metrics {
             retries,
             clerk_requests,
             convex_requests,
-            edits,
-            write_backs,
+            carried,
         }
     }
 }
@@ -212,18 +195,6 @@ impl Metrics {
                 outcome,
                 source,
             })
-            .inc();
-    }
-
-    /// Counts an edit that was settled.
-    pub fn edit(&self, result: &'static str) {
-        self.edits.get_or_create(&CarriedLabels { result }).inc();
-    }
-
-    /// Counts what became of telling Clerk of a row.
-    pub fn write_back(&self, result: &'static str) {
-        self.write_backs
-            .get_or_create(&CarriedLabels { result })
             .inc();
     }
 
@@ -314,8 +285,8 @@ mod tests {
                 status: 200,
             })
             .inc();
-        metrics.edit("done");
-        metrics.write_back("written");
+        metrics.carried.edit("done");
+        metrics.carried.write_back("written");
         let text = metrics.render();
         for line in [
             "clerk_convex_sync_edits_total{result=\"done\"} 1",

@@ -171,7 +171,7 @@ const HOMES: &[(&[&str], &[&str], &str)] = &[
             "\"settle\"",
         ],
         // A metric counts edits.
-        &["src/convex/wire.rs", "src/sandbox/", "src/telemetry.rs"],
+        &["src/convex/wire.rs", "src/sandbox/", "src/telemetry/"],
         "the functions in Convex are named in convex/wire.rs",
     ),
     (

@@ -134,7 +134,7 @@ impl Carrier {
                         EditResult::Refused { reason } if reason == verdict::FROZEN => "frozen",
                         EditResult::Refused { .. } => "refused",
                     };
-                    self.shared.metrics.edit(result);
+                    self.shared.metrics.carried.edit(result);
                 }
                 Ok(())
             }
