@@ -106,7 +106,6 @@ fn deployment(convex: &ConvexSim) -> Deployment {
 fn shared(clerk: &ClerkSim, deployment: &Deployment, dir: &std::path::Path) -> Arc<Shared> {
     let quiet: OnRequest = Arc::new(|_, _, _| {});
     let client = ClerkClient::new(clerk::Options {
-        pace: clerk::Pace::unlimited(),
         api_url: clerk.url().parse().unwrap(),
         secret_key: SecretString::from(DEFAULT_SECRET_KEY),
         timeout: Duration::from_secs(5),

@@ -8,8 +8,10 @@ use clerk_convex_sync::{
         ends::Ends,
         reconciler::{Identity, Options, Reconciler, Rules},
         run::{AskedBy, Progress, RunError, RunRequest, Runs},
+        scan::{MissedDeliveries, census::Census, sweep::Sweeper},
     },
     report::{Report, RunKind, RunOutcome, history::History},
+    telemetry::Metrics,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -49,6 +51,7 @@ impl Stage {
         let scene = Scene::start().await;
         let dir = tempfile::tempdir().expect("a directory");
         let ends: Ends = scene.ends.clone();
+        let missed = MissedDeliveries::new(Metrics::default());
         let runner = Reconciler::new(Options {
             ends: Box::new(move || ends.clone()),
             rules: Box::new(|| Rules {
@@ -61,6 +64,10 @@ impl Stage {
             identity: Arc::new(Known),
             dir: dir.path().to_owned(),
             history: History::open(dir.path(), false).expect("a history"),
+            sweeper: Sweeper::new(missed.clone(), scene.beliefs.clone()),
+            census: Census::new(missed, scene.beliefs.clone()),
+            beliefs: scene.beliefs.clone(),
+            known: Box::new(()),
         });
         Stage { scene, runner, dir }
     }
