@@ -124,6 +124,7 @@ impl Default for Metrics {
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
+        register_calls(&mut registry, &clerk_requests, &convex_requests);
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -157,16 +158,6 @@ impl Default for Metrics {
         );
         registry.register("retries", "Tries after a failure", retries.clone());
         registry.register(
-            "clerk_requests",
-            "Requests to Clerk by endpoint and status",
-            clerk_requests.clone(),
-        );
-        registry.register(
-            "convex_requests",
-            "Calls to Convex by function and status",
-            convex_requests.clone(),
-        );
-        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -186,6 +177,23 @@ impl Default for Metrics {
             runs,
         }
     }
+}
+
+fn register_calls(
+    registry: &mut Registry,
+    clerk: &Family<ClerkLabels, Counter>,
+    convex: &Family<ConvexLabels, Counter>,
+) {
+    registry.register(
+        "clerk_requests",
+        "Requests to Clerk by endpoint and status",
+        clerk.clone(),
+    );
+    registry.register(
+        "convex_requests",
+        "Calls to Convex by function and status",
+        convex.clone(),
+    );
 }
 
 impl Metrics {
