@@ -129,6 +129,7 @@ impl Default for Metrics {
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
         let carried = CarriedMetrics::register(&mut registry);
+        register_calls(&mut registry, &clerk_requests, &convex_requests);
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -162,16 +163,6 @@ impl Default for Metrics {
         );
         registry.register("retries", "Tries after a failure", retries.clone());
         registry.register(
-            "clerk_requests",
-            "Requests to Clerk by endpoint and status",
-            clerk_requests.clone(),
-        );
-        registry.register(
-            "convex_requests",
-            "Calls to Convex by function and status",
-            convex_requests.clone(),
-        );
-        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -192,6 +183,23 @@ impl Default for Metrics {
             carried,
         }
     }
+}
+
+fn register_calls(
+    registry: &mut Registry,
+    clerk: &Family<ClerkLabels, Counter>,
+    convex: &Family<ConvexLabels, Counter>,
+) {
+    registry.register(
+        "clerk_requests",
+        "Requests to Clerk by endpoint and status",
+        clerk.clone(),
+    );
+    registry.register(
+        "convex_requests",
+        "Calls to Convex by function and status",
+        convex.clone(),
+    );
 }
 
 impl Metrics {
