@@ -5,6 +5,7 @@
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
 mod runs;
+mod carried;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -21,6 +22,7 @@ use tracing_subscriber::{
 use crate::config::{Log, LogFormat};
 
 pub use runs::RunMetrics;
+pub use carried::CarriedMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,13 +79,6 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
-/// Labels of `edits_total` and `write_backs_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CarriedLabels {
-    /// What became of it.
-    pub result: &'static str,
-}
-
 /// Everything that is counted. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -110,10 +105,8 @@ pub struct Metrics {
     pub convex_requests: Family<ConvexLabels, Counter>,
     /// What is counted of runs.
     pub runs: RunMetrics,
-    /// `edits_total{result}`: users' own changes on their way to Clerk.
-    pub edits: Family<CarriedLabels, Counter>,
-    /// `write_backs_total{result}`: rows that Clerk was told of.
-    pub write_backs: Family<CarriedLabels, Counter>,
+    /// What is counted of changes on their way to Clerk.
+    pub carried: CarriedMetrics,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -135,8 +128,8 @@ impl Default for Metrics {
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
-        let edits = Family::default();
-        let write_backs = Family::default();
+        let carried = CarriedMetrics::register(&mut registry);
+        register_calls(&mut registry, &clerk_requests, &convex_requests);
         registry.register(
             "webhooks",
             "Webhook requests by type and result",
@@ -170,26 +163,6 @@ impl Default for Metrics {
         );
         registry.register("retries", "Tries after a failure", retries.clone());
         registry.register(
-            "clerk_requests",
-            "Requests to Clerk by endpoint and status",
-            clerk_requests.clone(),
-        );
-        registry.register(
-            "convex_requests",
-            "Calls to Convex by function and status",
-            convex_requests.clone(),
-        );
-        registry.register(
-            "edits",
-            "Users' edits by what became of them",
-            edits.clone(),
-        );
-        registry.register(
-            "write_backs",
-            "Rows that Clerk was told of, by result",
-            write_backs.clone(),
-        );
-        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -207,10 +180,26 @@ impl Default for Metrics {
             clerk_requests,
             convex_requests,
             runs,
-            edits,
-            write_backs,
+            carried,
         }
     }
+}
+
+fn register_calls(
+    registry: &mut Registry,
+    clerk: &Family<ClerkLabels, Counter>,
+    convex: &Family<ConvexLabels, Counter>,
+) {
+    registry.register(
+        "clerk_requests",
+        "Requests to Clerk by endpoint and status",
+        clerk.clone(),
+    );
+    registry.register(
+        "convex_requests",
+        "Calls to Convex by function and status",
+        convex.clone(),
+    );
 }
 
 impl Metrics {
@@ -236,18 +225,6 @@ impl Metrics {
                 outcome,
                 source,
             })
-            .inc();
-    }
-
-    /// Counts an edit that was settled.
-    pub fn edit(&self, result: &'static str) {
-        self.edits.get_or_create(&CarriedLabels { result }).inc();
-    }
-
-    /// Counts what became of telling Clerk of a row.
-    pub fn write_back(&self, result: &'static str) {
-        self.write_backs
-            .get_or_create(&CarriedLabels { result })
             .inc();
     }
 

@@ -3,10 +3,11 @@
 //! One task beside the applier, there only if `profile_edits.enabled` or `clerk.write_back` is on. It looks
 //! into the outbox of `editProfile`, changes the user in Clerk, and settles the edit; and it writes into
 //! Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`
-//! and `write_back` ask and write; `tell` shows Convex what Clerk has just said. Promises: nothing is done
+//! and `write_back` do it; `calls` asks; `tell` shows Convex what Clerk has just said. Promises: nothing is done
 //! that may not be done twice, so a crash anywhere costs a request; an edit is settled only when Clerk has
 //! answered about it; waits and memory are bounded; an outage costs no edit anything but time.
 
+mod calls;
 mod carry;
 pub mod loops;
 pub mod pace;

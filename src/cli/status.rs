@@ -16,6 +16,7 @@ use super::{
     output::{Paint, Tone},
     signals::StopSignals,
 };
+use crate::reconcile::run::Progress;
 
 /// How often `--watch` asks.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -113,6 +114,8 @@ struct Status {
     dead_letters: Option<u64>,
     #[serde(default)]
     last: Last,
+    #[serde(default)]
+    runs: Runs,
     latency_ms: Option<Latency>,
     convex: Option<Convex>,
     #[serde(default)]
@@ -130,6 +133,28 @@ struct Last {
     sweep: Option<Run>,
     census: Option<Run>,
     full: Option<Run>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Runs {
+    sweep: Option<Faring>,
+    census: Option<Faring>,
+    full: Option<Faring>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Faring {
+    success_age_s: Option<f64>,
+    #[serde(default)]
+    failures_in_a_row: u64,
+    running: Option<Running>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Running {
+    kind: String,
+    #[serde(flatten)]
+    progress: Progress,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,13 +200,21 @@ impl Status {
         if let Some(instance) = &self.instance_id {
             line("instance", instance.clone());
         }
-        for (name, run) in [
-            ("last sweep", &self.last.sweep),
-            ("last census", &self.last.census),
-            ("last full", &self.last.full),
+        for (name, run, faring) in [
+            ("last sweep", &self.last.sweep, &self.runs.sweep),
+            ("last census", &self.last.census, &self.runs.census),
+            ("last full", &self.last.full, &self.runs.full),
         ] {
             if let Some(run) = run {
                 line(name, run.text(now, paint));
+            }
+            let Some(faring) = faring else { continue };
+            if faring.failures_in_a_row > 0 {
+                line("", paint.tone(Tone::Bad, &faring.failures()));
+            }
+            // Sweeps and censuses come and go within a moment.
+            if let Some(running) = faring.running.as_ref().filter(|_| name == "last full") {
+                line("running", running.text());
             }
         }
         if self.alerts.is_empty() {
@@ -274,6 +307,31 @@ impl Run {
             other => other.to_string(),
         };
         format!("{outcome}{ago} (run {id})")
+    }
+}
+
+impl Faring {
+    fn failures(&self) -> String {
+        let since = match self.success_age_s {
+            Some(age) => format!("the last complete one was {} ago", span(age)),
+            None => "none was complete yet".to_owned(),
+        };
+        format!(
+            "{} failed since; {since}",
+            counted(self.failures_in_a_row, "run")
+        )
+    }
+}
+
+impl Running {
+    fn text(&self) -> String {
+        let Progress {
+            phase, done, total, ..
+        } = &self.progress;
+        match total {
+            Some(total) => format!("{}, {phase}: {done} of {total}", self.kind),
+            None => format!("{}, {phase}: {done}", self.kind),
+        }
     }
 }
 

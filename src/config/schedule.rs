@@ -3,6 +3,8 @@
 //! Checks that an expression is one, so that a slip is found before the first scan is missed; what it
 //! means is left to the library that runs it. Times are UTC.
 
+use croner::parser::{CronParser, Seconds};
+
 use super::reader::Reader;
 
 /// Names that stand for a whole expression.
@@ -161,7 +163,17 @@ fn check(text: &str) -> Result<(), (String, String)> {
             ));
         }
     }
-    Ok(())
+    // What is left (such as a mark where none can be) is the library's to judge, by the rules it runs with.
+    let parser = CronParser::builder()
+        .seconds(Seconds::Required)
+        .dom_and_dow(true)
+        .build();
+    parser.parse(text).map(|_| ()).map_err(|error| {
+        (
+            format!("cannot be understood: {error}"),
+            format!("write it {example}"),
+        )
+    })
 }
 
 impl Field {
@@ -247,6 +259,8 @@ mod tests {
             "@noon",
             "daily",
             "0 ,, 0 * * *",
+            "0 0 0 # * *",
+            "0 0 0 * * L#9",
         ] {
             assert!(check(text).is_err(), "{text}");
         }

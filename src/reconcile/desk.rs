@@ -4,6 +4,8 @@
 //! sort at a time; a run belongs to the desk and goes on when whoever asked has left; nothing that writes runs
 //! while applying is switched off or paused; whatever becomes of a run, its place is free again.
 
+mod said;
+
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,7 +24,7 @@ use super::{
     run::{Progress, RunError, RunRequest, Runs, SyncedOne},
 };
 use crate::{
-    model::{DriftKind, RecordKey},
+    model::RecordKey,
     report::{Report, RunKind, json},
     store::state::State,
     telemetry::Metrics,
@@ -152,7 +154,7 @@ impl Desk {
             taken: None,
         });
         for (slot, seat) in Slot::ALL.iter().zip(&seats) {
-            publish(&options.metrics, *slot, &seat.memory);
+            said::publish(&options.metrics, *slot, &seat.memory);
         }
         Desk(Arc::new(Inner {
             options,
@@ -293,12 +295,12 @@ impl Inner {
             },
             () = self.cut.cancelled() => (Err(ending()), None),
         };
-        let name = name.unwrap_or_else(|| outcome_of(&result));
+        let name = name.unwrap_or_else(|| said::outcome_of(&result));
         self.options
             .metrics
             .runs
             .ended(kind.name(), name, started.elapsed().as_secs_f64());
-        self.tell(kind, &result, started.elapsed());
+        said::log(kind, &result, started.elapsed());
         let slot = Slot::of(kind);
         let end = match &result {
             Ok(report) => End::Reported(LastRun {
@@ -318,60 +320,17 @@ impl Inner {
         }
         self.remember(slot);
         if let (Slot::Full, Ok(report)) = (slot, &result) {
-            self.count_differences(report);
+            said::differences(&self.options.metrics, report);
         }
         result
     }
 
     fn remember(&self, slot: Slot) {
         let memory = self.seats()[slot.index()].memory.clone();
-        publish(&self.options.metrics, slot, &memory);
+        said::publish(&self.options.metrics, slot, &memory);
         let cell = format!("{CELL}{}", slot.name());
         if let Err(error) = self.options.state.put_cell(&cell, Some(&memory.bytes())) {
             tracing::warn!("a run is not remembered over a restart: {error}");
-        }
-    }
-
-    fn count_differences(&self, report: &Report) {
-        for (table, figures) in &report.tables {
-            for kind in DriftKind::ALL {
-                let metrics = &self.options.metrics.runs;
-                metrics.found(table.name(), kind.name(), figures.of(kind));
-            }
-        }
-    }
-
-    fn tell(&self, kind: RunKind, result: &Result<Arc<Report>, RunError>, took: Duration) {
-        let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let kind = kind.name();
-        let report = match result {
-            Ok(report) => report,
-            Err(error) => {
-                return tracing::warn!(kind, elapsed_ms, "a run did not come to a report: {error}");
-            }
-        };
-        let differences: u64 = report
-            .tables
-            .values()
-            .map(|table| table.differences())
-            .sum();
-        let repaired: u64 = report.tables.values().map(|table| table.repaired).sum();
-        let (run, outcome) = (&report.id, report.outcome.name());
-        // A sweep that finds nothing ends twice a minute.
-        let quiet =
-            differences == 0 && report.outcome.is_complete() && Slot::of(report.kind) != Slot::Full;
-        if quiet {
-            tracing::debug!(run, kind, outcome, elapsed_ms, "a run ended");
-        } else {
-            tracing::info!(
-                run,
-                kind,
-                outcome,
-                differences,
-                repaired,
-                elapsed_ms,
-                "a run ended"
-            );
         }
     }
 }
@@ -380,21 +339,6 @@ fn recall(state: &State, slot: Slot) -> Memory {
     let cell = state.get_cell(&format!("{CELL}{}", slot.name()));
     let bytes = cell.ok().flatten();
     bytes.map_or_else(Memory::default, |bytes| Memory::read(&bytes))
-}
-
-fn publish(metrics: &Metrics, slot: Slot, memory: &Memory) {
-    if let Some(ms) = memory.success_ms {
-        metrics.runs.succeeded(slot.name(), ms / 1000);
-    }
-}
-
-fn outcome_of(result: &Result<Arc<Report>, RunError>) -> &'static str {
-    match result {
-        Ok(report) => report.outcome.name(),
-        Err(RunError::Busy(_)) => "busy",
-        Err(RunError::Refused(_)) => "refused",
-        Err(RunError::Interrupted(_)) => "interrupted",
-    }
 }
 
 fn panicked() -> RunError {

@@ -10,6 +10,7 @@
 mod answers;
 mod bounds;
 mod clerk_sim;
+mod commands;
 mod content;
 mod convex_conformance;
 mod crash;

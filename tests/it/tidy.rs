@@ -141,6 +141,9 @@ const PURE: &[&str] = &[
     "src/clerk/walk/sieve.rs",
     "src/convex/circuit.rs",
     "src/convex/answer.rs",
+    "src/schedule/rhythm.rs",
+    "src/schedule/turn.rs",
+    "src/reconcile/memory.rs",
     "src/reconcile/diff/merge",
     "src/reconcile/diff/compare",
     "src/reconcile/repair/brake.rs",
@@ -184,7 +187,8 @@ const HOMES: &[(&[&str], &[&str], &str)] = &[
             "\"edits\"",
             "\"settle\"",
         ],
-        &["src/convex/wire.rs", "src/sandbox/"],
+        // A metric counts edits.
+        &["src/convex/wire.rs", "src/sandbox/", "src/telemetry/"],
         "the functions in Convex are named in convex/wire.rs",
     ),
     (

@@ -5,7 +5,7 @@
 //! holding older ones back. What to do with an edit is said by [`super::verdict`]. A wait that is handed
 //! up is never the end of an edit: it stays in the outbox until the next look.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,24 +15,19 @@ use super::{
     waiting::{Known, Piece, coalesce},
 };
 use crate::{
-    apply::KEY_AWAY,
     clerk::{
-        ClerkError, Lookup, RawRecord,
-        client::{ClerkWriter, MAX_IDS, ProfilePatch},
+        ClerkError, RawRecord,
+        client::{ClerkWriter, ProfilePatch},
         wire::User,
     },
-    convex::wire::{Edit, EditResult, Settlement},
-    model::{Fault, Key, Outcome},
+    convex::wire::{EditResult, Settlement},
+    model::{Fault, Outcome},
 };
 
-/// Edits in one look.
-const MAX_LOOK: u32 = 1000;
 /// Users that are dealt with in one look; the others are next.
 const MAX_ROUND: usize = 200;
 /// Requests at once.
 const AT_ONCE: usize = 8;
-/// How long to leave the outbox alone when the function that shows it does not work.
-const BROKEN_HOLD: Duration = Duration::from_secs(60);
 
 /// A piece that is to be carried.
 struct Load {
@@ -112,7 +107,9 @@ impl Carrier {
     /// True if there is a reason to look again at once. An error is how long to wait.
     async fn round(&mut self, ready: Vec<Piece>, odd: Vec<Settlement>) -> Result<bool, Duration> {
         let mut round = Round::default();
-        let mut shown = self.look_up(&ready, &mut round).await?;
+        let (mut shown, unknown) = self.look_up(&ready).await?;
+        let gone = |piece| (piece, verdict::NO_USER.to_owned(), None);
+        round.refused.extend(unknown.into_iter().map(gone));
         for piece in ready {
             if let Some(record) = shown.remove(&piece.key) {
                 self.decide(piece, record, &mut round);
@@ -139,93 +136,6 @@ impl Carrier {
             self.shared.tell(back).await?;
         }
         Ok(round.again)
-    }
-
-    async fn list(&self) -> Result<Vec<Edit>, Duration> {
-        let ticket = self.shared.convex.admit()?;
-        let edges = self.shared.edges.load_full();
-        match edges.reader.edits(MAX_LOOK).await {
-            Ok(edits) => {
-                self.shared.convex.answered(ticket);
-                Ok(edits)
-            }
-            Err(error) => Err(match self.shared.convex_failed(ticket, &error) {
-                Some(wait) => wait,
-                None => {
-                    tracing::warn!(code = error.code(), "users' edits cannot be read: {error}");
-                    BROKEN_HOLD
-                }
-            }),
-        }
-    }
-
-    /// Looks up the users; who does not exist is refused, who cannot be asked about waits.
-    async fn look_up(
-        &mut self,
-        pieces: &[Piece],
-        round: &mut Round,
-    ) -> Result<HashMap<Key, RawRecord>, Duration> {
-        let edges = self.shared.edges.load_full();
-        let mut shown = HashMap::with_capacity(pieces.len());
-        for pieces in pieces.chunks(MAX_IDS) {
-            let keys: Vec<Key> = pieces.iter().map(|piece| piece.key.clone()).collect();
-            let records = self.ask(edges.clerk.users_by_id(&keys)).await?;
-            shown.extend(
-                records
-                    .into_iter()
-                    .flatten()
-                    .map(|record| (record.key().clone(), record)),
-            );
-            for piece in pieces {
-                if shown.contains_key(&piece.key) {
-                    continue;
-                }
-                // Not in a listing proves nothing: ask about the id itself.
-                match self.ask(edges.clerk.get_user(&piece.key)).await? {
-                    Some(Lookup::Found(record)) => drop(shown.insert(piece.key.clone(), record)),
-                    // Another instance's key would call every user gone.
-                    Some(Lookup::Gone(_)) if self.shared.is_proved(edges.clerk_key) => {
-                        let code = verdict::NO_USER.to_owned();
-                        round.refused.push((piece.clone(), code, None));
-                    }
-                    _ => {
-                        self.pace.asked(&piece.key, Instant::now().into_std());
-                        self.pace
-                            .failed(&piece.key, Instant::now().into_std(), Some(KEY_AWAY));
-                    }
-                }
-            }
-        }
-        if !shown.is_empty() {
-            // Somebody whom our instance's events named exists under this key: they belong together.
-            self.shared.prove_key(edges.clerk_key);
-        }
-        Ok(shown)
-    }
-
-    /// Asks Clerk, if its circuit lets us. `None`: Clerk does not want this question.
-    async fn ask<T>(
-        &self,
-        question: impl Future<Output = Result<T, ClerkError>>,
-    ) -> Result<Option<T>, Duration> {
-        let ticket = self.shared.clerk.admit()?;
-        match question.await {
-            Ok(answer) => {
-                self.shared.clerk.answered(ticket);
-                Ok(Some(answer))
-            }
-            Err(error) => {
-                let asked = match error.fault() {
-                    Fault::Service { retry_after } => retry_after,
-                    Fault::Refused | Fault::Ours => Some(KEY_AWAY),
-                    Fault::Record => {
-                        self.shared.clerk.answered(ticket);
-                        return Ok(None);
-                    }
-                };
-                Err(self.shared.clerk.failed(ticket, &error, asked))
-            }
-        }
     }
 
     fn decide(&mut self, piece: Piece, record: RawRecord, round: &mut Round) {
@@ -378,37 +288,6 @@ impl Carrier {
             }
         }
         Ok(())
-    }
-
-    async fn settle(&self, settled: &[Settlement]) -> Result<(), Duration> {
-        if settled.is_empty() {
-            return Ok(());
-        }
-        // The turn first: what the circuit says now may be old when the turn has come.
-        let _permit = self.shared.permits.acquire(true).await;
-        let ticket = self.shared.convex.admit()?;
-        let edges = self.shared.edges.load_full();
-        match edges.writer.settle(settled).await {
-            Ok(_) => {
-                self.shared.convex.answered(ticket);
-                for settlement in settled {
-                    let result = match &settlement.result {
-                        EditResult::Done => "done",
-                        EditResult::Refused { reason } if reason == verdict::FROZEN => "frozen",
-                        EditResult::Refused { .. } => "refused",
-                    };
-                    self.shared.metrics.edit(result);
-                }
-                Ok(())
-            }
-            Err(error) => Err(match self.shared.convex_failed(ticket, &error) {
-                Some(wait) => wait,
-                None => {
-                    tracing::warn!(code = error.code(), "edits cannot be settled: {error}");
-                    BROKEN_HOLD
-                }
-            }),
-        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Shared {
         };
         // Nothing waits for this: what does not fit is told of with the user's next change.
         if sender.try_send(written).is_err() {
-            self.metrics.write_back("dropped");
+            self.metrics.carried.write_back("dropped");
         }
     }
 }
@@ -112,7 +112,7 @@ impl Carrier {
     /// Writes back what may be written back now.
     pub(super) async fn write_back(&mut self) {
         for _ in 0..std::mem::take(&mut self.write_backs.dropped) {
-            self.shared.metrics.write_back("dropped");
+            self.shared.metrics.carried.write_back("dropped");
         }
         let now = Instant::now();
         if self.write_backs.next_at().is_none_or(|at| at > now) {
@@ -152,7 +152,7 @@ impl Carrier {
         for row in rows {
             if self.write_backs.loops.stops(&row.key, SYNCED_AT, now) {
                 self.write_backs.waiting.remove(&row.key);
-                self.shared.metrics.write_back("frozen");
+                self.shared.metrics.carried.write_back("frozen");
                 continue;
             }
             self.pace.asked(&row.key, now);
@@ -201,7 +201,7 @@ impl Carrier {
             }
         };
         self.write_backs.waiting.remove(&row.key);
-        self.shared.metrics.write_back(result);
+        self.shared.metrics.carried.write_back(result);
     }
 }
 

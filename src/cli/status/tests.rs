@@ -54,6 +54,14 @@ fn everything_that_can_be_wrong() {
             "census": { "id": 7, "finished_at": "2026-03-01T11:55:00Z", "outcome": "repaired" },
             "full": { "id": "r2", "finished_at": "2026-02-28T03:00:00Z", "outcome": "held" },
         },
+        "runs": {
+            "sweep": { "success_age_s": 4000.5, "failures_in_a_row": 7, "running": null },
+            "census": { "success_age_s": null, "failures_in_a_row": 1, "running": null },
+            "full": { "success_age_s": 118_800, "failures_in_a_row": 0, "running": {
+                "kind": "reconcile", "phase": "comparing users", "done": 5000, "total": 20000,
+                "differences": 3, "repaired": 2,
+            } },
+        },
         "latency_ms": { "p50": null, "p99": null }, "convex": { "circuit": "open" },
         "alerts": ["Convex has not answered for 94 s.", { "name": "delay", "message": "Changes wait." },
                    { "odd": 1 }],
@@ -66,8 +74,11 @@ fn everything_that_can_be_wrong() {
     latency       nothing measured yet
     convex        not reachable: calls are held back for a while
     last sweep    failed, 1 h 0 min ago (run r1)
+                  7 runs failed since; the last complete one was 1 h 6 min ago
     last census   repaired, 5 min 0 s ago (run 7)
+                  1 run failed since; none was complete yet
     last full     held, 1 d 9 h ago (run r2)
+    running       reconcile, comparing users: 5000 of 20000
     alert         Convex has not answered for 94 s.
     alert         Changes wait.
     alert         {"odd":1}

@@ -92,7 +92,7 @@ fn what_is_owed_at_a_start_is_due_soon_and_calmly() {
     ] {
         let turn = Turn::at_start(&standing, &daily(), NOON);
         assert_eq!(due(&turn), expected, "{what}");
-        assert_eq!(turn.is_due(0), false, "{what}");
+        assert!(!turn.is_due(0), "{what}");
         if let Some(at) = expected {
             assert!(turn.is_due(at) && !turn.is_due(at - 1), "{what}");
         }

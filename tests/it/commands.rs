@@ -1,0 +1,171 @@
+//! `audit`, `reconcile` and `sync` as a person gives them, with a daemon and without; and the schedule.
+//!
+//! The built binary between the simulated ends. What a full diff finds is tested elsewhere; here it is who
+//! carries it out, what is printed, and how the command ends.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    hand::created,
+    process::System,
+    world::{World, eventually},
+};
+
+/// A command's end: its code, what it printed, what it complained of.
+async fn ends(system: &System, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = system.run(arguments).await;
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("one document and nothing else: {text}"))
+}
+
+/// What must hold whether a daemon runs or not.
+async fn a_whole_life(system: &System) {
+    let (code, text, complaint) = ends(system, &["audit", "--json"]).await;
+    assert_eq!(code, Some(3), "{complaint}");
+    let report = document(&text);
+    assert_eq!(report["kind"], "audit");
+    assert_eq!(report["outcome"], "differences");
+    assert_eq!(report["tables"]["users"]["missing"], 20);
+    assert_eq!(system.convex.count("users"), 0, "an audit writes nothing");
+
+    let (code, text, complaint) = ends(system, &["reconcile"]).await;
+    assert_eq!(code, Some(0), "{text}{complaint}");
+    assert!(text.contains("20"), "{text}");
+    assert_eq!(system.convex.count("users"), 20);
+
+    let (code, text, complaint) = ends(system, &["audit", "--table", "users"]).await;
+    assert_eq!(code, Some(0), "{text}{complaint}");
+
+    let user = system.clerk.user_ids()[0].clone();
+    let synced = system.run_json(&["sync", "user", &user, "--json"]).await;
+    assert_eq!(
+        (&synced["clerk"], &synced["action"]),
+        (&json!("found"), &json!("none"))
+    );
+    system.clerk.lose_next(1);
+    system
+        .clerk
+        .update_user(&user, json!({ "first_name": "Changed" }))
+        .expect("updated");
+    let synced = system.run_json(&["sync", "user", &user, "--json"]).await;
+    assert_eq!(synced["action"], "updated", "{synced}");
+    let row = system.convex.row("users", &user).expect("a row");
+    assert!(
+        row["name"].as_str().unwrap_or("").starts_with("Changed"),
+        "{row}"
+    );
+
+    let (code, _, complaint) = ends(system, &["sync", "user", "no id"]).await;
+    assert_eq!(code, Some(2), "{complaint}");
+    let (code, _, complaint) = ends(system, &["reconcile", "--approve", "0123"]).await;
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(!complaint.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_is_asked_where_one_runs() {
+    let system = System::start().await;
+    system.clerk.seed_users(20);
+    a_whole_life(&system).await;
+    let status = system.door().get("/status").await;
+    assert_eq!(status["last"]["full"]["outcome"], "in_sync", "{status}");
+    assert!(
+        status["runs"]["full"]["success_age_s"].is_number(),
+        "{status}"
+    );
+    let figures = system.door().figures().await;
+    assert_eq!(
+        figures.sum(
+            "runs_total",
+            &["kind=\"reconcile\"", "outcome=\"repaired\""]
+        ),
+        1.0
+    );
+    assert_eq!(figures.sum("differences", &["table=\"users\""]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_the_command_does_it_itself_and_the_next_daemon_knows() {
+    let mut system = System::prepared(&[]).await;
+    system.clerk.seed_users(20);
+    a_whole_life(&system).await;
+    system.start_daemon().await;
+    let status = system.door().get("/status").await;
+    assert_eq!(status["last"]["full"]["outcome"], "in_sync", "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_a_silent_process_holds_ends_with_code_4() {
+    let system = System::start().await;
+    let socket = system.state.path().join("admin.sock");
+    std::fs::remove_file(socket).expect("the socket");
+    for command in [&["audit"][..], &["sync", "user", "user_1"]] {
+        let (code, _, complaint) = ends(&system, command).await;
+        assert_eq!(code, Some(4), "{command:?}: {complaint}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_journal_is_left_alone_by_an_audit_and_applied_by_a_reconcile() {
+    let mut system = System::with(&[("SYNC_ENABLED", "false")]).await;
+    system.hand().say(&created("user_waits", 1, "Ada")).await;
+    system.door().depth(1).await;
+    let (code, _, complaint) = ends(&system, &["reconcile"]).await;
+    assert_eq!(code, Some(1));
+    assert!(complaint.contains("sync.enabled"), "{complaint}");
+    assert_eq!(system.terminate().await, 0);
+    system.set("SYNC_ENABLED", "true");
+    let (code, text, complaint) = ends(&system, &["audit"]).await;
+    assert_eq!(code, Some(0), "{text}{complaint}");
+    assert_eq!(system.convex.count("users"), 0);
+    system.start_daemon().await;
+    system.door().idle().await;
+    assert_eq!(system.convex.count("users"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_starts_scans_and_a_pause_holds_them() {
+    let world = World::with(&[("CCS_SCHEDULE__SWEEP", "* * * * * *")]).await;
+    let swept = async || {
+        let figures = world.door().figures().await;
+        figures.sum("runs_total", &["kind=\"sweep\""])
+    };
+    world.door().pause(true).await;
+    eventually("a sweep is skipped", async || {
+        let figures = world.door().figures().await;
+        figures.sum("runs_skipped_total", &["reason=\"paused\""]) > 0.0
+    })
+    .await;
+    let before = swept().await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(swept().await <= before + 1.0, "one may have been under way");
+    world.door().pause(false).await;
+    let before = swept().await;
+    eventually("sweeps go on", async || swept().await >= before + 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_compares_everything_soon() {
+    let mut world = World::with(&[("CCS_SCHEDULE__FULL", "@yearly")]).await;
+    world.clerk.seed_users(10);
+    eventually("everything was compared", async || {
+        world.door().get("/status").await["last"]["full"]["outcome"] == "repaired"
+    })
+    .await;
+    assert_eq!(world.convex.count("users"), 10);
+    // It has succeeded since the last strike, so a restart owes nothing.
+    world.stop_daemon().await;
+    let asked = world.convex.calls().queries;
+    world.start_daemon().await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(world.convex.calls().queries, asked);
+}
