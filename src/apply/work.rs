@@ -45,7 +45,7 @@ pub struct Work {
 }
 
 impl Load for Work {
-    const URGENT: bool = true;
+    const ALONE: bool = true;
 
     fn record(&self) -> &RecordKey {
         &self.lease.record

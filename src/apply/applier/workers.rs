@@ -140,7 +140,7 @@ impl Shared {
         if works.is_empty() {
             return;
         }
-        let done = self.write(works, self.batch()).await;
+        let done = self.write(works, self.as_deliveries()).await;
         report.mentioned = self.unheard_of(&done);
         let ended = |(work, fate): Done<Work>| (work.lease, fate.into(), work.happened_ms);
         report.endings.extend(done.into_iter().map(ended));
