@@ -25,6 +25,9 @@ mod shared;
 mod tables;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::{convex::circuit::Policy, queue::order, store::journal::Position};

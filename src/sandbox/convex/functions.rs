@@ -208,13 +208,14 @@ pub(super) fn query(
                 .write(&mut out, limit.min(MAX_EDITS) as usize, encoding);
             Ok(out)
         }
-        Call::Describe | Call::Apply(_) | Call::Settle(_) => Ok(describe(bounds.contract)),
+        Call::Describe | Call::Apply(_) | Call::Settle(_) => Ok(describe(world, bounds.contract)),
     }
 }
 
-fn describe(contract: u32) -> Vec<u8> {
+fn describe(world: &World, contract: u32) -> Vec<u8> {
     let tables: Vec<String> = TableName::ALL
         .iter()
+        .filter(|table| world.table(**table).schema.served)
         .map(|table| format!("\"{}\"", table.as_str()))
         .collect();
     format!(
