@@ -4,6 +4,7 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
+mod carried;
 mod runs;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -20,6 +21,7 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 
+pub use carried::CarriedMetrics;
 pub use runs::RunMetrics;
 
 /// What `Content-Type` the metrics have.
@@ -103,6 +105,8 @@ pub struct Metrics {
     pub convex_requests: Family<ConvexLabels, Counter>,
     /// What is counted of runs.
     pub runs: RunMetrics,
+    /// What is counted of changes on their way to Clerk.
+    pub carried: CarriedMetrics,
 }
 
 /// From a few milliseconds (the fast path) to ten hours (the last of the sender's retries).
@@ -124,6 +128,7 @@ impl Default for Metrics {
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
+        let carried = CarriedMetrics::register(&mut registry);
         register_calls(&mut registry, &clerk_requests, &convex_requests);
         registry.register(
             "webhooks",
@@ -175,6 +180,7 @@ impl Default for Metrics {
             clerk_requests,
             convex_requests,
             runs,
+            carried,
         }
     }
 }

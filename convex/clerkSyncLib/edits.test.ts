@@ -1,10 +1,16 @@
 // A user's own edits on their way to Clerk: at once in the row, once in the outbox, and no older value
 // from Clerk in their place.
 
-import type { GenericMutationCtx } from "convex/server";
+import {
+  internalMutationGeneric,
+  internalQueryGeneric,
+  type GenericMutationCtx,
+} from "convex/server";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { DataModel } from "../_generated/dataModel";
 import { editProfile } from "../clerkSync";
+import defaultSchema from "../schema";
+import { clerkSync } from "./factory";
 import { gone, profile, refused, user, world, type World } from "./world.setup";
 
 const T0 = 1_700_000_000_000;
@@ -158,6 +164,29 @@ describe("while an edit waits", () => {
     expect(await w.outcomes(profile(1, T0 - 10))).toEqual(["stale"]);
   });
 
+  test("what Clerk held all along is old news, even when it arrives late and its version moves on", async () => {
+    const w = await start();
+    await edit(w, { firstName: "Augusta" });
+    await w.apply(profile(1, T0 - 1000, { firstName: "Late" }));
+    await w.apply(profile(1, T0 + 5000, { firstName: "Late", lastName: "King" }));
+    expect(await row(w)).toMatchObject({ firstName: "Augusta", lastName: "King" });
+    expect(await w.edits()).toHaveLength(1);
+  });
+
+  test("after the echo Clerk's word goes again, be it the former value", async () => {
+    for (const settled of [false, true]) {
+      const w = await start();
+      const { editId } = await edit(w, { firstName: "Augusta" });
+      await w.apply(profile(1, T0 + 50, { firstName: "Augusta" }));
+      vi.setSystemTime(T0 + 1000);
+      if (settled) await w.settle({ id: String(editId), result: "done" });
+      expect(await w.outcomes(profile(1, T0 + 60))).toEqual(["updated"]);
+      expect(await row(w)).toMatchObject({ firstName: "Ada" });
+      expect(await w.rows("clerkEdits")).toEqual([]);
+      vi.setSystemTime(T0);
+    }
+  });
+
   test("other users' profiles are written as ever", async () => {
     const w = await start();
     await w.apply(profile(2, 1));
@@ -192,6 +221,20 @@ describe("settle", () => {
     expect((await w.rows("clerkEdits")).map((each) => each.status)).toEqual(["pending"]);
   });
 
+  test("refused: back to what Clerk was last seen to hold, and to no value where it held none", async () => {
+    const w = world();
+    const none = { firstName: null };
+    await w.apply(user(1, T0 - 3_600_000), profile(1, T0 - 3_600_000, none));
+    await edit(w, { firstName: "A", lastName: "A" });
+    vi.setSystemTime(T0 + 10);
+    const { editId } = await edit(w, { firstName: "B", lastName: "B" });
+    await w.apply(profile(1, T0 - 1000, { ...none, lastName: "Late" }));
+    expect(await row(w)).toMatchObject({ firstName: "B", lastName: "B" });
+    await w.settle({ id: String(editId), result: "refused", reason: "frozen" });
+    expect((await row(w))?.firstName ?? null).toBeNull();
+    expect(await row(w)).toMatchObject({ lastName: "Late" });
+  });
+
   test("refused does not undo what has come since", async () => {
     const w = await start();
     const { editId } = await edit(w, { firstName: "Augusta", lastName: "King" });
@@ -216,6 +259,48 @@ describe("settle", () => {
     ).toBe(1);
     expect(await row(w)).toMatchObject({ firstName: "Augusta" });
     expect(await w.settle({ id, result: "done" })).toBe(0);
+  });
+});
+
+describe("a username, which lives in the user's row", () => {
+  const functions = clerkSync<DataModel>({
+    internalMutation: internalMutationGeneric,
+    internalQuery: internalQueryGeneric,
+    schema: defaultSchema,
+    editable: ["firstName", "username"],
+  });
+  const start = async () => {
+    const w = world(functions);
+    await w.apply(user(1, T0 - 3_600_000, { username: "ada" }), profile(1, T0 - 3_600_000));
+    const rename = (fields: Record<string, string | null>) =>
+      w.t.run((ctx) =>
+        functions.editProfile(ctx as GenericMutationCtx<DataModel>, { clerkId: "user_1", fields }),
+      );
+    const username = async () => (await w.rows("users"))[0]?.username;
+    return { w, rename, username };
+  };
+
+  test("is changed at once, held, and travels with the profile's fields in one edit", async () => {
+    const { w, rename, username } = await start();
+    await rename({ username: "augusta", firstName: "Augusta" });
+    expect(await username()).toBe("augusta");
+    expect(await row(w)).toMatchObject({ firstName: "Augusta" });
+    const fields = { username: "augusta", firstName: "Augusta" };
+    expect((await w.edits()).map((each) => each.fields)).toEqual([fields]);
+    await w.apply(user(1, T0 + 5000, { username: "ada", name: "Ada K." }));
+    expect((await w.rows("users"))[0]).toMatchObject({ username: "augusta", name: "Ada K." });
+    await w.apply(user(1, T0 + 6000, { username: "by_the_administrator" }));
+    expect(await username()).toBe("by_the_administrator");
+    expect((await w.edits()).map((each) => each.fields)).toEqual([{ firstName: "Augusta" }]);
+  });
+
+  test("goes back when Clerk refuses it, and other fields of users are not edited", async () => {
+    const { w, rename, username } = await start();
+    const { editId } = await rename({ username: "taken" });
+    await w.settle({ id: String(editId), result: "refused", reason: "form_identifier_exists" });
+    expect(await username()).toBe("ada");
+    await refused(rename({ role: "admin" }), { code: "unknown_field", field: "role" });
+    await refused(rename({ lastName: "King" }), { code: "unknown_field", field: "lastName" });
   });
 });
 

@@ -6,19 +6,27 @@
 //
 // `editProfile` changes the row at once and leaves the edit in the outbox, in one transaction; the daemon
 // reads `edits`, carries them to Clerk and reports with `settle`. Until Clerk's echo is in, an older
-// value from Clerk does not overwrite the edited field. There is at most one pending edit per user.
+// value from Clerk does not overwrite the edited field; what Clerk says after the echo does. There is at
+// most one pending edit per user. Profile fields live in `profiles`, `username` lives in `users`.
 
 import type { Value } from "convex/values";
 import type { Columns, MutationCtx, Reader } from "./database";
 import { fits, has } from "./fits";
-import { ECHO_WAIT_MS, holdsBack } from "./newest";
+import { ECHO_WAIT_MS, holdsBack, isEcho, type HeldEdit } from "./newest";
 import { refusal } from "./refusal";
 import { isDeleted, oldest, patchRow, type Call } from "./rows";
-import { column, tableOf, type Settings, type TableSettings } from "./settings";
-import type { Row } from "./tables";
+import type { Settings, TableSettings } from "./settings";
+import type { Row, Table } from "./tables";
 import type { Edit, Settlement, Upsert } from "./wire";
 
 type Text = string | null;
+
+/** A row with its table, and those of one user. */
+type Home = { table: TableSettings; row: Row };
+type Rows = Map<Table, Home>;
+
+/** A field that the user has given another value. */
+type Changed = { name: string; value: Text; current: Text; home: Home };
 
 /** An edit as the outbox keeps it; the columns are described in `schema.ts`. */
 type OutboxRow = Row & {
@@ -29,6 +37,7 @@ type OutboxRow = Row & {
   fields: Record<string, Text>;
   base: Record<string, Text>;
   replaced: Record<string, Text[]>;
+  carried?: Record<string, number>;
 };
 
 /** Edits read at once by the daemon. */
@@ -51,30 +60,37 @@ export async function editProfile(
   edit: { clerkId: string; fields: Record<string, Text> },
 ): Promise<{ editId: string | null }> {
   const key = edit.clerkId;
-  const table = tableOf(settings, "profiles", key);
   for (const [name, value] of Object.entries(edit.fields)) {
-    const field = has(table.fields, name) ? table.fields[name] : undefined;
-    if (field === undefined || !settings.editable.has(name)) {
-      throw refusal("unknown_field", key, name);
-    }
+    const table = homeOf(settings, name);
+    const field = table?.fields[name];
+    if (table === undefined || field === undefined) throw refusal("unknown_field", key, name);
     if (!fits(field.validator, stored(table, name, value))) {
       throw refusal("invalid_field", key, name);
     }
   }
-  const row = await oldest(ctx.db, table, key);
-  if (row === null || isDeleted(table, row)) throw refusal("no_profile", key);
-  const changed = Object.entries(edit.fields).filter(
-    ([name, value]) => valueOf(table, row, name) !== value,
-  );
+  const rows = await rowsOf(ctx.db, settings, key);
+  const profile = rows.get("profiles");
+  if (profile === undefined) throw refusal("no_profile", key);
+  const changed: Changed[] = [];
+  for (const [name, value] of Object.entries(edit.fields)) {
+    const home = rows.get(homeOf(settings, name)?.name as Table);
+    if (home === undefined) throw refusal("no_profile", key);
+    const current = valueOf(home.table, home.row, name);
+    if (current !== value) changed.push({ name, value, current, home });
+  }
   if (changed.length === 0) return { editId: null };
   const now = Date.now();
-  const editId = await enqueue(ctx, settings, table, row, Object.fromEntries(changed), now);
-  const columns: Columns = {};
-  for (const [name, value] of changed) {
-    columns[table.fields[name]?.column as string] = stored(table, name, value);
+  const editId = await enqueue(ctx, settings, key, changed, rows, now);
+  for (const { table, row } of rows.values()) {
+    const own = changed.filter((each) => each.home.table === table);
+    if (own.length === 0) continue;
+    const columns: Columns = {};
+    for (const { name, value } of own) {
+      columns[table.fields[name]?.column as string] = stored(table, name, value);
+    }
+    if (typeof table.own.updatedAt === "string") columns[table.own.updatedAt] = now;
+    await ctx.db.patch(row._id, columns);
   }
-  if (typeof table.own.updatedAt === "string") columns[table.own.updatedAt] = now;
-  await ctx.db.patch(row._id, columns);
   return { editId };
 }
 
@@ -111,37 +127,48 @@ export async function settleEdits(call: Call, settled: Settlement[]): Promise<{ 
   return { settled: count };
 }
 
-/** The columns of a change that must not be written, because the user has typed something newer. */
+/**
+ * The columns of a change that must not be written, because the user has typed something newer. Notes in
+ * the outbox what the change tells about it: that Clerk has the edit by now (`newer` says that the change
+ * moves the version), what Clerk held before, and which edits are over.
+ */
 export async function withheldFields(
   call: Call,
   table: TableSettings,
   change: Upsert,
   differing: Columns,
+  newer: boolean,
 ): Promise<Set<string>> {
   const withheld = new Set<string>();
-  const concerned = Object.entries(change.fields).filter(
-    ([name]) => call.settings.editable.has(name) && (table.fields[name]?.column ?? "") in differing,
+  const fields = Object.entries(change.fields).filter(
+    ([name]) => homeOf(call.settings, name) === table,
   );
+  const differs = (name: string) => (table.fields[name]?.column ?? "") in differing;
+  const concerned = fields.filter(([name]) => newer || differs(name));
   if (concerned.length === 0) return withheld;
   const rows = await outboxOf(call.ctx.db, call.settings, change.key);
-  const releases = new Map<OutboxRow, string[]>();
+  const notes = new Map<OutboxRow, OutboxRow>();
   for (const [name, value] of concerned) {
     const latest = latestOf(rows, name);
-    if (latest === undefined) continue;
-    const held = {
-      status: latest.status,
-      editedAt: latest.editedAt,
-      settledAt: latest.settledAt ?? null,
-      value: latest.fields[name] as Text,
-      replaced: latest.replaced[name] ?? [],
-    };
-    if (holdsBack(held, value as Value, change.version, call.now) === "keep") {
+    if (latest === undefined || latest.status === "refused") continue;
+    const note = notes.get(latest) ?? copyOf(latest);
+    if (!differs(name)) {
+      if (!isEcho(heldEdit(latest, name), value as Value, change.version)) continue;
+      note.carried = { [name]: change.version, ...note.carried };
+    } else if (
+      holdsBack(heldEdit(latest, name), value as Value, change.version, call.now) === "keep"
+    ) {
       withheld.add(table.fields[name]?.column as string);
-    } else if (latest.status !== "refused") {
-      releases.set(latest, [...(releases.get(latest) ?? []), name]);
+      if (latest.status !== "pending") continue;
+      // Clerk held this before the edit: a refusal goes back to it, and it is old news from now on.
+      note.base[name] = value as Text;
+      note.replaced[name] = remembered([...(note.replaced[name] ?? []), value as Text]);
+    } else {
+      delete note.fields[name];
     }
+    notes.set(latest, note);
   }
-  for (const [row, names] of releases) await release(call, row, names);
+  for (const [row, note] of notes) await keepNote(call, row, note);
   return withheld;
 }
 
@@ -169,28 +196,28 @@ async function outboxOf(db: Reader, settings: Settings, key: string): Promise<Ou
 async function enqueue(
   ctx: MutationCtx,
   settings: Settings,
-  table: TableSettings,
-  row: Row,
-  changed: Record<string, Text>,
+  key: string,
+  changed: Changed[],
+  rows: Rows,
   now: number,
 ): Promise<string> {
-  const key = String(row[column(table, "clerkId")]);
   const earlier = await outboxOf(ctx.db, settings, key);
   const pending = earlier.find((each) => each.status === "pending");
-  const fields = { ...pending?.fields, ...changed };
+  const typed = Object.fromEntries(changed.map(({ name, value }) => [name, value]));
+  const fields = { ...pending?.fields, ...typed };
   const base: Record<string, Text> = {};
   const replaced: Record<string, Text[]> = {};
   for (const name of Object.keys(fields)) {
-    const current = valueOf(table, row, name);
+    const home = rows.get(homeOf(settings, name)?.name as Table);
+    const current = home === undefined ? null : valueOf(home.table, home.row, name);
     const latest = latestOf(
       earlier.filter((each) => each.status !== "refused"),
       name,
     );
     const before = latest?.replaced[name] ?? [];
-    base[name] = pending?.base[name] ?? current;
-    replaced[name] = [...new Set([...before, current])]
-      .filter((value) => value !== fields[name])
-      .slice(-MAX_REPLACED);
+    // Null is a value here: what Clerk holds for a name that nobody has given.
+    base[name] = (has(pending?.base ?? {}, name) ? pending?.base[name] : current) ?? null;
+    replaced[name] = remembered([...before, current]).filter((value) => value !== fields[name]);
   }
   if (pending !== undefined) await ctx.db.delete(pending._id);
   const settled = earlier.filter((each) => each.status !== "pending");
@@ -205,25 +232,68 @@ async function enqueue(
 
 /** Clerk has refused: the row shows again what Clerk holds, unless something newer stands there. */
 async function putBack(call: Call, edit: OutboxRow): Promise<void> {
-  const table = tableOf(call.settings, "profiles", edit.key);
-  const row = await oldest(call.ctx.db, table, edit.key);
-  if (row === null) return;
-  const columns: Columns = {};
-  for (const [name, value] of Object.entries(edit.fields)) {
-    const field = table.fields[name];
-    if (field === undefined || valueOf(table, row, name) !== value) continue;
-    columns[field.column] = stored(table, name, edit.base[name] ?? null);
+  const rows = await rowsOf(call.ctx.db, call.settings, edit.key);
+  for (const { table, row } of rows.values()) {
+    const columns: Columns = {};
+    for (const [name, value] of Object.entries(edit.fields)) {
+      const field = homeOf(call.settings, name) === table ? table.fields[name] : undefined;
+      if (field === undefined || valueOf(table, row, name) !== value) continue;
+      columns[field.column] = stored(table, name, edit.base[name] ?? null);
+    }
+    if (Object.keys(columns).length === 0) continue;
+    if (typeof table.own.updatedAt === "string") columns[table.own.updatedAt] = call.now;
+    await patchRow(call, table, edit.key, row, columns);
   }
-  if (Object.keys(columns).length === 0) return;
-  if (typeof table.own.updatedAt === "string") columns[table.own.updatedAt] = call.now;
-  await patchRow(call, table, edit.key, row, columns);
 }
 
-/** Clerk's value goes: these fields of the edit are over. */
-async function release(call: Call, edit: OutboxRow, names: string[]): Promise<void> {
-  const rest = Object.entries(edit.fields).filter(([name]) => !names.includes(name));
-  if (rest.length === 0) await call.ctx.db.delete(edit._id);
-  else await call.ctx.db.patch(edit._id, { fields: Object.fromEntries(rest) });
+/** Writes down what a change has told about an edit; one without fields is over. */
+async function keepNote(call: Call, row: OutboxRow, note: OutboxRow): Promise<void> {
+  const { fields, base, replaced, carried } = note;
+  if (Object.keys(fields).length === 0) await call.ctx.db.delete(row._id);
+  else await call.ctx.db.patch(row._id, { fields, base, replaced, carried });
+}
+
+function copyOf(row: OutboxRow): OutboxRow {
+  const { fields, base, replaced } = row;
+  return { ...row, fields: { ...fields }, base: { ...base }, replaced: { ...replaced } };
+}
+
+/** An edit of one field, as the pure rules want to see it. */
+function heldEdit(row: OutboxRow, name: string): HeldEdit {
+  return {
+    status: row.status,
+    editedAt: row.editedAt,
+    settledAt: row.settledAt ?? null,
+    carriedAt: row.carried?.[name] ?? null,
+    value: row.fields[name] as Text,
+    replaced: row.replaced[name] ?? [],
+  };
+}
+
+/** Each value once, the last ones of too many. */
+function remembered(values: Text[]): Text[] {
+  return [...new Set(values)].slice(-MAX_REPLACED);
+}
+
+/** The table that holds a field which may be edited: `profiles`, or `users` for what only that has. */
+function homeOf(settings: Settings, name: string): TableSettings | undefined {
+  if (!settings.editable.has(name)) return undefined;
+  const { profiles, users } = settings.tables;
+  if (profiles !== undefined && has(profiles.fields, name)) return profiles;
+  return name === "username" && users !== undefined && has(users.fields, name) ? users : undefined;
+}
+
+/** The rows of a user that an edit may touch, as far as they are there. */
+async function rowsOf(db: Reader, settings: Settings, key: string): Promise<Rows> {
+  const rows: Rows = new Map();
+  for (const name of ["profiles", "users"] as const) {
+    if (name === "users" && !settings.editable.has("username")) continue;
+    const table = settings.tables[name];
+    const row = table === undefined ? null : await oldest(db, table, key);
+    if (table === undefined || row === null || isDeleted(table, row)) continue;
+    rows.set(name, { table, row });
+  }
+  return rows;
 }
 
 function valueOf(table: TableSettings, row: Row, name: string): Text {

@@ -1,7 +1,7 @@
 // The decisions as tables of inputs and outputs.
 
 import { describe, expect, test } from "vitest";
-import { conclude, ECHO_WAIT_MS, guard, holdsBack, type HeldEdit } from "./newest";
+import { conclude, ECHO_WAIT_MS, guard, holdsBack, isEcho, type HeldEdit } from "./newest";
 
 const row = (version: number | null, deleted = false) => ({ version, createdAt: 1, deleted });
 const incoming = (version: number, revive = false) => ({ version, createdAt: 1, revive });
@@ -43,10 +43,12 @@ describe("holdsBack", () => {
     status: "pending",
     editedAt: 100,
     settledAt: null,
+    carriedAt: null,
     value: "new",
     replaced: ["old", "older"],
   };
   const done: HeldEdit = { ...pending, status: "done", settledAt: 200 };
+  const carried: HeldEdit = { ...pending, carriedAt: 130 };
   const refusedEdit: HeldEdit = { ...pending, status: "refused", settledAt: 200 };
   test.each([
     ["an older value of an older version", pending, "old", 90, "keep"],
@@ -59,8 +61,18 @@ describe("holdsBack", () => {
     ["after done, the value from before, said after it", done, "old", 250, "release"],
     ["after done, another value", done, "other", 150, "release"],
     ["after a refusal anything", refusedEdit, "old", 90, "release"],
+    ["what stood there before, said after the echo", carried, "old", 131, "release"],
+    ["what stood there before, said before the echo", carried, "old", 129, "keep"],
+    ["the same after done", { ...done, carriedAt: 130 }, "old", 150, "release"],
   ] as const)("%s", (_, edit, value, version, expected) => {
     expect(holdsBack(edit, value, version, 300)).toBe(expected);
+  });
+
+  test("the first version that has the edit is its echo", () => {
+    expect(isEcho(pending, "new", 100)).toBe(true);
+    expect(isEcho(pending, "new", 99)).toBe(false);
+    expect(isEcho(pending, "old", 150)).toBe(false);
+    expect(isEcho(carried, "new", 150)).toBe(false);
   });
 
   test("a settled edit holds nothing back for ever", () => {

@@ -55,6 +55,8 @@ export type HeldEdit = {
   status: "pending" | "done" | "refused";
   editedAt: number;
   settledAt: number | null;
+  /** Clerk's version at which it was first seen to hold the value; null before that. */
+  carriedAt: number | null;
   /** What the user typed. */
   value: Value;
   /** What the field held before, oldest first. */
@@ -75,9 +77,16 @@ export type Hold =
  */
 export function holdsBack(edit: HeldEdit, incoming: Value, version: number, now: number): Hold {
   if (edit.status === "refused" || incoming === edit.value) return "release";
+  // Clerk had the user's value and has another one since, be it one that stood there before.
+  if (edit.carriedAt !== null && version > edit.carriedAt) return "release";
   const old = version < edit.editedAt || edit.replaced.includes(incoming);
   if (!old) return "release";
   if (edit.status === "pending") return "keep";
   const settledAt = edit.settledAt ?? 0;
   return version < settledAt && now - settledAt < ECHO_WAIT_MS ? "keep" : "release";
+}
+
+/** Is this Clerk saying for the first time that it has the edit? */
+export function isEcho(edit: HeldEdit, incoming: Value, version: number): boolean {
+  return edit.carriedAt === null && incoming === edit.value && version >= edit.editedAt;
 }

@@ -99,6 +99,8 @@ export const editOutbox = defineTable({
   base: v.record(v.string(), editValue),
   /** The values each field had before, oldest first: what comes in with one of these is old news. */
   replaced: v.record(v.string(), v.array(editValue)),
+  /** Clerk's version at which it was first seen to hold the new value: what comes later is newer. */
+  carried: v.optional(v.record(v.string(), v.number())),
 })
   .index("by_key", ["key", "editedAt"])
   .index("by_status_editedAt", ["status", "editedAt"]);

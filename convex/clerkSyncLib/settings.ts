@@ -57,7 +57,7 @@ export type SettingsOptions = {
   tombstones?: string;
   edits?: string;
   files?: FilesOptions;
-  /** The profile fields that `editProfile` accepts. Default: `firstName`, `lastName`. */
+  /** The profile fields that `editProfile` accepts. Default: `firstName`, `lastName`; `username` may be one. */
   editable?: readonly string[];
   hooks?: AnyHooks | undefined;
 };

@@ -160,8 +160,9 @@ async function bringUp(
 ): Promise<Outcome> {
   const { key } = change;
   let differing = differences(row, wanted);
-  if (table.name === "profiles" && Object.keys(differing).length > 0) {
-    const withheld = await withheldFields(call, table, change, differing);
+  if (table.name === "profiles" || table.name === "users") {
+    const newer = incoming.version > (standingOf(table, row).version ?? -Infinity);
+    const withheld = await withheldFields(call, table, change, differing, newer);
     differing = Object.fromEntries(
       Object.entries(differing).filter(([name]) => !withheld.has(name)),
     );

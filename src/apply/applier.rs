@@ -7,6 +7,7 @@
 
 mod endings;
 mod operators;
+mod parents;
 mod workers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,10 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    endings::settle,
-    workers::{Report, Worker},
-};
+use self::{endings::settle, workers::Message};
 use super::{
     Handle, Lease, Shared, ending::Final, handle::Command, instance::Belonging, latency::Latencies,
 };
@@ -32,6 +30,7 @@ use crate::{
     model::{Origin, RecordKey, Standing},
     queue::{
         dead_letters::{DeadLetter, DeadLetters},
+        mentioned::Mentioned,
         order::{self, Says, Waiting},
     },
     store::journal::{
@@ -52,6 +51,9 @@ pub struct Applier {
     waiting: Waiting<Position>,
     dead_letters: DeadLetters,
     latencies: Latencies,
+    mentioned: Mentioned,
+    /// True while somebody is looking for those who were mentioned.
+    looking: bool,
     started: Instant,
     writers: usize,
     fetchers: usize,
@@ -59,8 +61,8 @@ pub struct Applier {
     in_doubt: Vec<Lease>,
     notices: mpsc::UnboundedReceiver<Notice>,
     commands: mpsc::Receiver<Command>,
-    reports: mpsc::UnboundedSender<(Worker, Report)>,
-    reported: mpsc::UnboundedReceiver<(Worker, Report)>,
+    reports: mpsc::UnboundedSender<Message>,
+    reported: mpsc::UnboundedReceiver<Message>,
 }
 
 impl Applier {
@@ -80,6 +82,8 @@ impl Applier {
             waiting: Waiting::default(),
             dead_letters: DeadLetters::new(max_dead_letters),
             latencies: Latencies::default(),
+            mentioned: Mentioned::default(),
+            looking: false,
             started: Instant::now(),
             writers: 0,
             fetchers: 0,
@@ -111,7 +115,7 @@ impl Applier {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some((worker, report)) = self.reported.recv() => self.take_back(worker, report),
+                Some(message) = self.reported.recv() => self.take_back(message),
                 Some(command) = self.commands.recv() => self.obey(command),
                 taken = self.notices.recv_many(&mut notices, NOTICES) => {
                     if taken == 0 { break }
@@ -123,7 +127,7 @@ impl Applier {
         let deadline = Instant::now() + grace;
         while self.writers + self.fetchers > 0 {
             tokio::select! {
-                Some((worker, report)) = self.reported.recv() => self.take_back(worker, report),
+                Some(message) = self.reported.recv() => self.take_back(message),
                 () = sleep_until(deadline) => break,
             }
         }
@@ -235,6 +239,7 @@ impl Applier {
             return now + blocked.min(IDLE);
         }
         let tick = self.tick();
+        self.look_for_parents(tick);
         self.doubt(Vec::new());
         // As many records as make one call: a user brings its profile along.
         let records = settings.batch.div_ceil(2);
@@ -251,7 +256,9 @@ impl Applier {
         let due = due
             .and_then(|ms| u64::try_from(ms).ok())
             .map(Duration::from_millis);
-        now + due.unwrap_or(IDLE).min(IDLE)
+        let wake = now + due.unwrap_or(IDLE).min(IDLE);
+        self.next_look(now, tick)
+            .map_or(wake, |look| look.min(wake))
     }
 }
 

@@ -124,6 +124,7 @@ impl Shared {
             if L::URGENT {
                 self.tell_of_user(&load, outcome);
             }
+            self.row_written(load.record(), outcome, id.as_deref());
             remember.extend(self.learnt(&load, outcome));
             done.push((load, Fate::Written { outcome, id }));
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::{guard::Why, load::Fate};
 use crate::{model::Outcome, queue::dead_letters::DROPPED};
 
+/// The code and outcome where Clerk does not know a record under a key that has shown none of ours.
+pub(super) const UNPROVED: &str = "unproved_key";
 /// The code and outcome of what belongs to a table that the deployment does not serve.
 pub(super) const NOT_SERVED: &str = "not_served";
 
@@ -56,6 +58,8 @@ pub enum Final {
     Foreign,
     /// The deployed functions do not serve the table.
     NotServed,
+    /// Clerk does not know a record that was only mentioned, and its key is not proved: nothing follows.
+    Unproved,
     /// A person dropped it, or it made way for newer dead letters.
     Dropped,
 }
@@ -79,6 +83,7 @@ impl Final {
             Final::Superseded => 22,
             Final::Foreign => 23,
             Final::NotServed => 24,
+            Final::Unproved => 25,
             Final::Dropped => DROPPED,
         }
     }
@@ -93,6 +98,7 @@ impl Final {
             Final::Superseded => "superseded",
             Final::Foreign => "foreign_instance",
             Final::NotServed => NOT_SERVED,
+            Final::Unproved => UNPROVED,
             Final::Dropped => "dropped",
         }
     }

@@ -8,12 +8,12 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     Edges, Lease, Shared,
-    ending::{Ending, Final, refused},
+    ending::{Ending, Final, UNPROVED, refused},
     work::{Question, Work},
 };
 use crate::{
     clerk::{ClerkError, Lookup, RawRecord},
-    model::{Fault, Key, Table},
+    model::{Fault, Key, Origin, Table},
 };
 
 /// Users in one request; Clerk's own bound.
@@ -186,11 +186,19 @@ impl Shared {
             Ok(Lookup::Gone(_)) if arbitrate => {
                 answers.endings.push((lease, Ending::Final(Final::Foreign)));
             }
+            // Nobody has told of this one: it is only mentioned, in a dashboard's example perhaps.
+            Ok(Lookup::Gone(_))
+                if !self.is_proved(key) && lease.ticket.origin == Origin::Repair =>
+            {
+                answers
+                    .endings
+                    .push((lease, Ending::Final(Final::Unproved)));
+            }
             Ok(Lookup::Gone(_)) if !self.is_proved(key) => {
                 let reason = "Clerk says that it does not exist, but this key has not yet shown any \
                               record of this instance: check that CLERK_SECRET_KEY belongs to the \
                               instance whose webhooks arrive";
-                let ending = refused("unproved_key", reason.into());
+                let ending = refused(UNPROVED, reason.into());
                 answers.endings.push((lease, ending));
             }
             Ok(Lookup::Gone(deletion)) => {

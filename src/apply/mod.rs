@@ -4,11 +4,12 @@
 //! an entry reaches exactly one final state or is a dead letter; a record at fault holds up nobody; a
 //! service that is away costs no attempt. [`guard`], [`batch`], [`instance`] and [`latency`] are pure;
 //! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` owns the queue, [`repairs`] takes
-//! what scans found.
+//! what scans found; [`edits`] is the other direction.
 
 mod applier;
 pub mod batch;
 mod call;
+pub mod edits;
 mod ending;
 pub mod ensure;
 mod fetch;
@@ -24,12 +25,16 @@ mod shared;
 mod tables;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::{convex::circuit::Policy, queue::order, store::journal::Position};
 
 pub use self::{
     applier::Applier,
+    edits::Carrier,
     handle::{Handle, Status},
     shared::{Clock, Edges, Settings, Shared},
 };
@@ -39,6 +44,8 @@ pub type Lease = order::Lease<Position>;
 
 /// Both services are probed at least this often, whatever came of the last probe.
 const MAX_HOLD: Duration = Duration::from_secs(15);
+/// How long to leave Clerk alone when it does not accept the key.
+const KEY_AWAY: Duration = Duration::from_secs(60);
 
 fn circuit_policy() -> Policy {
     Policy {

@@ -14,15 +14,17 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use super::{
+    edits::Written,
     gate::{Gate, Service},
     instance::{Belonging, Pin},
     permits::Permits,
     tables::Served,
 };
 use crate::{
-    clerk::ClerkClient,
+    clerk::{ClerkClient, client::ClerkWriter},
     convex::{
         reader::Reader,
         writer::{MAX_CHANGES, Writer},
@@ -78,6 +80,8 @@ pub struct Settings {
 pub struct Edges {
     /// Clerk.
     pub clerk: ClerkClient,
+    /// Clerk, to write; only where the configuration has something to be written.
+    pub clerk_writer: Option<ClerkWriter>,
     /// Stands for Clerk's secret key without giving it away.
     pub clerk_key: [u8; 8],
     /// Convex, to ask.
@@ -142,6 +146,8 @@ pub struct Shared {
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
     /// The key under which Clerk has shown a record of our instance, as a hash.
     pub(super) proved_key: Mutex<Option<[u8; 8]>>,
+    /// Who wants to hear of users' rows that were written.
+    pub(super) written: OnceLock<mpsc::Sender<Written>>,
 }
 
 impl Shared {
@@ -180,6 +186,7 @@ impl Shared {
             pin: Mutex::new(pin),
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),
+            written: OnceLock::new(),
         })
     }
 

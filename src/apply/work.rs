@@ -19,7 +19,7 @@ use crate::{
         wire::{Envelope, Head, Parents},
     },
     mapping,
-    model::{Change, ConfirmedDelete, ContentHash, RecordKey, Standing, Table, Version},
+    model::{Change, ConfirmedDelete, ContentHash, Key, RecordKey, Standing, Table, Version},
     store::{
         journal::{Cause, Entry, ReadError, RequestOrigin},
         state::Seen,
@@ -35,6 +35,8 @@ pub struct Work {
     pub(super) rows: Rows,
     /// What the ledger will remember.
     pub seen: Seen,
+    /// Records that the rows refer to: of a membership its user and its organization.
+    pub mentions: Vec<RecordKey>,
     /// When it happened by the event, in milliseconds; for latency.
     pub happened_ms: Option<i64>,
 }
@@ -208,7 +210,7 @@ impl Shared {
         )
     }
 
-    fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
+    pub(super) fn map(&self, table: Table, data: &str) -> Result<Vec<Change>, mapping::MapError> {
         let settings = self.settings.load();
         let mapped = mapping::record(table, data, &settings.user_rules)?;
         for note in mapped.iter().flat_map(|mapped| &mapped.notes) {
@@ -273,9 +275,26 @@ fn work(
     Work {
         lease,
         rows: Rows::of(changes),
+        mentions: mentions(changes),
         seen: seen(standing, hash),
         happened_ms,
     }
+}
+
+fn mentions(changes: &[Change]) -> Vec<RecordKey> {
+    let Some(Change::Upsert(upsert)) = changes.first() else {
+        return Vec::new();
+    };
+    if upsert.table != Table::Memberships {
+        return Vec::new();
+    }
+    let parent = |table, field| {
+        let key = Key::parse(upsert.fields.get(field)?.as_str()?)?;
+        Some(RecordKey::new(table, key))
+    };
+    let user = parent(Table::Users, "clerkUserId");
+    let organization = parent(Table::Organizations, "clerkOrganizationId");
+    user.into_iter().chain(organization).collect()
 }
 
 /// The hash of what is written.

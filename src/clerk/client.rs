@@ -1,10 +1,10 @@
 //! Questions to Clerk's Backend API, one request each.
 //!
-//! Repeats nothing: to try again is the caller's. Each request waits for its turn in the [`Pace`] that all
-//! clones share; a live one that would wait long is refused as [`ClerkError::Busy`] instead of being sent.
-//! Believes an answer only if it is about what was asked: another id, more rows than asked for, or an
-//! ignored filter is an error. Only [`Lookup::Gone`] says that a record does not exist; being missing from
-//! a list does not.
+//! Read-only: changes have a type of their own, [`ClerkWriter`]. Repeats nothing: to try again is the caller's.
+//! Each request waits for its turn in the [`Pace`] that all clones share; a live one that would wait long is
+//! refused as [`ClerkError::Busy`] instead of being sent. Believes an answer only if it is about what was
+//! asked: another id, more rows than asked for, or an ignored filter is an error. Only [`Lookup::Gone`] says
+//! that a record does not exist; being missing from a list does not.
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -32,9 +32,11 @@ mod keys;
 mod listing;
 mod page;
 mod reading;
+mod writing;
 
 pub use page::{CreatedBetween, Listing, Order, UserPage};
 use reading::{nonsense, read_json, read_listing, read_users, unreadable};
+pub use writing::{ClerkWriter, Permit, ProfilePatch};
 
 /// The most records a page. Clerk silently answers with 10 when asked for more.
 pub const MAX_PAGE: u32 = 500;
@@ -258,6 +260,12 @@ impl ClerkClient {
             timeout: self.timeout,
             max_bytes,
         };
+        self.exchange(request).await
+    }
+
+    /// Waits for the turn of a request and sends it; a status other than 200 is an error.
+    async fn exchange(&self, request: Request) -> Result<Reply, ClerkError> {
+        let endpoint = request.name;
         let turn = self.pace.pass(self.priority, route(endpoint)).await;
         let pass = turn.map_err(ClerkError::held_back)?;
         let reply = self.dialer.exchange(request, &self.on_request).await?;
@@ -269,12 +277,8 @@ impl ClerkClient {
         if reply.status == 200 {
             return Ok(reply);
         }
-        Err(classify(
-            endpoint,
-            reply.status,
-            reply.retry_after,
-            &reply.body,
-        ))
+        let (status, asked) = (reply.status, reply.retry_after);
+        Err(classify(endpoint, status, asked, &reply.body))
     }
 }
 

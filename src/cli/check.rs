@@ -74,15 +74,11 @@ pub async fn find(file: Option<&Path>, env: &Env, online: bool) -> Findings {
         true => probes(&loaded.config).await,
         false => Vec::new(),
     };
-    let idle = loaded.config.not_yet_active();
-    let idle = idle
-        .iter()
-        .map(|key| format!("`{key}` is set, but this version does not act on it"));
     Findings {
         ok: probes.iter().all(|probe| probe.ok),
         file: loaded.file,
         mistakes: Vec::new(),
-        warnings: loaded.warnings.iter().cloned().chain(idle).collect(),
+        warnings: loaded.warnings,
         online: probes,
     }
 }

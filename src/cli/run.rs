@@ -59,9 +59,6 @@ fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    for key in loaded.config.not_yet_active() {
-        tracing::warn!(key, "a key is set that this version does not act on");
-    }
 }
 
 /// Why the daemon did not start, for the person who started it.

@@ -58,13 +58,6 @@ use self::reader::Reader;
 /// The text of `config/default.toml`: every key with its default, range and meaning.
 pub const DEFAULT_TOML: &str = layers::DEFAULTS;
 
-/// Keys of features that this version does not act on.
-const NOT_YET_ACTIVE: &[&str] = &[
-    "clerk.write_back",
-    "profile_edits.enabled",
-    "profile_edits.fields",
-];
-
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -96,7 +89,6 @@ pub struct Config {
     pub limits: Limits,
     /// Logging.
     pub log: Log,
-    not_yet_active: Vec<&'static str>,
 }
 
 /// A configuration without mistakes.
@@ -168,12 +160,6 @@ impl Config {
             _ => Err(mistakes),
         }
     }
-
-    /// Keys that were set to something else than their default, but that this version does not act
-    /// on; for a warning at the start.
-    pub fn not_yet_active(&self) -> Vec<&'static str> {
-        self.not_yet_active.clone()
-    }
 }
 
 fn read(r: &mut Reader) -> Option<Config> {
@@ -195,6 +181,9 @@ fn read(r: &mut Reader) -> Option<Config> {
     if let (Some(clerk), Some(convex)) = (&clerk, &convex) {
         check_environments(clerk, convex, r);
     }
+    if let (Some(clerk), Some(users)) = (&clerk, &users) {
+        check_circle(clerk, users, r);
+    }
     Some(Config {
         clerk: clerk?,
         convex: convex?,
@@ -210,7 +199,6 @@ fn read(r: &mut Reader) -> Option<Config> {
         report: report?,
         limits: limits?,
         log: log?,
-        not_yet_active: r.set_away_from_default(NOT_YET_ACTIVE),
     })
 }
 
@@ -230,6 +218,23 @@ fn check_environments(clerk: &Clerk, convex: &Convex, r: &mut Reader) {
         r.warn(
             "`convex.deploy_key` belongs to a development deployment, while `clerk.secret_key` \
              belongs to a production instance: real users are written to it",
+        );
+    }
+}
+
+/// A column that holds what is written back would change with each write, and be written back again.
+fn check_circle(clerk: &Clerk, users: &Users, r: &mut Reader) {
+    const MOVED: [&str; 3] = [
+        "/private_metadata",
+        "/private_metadata/syncedAt",
+        "/updated_at",
+    ];
+    let mut fields = users.extra_fields.values();
+    if clerk.write_back && fields.any(|field| MOVED.contains(&field.pointer.as_str())) {
+        r.mistake(
+            "clerk.write_back",
+            "changes what a column of users.extra_fields holds, so it would never end",
+            format!("leave out the columns that point at {}", MOVED.join(", ")),
         );
     }
 }

@@ -31,6 +31,14 @@ impl ProfileEdits {
             );
             return None;
         }
+        if enabled == Some(true) && fields.is_empty() {
+            r.mistake(
+                "profile_edits.fields",
+                "names no field, while profile_edits.enabled is true",
+                format!("choose among {}", EDITABLE.join(", ")),
+            );
+            return None;
+        }
         Some(ProfileEdits {
             enabled: enabled?,
             fields,

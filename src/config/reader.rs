@@ -290,16 +290,6 @@ impl Reader {
         }
         table
     }
-
-    /// Which of these keys are set to something else than their default.
-    pub fn set_away_from_default(&self, keys: &[&'static str]) -> Vec<&'static str> {
-        let differs = |key: &&&'static str| {
-            let set = self.gathered.values.get(**key).map(|value| &value.kind);
-            let default = self.gathered.defaults.get(**key).map(|value| &value.kind);
-            set.map(ToString::to_string) != default.map(ToString::to_string)
-        };
-        keys.iter().filter(differs).copied().collect()
-    }
 }
 
 fn text_of(value: Value) -> Option<String> {

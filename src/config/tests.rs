@@ -76,7 +76,6 @@ fn with_the_four_required_settings_everything_else_is_as_the_contract_says() {
     let loaded = Config::load(None, &with(&[])).unwrap();
     let config = &loaded.config;
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    assert!(config.not_yet_active().is_empty());
     assert_eq!(config.clerk.secret_key.expose(), CLERK_KEY);
     assert_eq!(config.clerk.webhook_secrets[0].expose(), SIGNING);
     assert_eq!(config.clerk.api_url.as_str(), "https://api.clerk.com/");
@@ -135,9 +134,6 @@ fn default_toml_and_the_structs_have_the_same_keys() {
         .collect();
     expected.sort_unstable();
     assert_eq!(fields, expected);
-    for key in NOT_YET_ACTIVE {
-        assert!(listed.iter().any(|listed| *listed == key), "{key}");
-    }
 }
 
 #[test]
@@ -286,14 +282,6 @@ fn a_production_deployment_with_a_development_instance_is_refused_unless_meant()
     let other_way =
         Config::load(None, &with(&[("CONVEX_DEPLOY_KEY", "dev:happy-otter-1|y")])).unwrap();
     assert_eq!(other_way.warnings.len(), 1);
-}
-
-#[test]
-fn keys_that_this_version_does_not_act_on_are_named() {
-    let text = "[schedule]\nfull = \"@daily\"\n[profile_edits]\nenabled = true\n";
-    let env = with(&[("CCS_CLERK__WRITE_BACK", "false")]);
-    let config = load_text(text, &env).unwrap().config;
-    assert_eq!(config.not_yet_active(), ["profile_edits.enabled"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Reading from Convex: `describe`, `list`, `get`.
+//! Reading from Convex: `describe`, `list`, `get`, `edits`.
 //!
 //! One call each. Paging, comparing and believing are the caller's; what is promised here is that a page
 //! is of the table and size asked for and that a cursor moves.
@@ -7,7 +7,9 @@ use std::collections::HashSet;
 
 use super::{
     deployment::{CallError, Deployment},
-    wire::{Description, Function, GetArgs, ListArgs, NoArgs, Page, Records},
+    wire::{
+        Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, NoArgs, Page, Records,
+    },
 };
 use crate::{
     model::{Key, Table},
@@ -18,6 +20,8 @@ use crate::{
 pub const MAX_PAGE_ROWS: u32 = 4000;
 /// The most keys in one `get`: each costs Convex an index range or a few, of 4,096 a call.
 pub const MAX_KEYS: usize = 1000;
+/// The most edits in one answer.
+pub const MAX_EDITS: u32 = 1000;
 
 /// A half-open range of `createdAt`, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,5 +100,19 @@ impl Reader {
             });
         }
         Ok(page)
+    }
+
+    /// The users' own changes that wait to be carried to Clerk, those that wait longest first; at most
+    /// `limit` of them, which is at most [`MAX_EDITS`].
+    pub async fn edits(&self, limit: u32) -> Result<Vec<Edit>, CallError> {
+        let limit = limit.clamp(1, MAX_EDITS);
+        let answer: Edits = self.0.call(Function::EDITS, EditsArgs { limit }).await?;
+        if answer.edits.len() > limit as usize {
+            return Err(CallError::OffContract {
+                function: Function::EDITS.name,
+                what: "more edits than asked for",
+            });
+        }
+        Ok(answer.edits.into_iter().map(Edit::from).collect())
     }
 }

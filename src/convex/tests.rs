@@ -11,7 +11,7 @@ use super::{
     Deployment, Options,
     deployment::CallError,
     reader::{Range, Reader},
-    wire::{Encoded, Row},
+    wire::{EditResult, Encoded, Row, Settlement},
     writer::Writer,
 };
 use crate::{
@@ -284,6 +284,52 @@ async fn get_returns_only_what_was_asked_for() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "off_contract");
+}
+
+#[tokio::test]
+async fn edits_are_read_and_settled_as_the_contract_says() {
+    let one = json!({"id": "e1", "key": "user_1", "fields": {"firstName": "Ada", "lastName": null}, "editedAt": 1762939021608.5});
+    let odd = json!({"id": "e2", "key": "not a key", "fields": {}, "editedAt": 2});
+    let (asked, heard) = deployment(&success(json!({"edits": [one, odd]})));
+    let edits = Reader::new(asked).edits(9_999_999).await.unwrap();
+    assert_eq!(request(&heard).1["args"], json!({"limit": 1000}));
+    assert_eq!(
+        (edits[0].key.clone(), edits[0].edited_at),
+        (Some(key("user_1")), 1762939021608)
+    );
+    assert_eq!(edits[0].fields["firstName"].as_deref(), Some("Ada"));
+    assert_eq!(
+        (edits[0].fields["lastName"].clone(), edits[1].key.clone()),
+        (None, None)
+    );
+    assert!(!format!("{edits:?}").contains("Ada"));
+
+    let settled = [
+        Settlement {
+            id: "e1".into(),
+            result: EditResult::Done,
+        },
+        Settlement {
+            id: "e2".into(),
+            result: EditResult::Refused {
+                reason: "no_user".into(),
+            },
+        },
+    ];
+    let (told, heard) = deployment(&success(json!({"settled": 1.0})));
+    assert_eq!(Writer::new(told).settle(&settled).await.unwrap(), 1);
+    let (head, body) = request(&heard);
+    assert!(head.starts_with("POST /api/mutation "), "{head}");
+    assert_eq!(
+        body["args"],
+        json!({"settled": [{"id": "e1", "result": "done"}, {"id": "e2", "result": "refused", "reason": "no_user"}]})
+    );
+    let (odd, _) = deployment(&success(json!({"settled": 3})));
+    let error = Writer::new(odd).settle(&settled).await.unwrap_err();
+    assert_eq!(error.code(), "off_contract");
+    let (none, heard) = deployment(&success(json!({})));
+    assert_eq!(Writer::new(none).settle(&[]).await.unwrap(), 0);
+    assert!(heard.lock().unwrap().is_empty());
 }
 
 #[test]

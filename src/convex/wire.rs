@@ -4,7 +4,7 @@
 //! as a double (`1762939021608.0`) and NaN as a string; times are read as whole milliseconds, rounded
 //! down, and what is no finite number counts as missing. Pure.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -35,6 +35,10 @@ impl Function {
     pub const GET: Function = Function::query("get");
     /// The one function that writes rows.
     pub const APPLY: Function = Function::mutation("apply");
+    /// Users' own changes that wait to be carried to Clerk.
+    pub const EDITS: Function = Function::query("edits");
+    /// What became of them there.
+    pub const SETTLE: Function = Function::mutation("settle");
 
     const fn query(name: &'static str) -> Self {
         Function {
@@ -173,6 +177,97 @@ pub(super) struct OneOutcome {
     pub outcome: Outcome,
     #[serde(default)]
     pub id: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct EditsArgs {
+    pub limit: u32,
+}
+
+#[derive(Serialize)]
+pub(super) struct SettleArgs<'a> {
+    pub settled: &'a [Settlement],
+}
+
+/// What became of one edit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Settlement {
+    /// The edit's id.
+    pub id: String,
+    /// How it ended.
+    #[serde(flatten)]
+    pub result: EditResult,
+}
+
+/// How an edit ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", rename_all = "lowercase")]
+pub enum EditResult {
+    /// Clerk has it.
+    Done,
+    /// Clerk will not have it: the row goes back to what Clerk holds.
+    Refused {
+        /// A short code for the app to show; no value of the record.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+pub(super) struct Edits {
+    pub edits: Vec<OneEdit>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OneEdit {
+    id: String,
+    key: String,
+    fields: BTreeMap<String, Option<String>>,
+    #[serde(deserialize_with = "whole")]
+    edited_at: i64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SettledCount {
+    #[serde(deserialize_with = "whole")]
+    pub settled: i64,
+}
+
+/// A user's own change that waits to be carried to Clerk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Its id; a further edit of the same user takes its place under another one.
+    pub id: String,
+    /// Whose it is; none if the row's `clerkId` cannot be Clerk's.
+    pub key: Option<Key>,
+    /// The new values by the contract's names; `None` clears a field.
+    pub fields: BTreeMap<String, Option<String>>,
+    /// When it was made by Convex's clock, in milliseconds.
+    pub edited_at: i64,
+}
+
+// Values are personal, so Debug does not show them.
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.as_ref().map_or("?", Key::as_str);
+        write!(
+            f,
+            "Edit({} of {key}, {} fields)",
+            self.id,
+            self.fields.len()
+        )
+    }
+}
+
+impl From<OneEdit> for Edit {
+    fn from(read: OneEdit) -> Edit {
+        Edit {
+            id: read.id,
+            key: Key::parse(&read.key),
+            fields: read.fields,
+            edited_at: read.edited_at,
+        }
+    }
 }
 
 /// A row as `list` and `get` show it.

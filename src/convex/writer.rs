@@ -1,4 +1,4 @@
-//! Writing to Convex: `apply`.
+//! Writing to Convex: `apply`, `settle`.
 //!
 //! Sends a batch as it is given and returns one outcome for each change, in order, or an error for the
 //! whole batch, which then changed nothing (a function is one transaction) unless the answer was lost.
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     deployment::{CallError, Deployment},
-    wire::{Applied, ApplyArgs, Encoded, Function, Outcomes},
+    wire::{Applied, ApplyArgs, Encoded, Function, Outcomes, SettleArgs, SettledCount, Settlement},
 };
 use crate::model::Change;
 
@@ -17,6 +17,8 @@ pub const MAX_CHANGES: usize = 1000;
 /// The most bytes of changes in one call. Convex allows 16 MiB of arguments and as much written, and
 /// counts some values larger than their JSON, hence the margin.
 pub const MAX_CHANGE_BYTES: usize = 8 << 20;
+/// The most edits settled in one call.
+pub const MAX_SETTLED: usize = 1000;
 
 /// Writes changes.
 #[derive(Clone, Debug)]
@@ -45,6 +47,23 @@ impl Writer {
         let args = ApplyArgs { changes: raw };
         let answer: Outcomes = self.0.call(Function::APPLY, args).await?;
         pair(changes, answer)
+    }
+
+    /// Says what became of edits, at most [`MAX_SETTLED`] of them; none is no call. Answers how many of
+    /// them still waited: a call may be repeated, and an edit may be gone by now.
+    pub async fn settle(&self, settled: &[Settlement]) -> Result<usize, CallError> {
+        if settled.is_empty() {
+            return Ok(0);
+        }
+        let args = SettleArgs { settled };
+        let answer: SettledCount = self.0.call(Function::SETTLE, args).await?;
+        let count = usize::try_from(answer.settled).ok();
+        count
+            .filter(|count| *count <= settled.len())
+            .ok_or(CallError::OffContract {
+                function: Function::SETTLE.name,
+                what: "more edits settled than named",
+            })
     }
 }
 

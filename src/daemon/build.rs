@@ -9,8 +9,14 @@ use tokio::sync::mpsc;
 
 use super::StartError;
 use crate::{
-    apply::{Clock, Edges, Settings, Shared},
-    clerk::{self, ClerkClient, Pace, Rate},
+    apply::{
+        Clock, Edges, Settings, Shared,
+        edits::{self, verdict::Field},
+    },
+    clerk::{
+        self, ClerkClient, Pace, Rate,
+        client::{ClerkWriter, Permit},
+    },
     config::{self, Config},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
@@ -252,14 +258,29 @@ pub fn edges(
         "clerk-convex-sync 2026 which clerk key was proved",
         config.clerk.secret_key.expose().as_bytes(),
     );
+    let permit = Permit {
+        profiles: config.profile_edits.enabled,
+        metadata: config.clerk.write_back,
+    };
     let mut clerk_key = [0; 8];
     clerk_key.copy_from_slice(&hash[..8]);
     Ok(Edges {
+        clerk_writer: ClerkWriter::permitted(&clerk, permit),
         clerk,
         clerk_key,
         reader,
         writer: Writer::new(deployment),
     })
+}
+
+/// What is carried to Clerk, by the configuration that the daemon started with.
+pub fn carried(config: &Config) -> edits::Options {
+    let fields = config.profile_edits.fields.iter();
+    let fields = fields.filter(|_| config.profile_edits.enabled);
+    edits::Options {
+        fields: fields.filter_map(|name| Field::parse(name)).collect(),
+        write_back: config.clerk.write_back,
+    }
 }
 
 /// What can be changed while running, as the configuration has it now.

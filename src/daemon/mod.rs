@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
-    apply::{self, Clock},
+    apply::{self, Carrier, Clock},
     config::{Config, Secret},
     intake::{self, Bounds, Listener},
     report::history::HistoryError,
@@ -192,6 +192,10 @@ impl Daemon {
             tasks: TaskTracker::new(),
             reloader,
         };
+        let carrier = Carrier::new(Arc::clone(&handle.core.shared), build::carried(&config));
+        if let Some(carrier) = carrier {
+            handle.tasks.spawn(carrier.run(handle.stop.clone()));
+        }
         let tcp = doors.tcp.zip(config.admin.token.clone());
         handle.open_admin(applier.clone(), doors.socket, tcp);
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));

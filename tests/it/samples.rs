@@ -5,8 +5,8 @@
 //! an instance in shuffled orders: the rows must be those of `expected`, whatever the order.
 //! `CCS_SKIP_NODE=1` leaves this out, loudly. Examples of different instances meet different daemons.
 
-mod expected;
-mod node;
+pub mod expected;
+pub mod node;
 
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Applier, Ticket, ticket_of,
-    workers::{Report, Worker},
+    workers::{Message, Worker},
 };
 use crate::{
     apply::{
@@ -19,14 +19,19 @@ use crate::{
 };
 
 impl Applier {
-    pub(super) fn take_back(&mut self, worker: Worker, report: Report) {
+    pub(super) fn take_back(&mut self, message: Message) {
+        let (worker, report) = match message {
+            Message::Worked(worker, report) => (worker, report),
+            Message::Looked(looked) => return self.looked(looked),
+        };
         match worker {
             Worker::Writer => self.writers -= 1,
             Worker::Fetcher => self.fetchers -= 1,
         }
+        self.hear_of(report.mentioned);
         let now_ms = self.shared.clock.now_ms();
         let mut settled = Vec::new();
-        for (lease, ending, happened_ms) in report {
+        for (lease, ending, happened_ms) in report.endings {
             match ending {
                 Ending::Final(end) => settled.push(self.done(lease, end, happened_ms, now_ms)),
                 Ending::Ask => self.put_back(lease, None, true, None),

@@ -2,11 +2,15 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use super::Applier;
-use crate::apply::{
-    Lease, Shared, call,
-    ending::{Ending, Final, refused},
-    work::Work,
+use super::{Applier, parents::Looked};
+use crate::{
+    apply::{
+        Lease, Shared,
+        call::Done,
+        ending::{Ending, Final, refused},
+        work::Work,
+    },
+    model::RecordKey,
 };
 
 /// Workers that ask Clerk, at once.
@@ -15,7 +19,23 @@ const FETCHERS: usize = 2;
 const FETCH_RECORDS: usize = 100;
 
 /// What a worker brings back.
-pub(super) type Report = Vec<(Lease, Ending, Option<i64>)>;
+#[derive(Default)]
+pub(super) struct Report {
+    /// Every lease that it was given, and when what its event says happened.
+    pub(super) endings: Vec<Ended>,
+    /// Records that were mentioned and are not known.
+    pub(super) mentioned: Vec<RecordKey>,
+}
+
+type Ended = (Lease, Ending, Option<i64>);
+
+/// What comes back to the applier.
+pub(super) enum Message {
+    /// A worker has ended.
+    Worked(Worker, Report),
+    /// Somebody looked for records that were mentioned.
+    Looked(Looked),
+}
 
 /// Who reports.
 #[derive(Clone, Copy)]
@@ -48,23 +68,22 @@ impl Applier {
         let shared = Arc::clone(&self.shared);
         let work = |leases: Vec<Lease>| async move {
             shared.learn_tables().await;
-            let mut report = Report::new();
+            let mut report = Report::default();
             let mut works = Vec::with_capacity(leases.len());
             for lease in leases {
                 match shared.prepare(lease) {
                     Ok(work) => works.push(work),
-                    Err(ended) => report.push(shared.found_again(ended).await),
+                    Err(ended) => report.endings.push(shared.found_again(ended).await),
                 }
             }
             if report
+                .endings
                 .iter()
                 .any(|(_, ending, _)| matches!(ending, Ending::Final(Final::Known)))
             {
                 shared.keep_ledger().await;
             }
-            if !works.is_empty() {
-                report.extend(finished(shared.write(works, shared.batch()).await));
-            }
+            shared.finish(works, &mut report).await;
             report
         };
         self.spawn(Worker::Writer, leases, work);
@@ -75,13 +94,11 @@ impl Applier {
         let work = |leases: Vec<Lease>| async move {
             shared.learn_tables().await;
             let answers = shared.fetch(leases).await;
-            let mut report = Report::new();
+            let mut report = Report::default();
             for ended in answers.endings {
-                report.push(shared.found_again(ended).await);
+                report.endings.push(shared.found_again(ended).await);
             }
-            if !answers.works.is_empty() {
-                report.extend(finished(shared.write(answers.works, shared.batch()).await));
-            }
+            shared.finish(answers.works, &mut report).await;
             report
         };
         self.spawn(Worker::Fetcher, leases, work);
@@ -105,17 +122,30 @@ impl Applier {
                         "the daemon failed at it; see the log".into(),
                     )
                 };
-                kept.into_iter()
-                    .map(|lease| (lease, refused(), None))
-                    .collect()
+                let given_back = kept.into_iter().map(|lease| (lease, refused(), None));
+                Report {
+                    endings: given_back.collect(),
+                    mentioned: Vec::new(),
+                }
             });
             // Nobody listens any more only when the process ends.
-            let _ = reports.send((worker, report));
+            let _ = reports.send(Message::Worked(worker, report));
         });
     }
 }
 
 impl Shared {
+    /// Writes what is to be written.
+    async fn finish(&self, works: Vec<Work>, report: &mut Report) {
+        if works.is_empty() {
+            return;
+        }
+        let done = self.write(works, self.batch()).await;
+        report.mentioned = self.unheard_of(&done);
+        let ended = |(work, fate): Done<Work>| (work.lease, fate.into(), work.happened_ms);
+        report.endings.extend(done.into_iter().map(ended));
+    }
+
     /// Convex was not told of a newer version with the same content: only the ledger stands between
     /// that version and an older one, so it has to outlive a crash before the entry is settled.
     async fn keep_ledger(&self) {
@@ -127,7 +157,7 @@ impl Shared {
     }
 
     /// A lease whose entry was not where it should be: looks up where the journal has it now.
-    async fn found_again(&self, ended: (Lease, Ending)) -> (Lease, Ending, Option<i64>) {
+    async fn found_again(&self, ended: (Lease, Ending)) -> Ended {
         let (mut lease, mut ending) = ended;
         if let Ending::Moved = ending {
             match self.journal.locate(lease.ticket.seq).await {
@@ -141,9 +171,4 @@ impl Shared {
         }
         (lease, ending, None)
     }
-}
-
-fn finished(done: Vec<call::Done<Work>>) -> impl Iterator<Item = (Lease, Ending, Option<i64>)> {
-    done.into_iter()
-        .map(|(work, fate)| (work.lease, fate.into(), work.happened_ms))
 }

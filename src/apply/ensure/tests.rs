@@ -133,6 +133,7 @@ fn shared(clerk: &ClerkSim, deployment: &Deployment, dir: &std::path::Path) -> A
         files_on_delete: Default::default(),
     };
     let edges = Edges {
+        clerk_writer: None,
         clerk: client,
         clerk_key: [0; 8],
         reader: Reader::new(deployment.clone()),

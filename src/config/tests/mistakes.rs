@@ -225,6 +225,14 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[users]\nextra_fields = { plan = 1 }", "users.extra_fields"),
     (
+        "[clerk]\nwrite_back = true\n[users]\nextra_fields = { since = \"/private_metadata/syncedAt\" }",
+        "clerk.write_back",
+    ),
+    (
+        "[profile_edits]\nenabled = true\nfields = []",
+        "profile_edits.fields",
+    ),
+    (
         "[users]\nextra_fields = { x = \"/y\" }\ninsert_defaults = { x = 1 }",
         "users.extra_fields",
     ),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::cascade;
+use super::edits::Said;
 use super::plan::{Planned, Upsert, What};
 use super::schema::{ORGANIZATION, TableName, id};
 use super::state::{Row, Tombstone, World};
@@ -182,12 +183,15 @@ fn update(
     };
     let newer = row.version != Some(upsert.version);
     let mut columns = upsert.columns;
-    let names = &world.table(table).schema.columns;
+    let held = match table {
+        TableName::Profiles => held_back(world, slot, &key, upsert.version, &columns, now),
+        _ => Vec::new(),
+    };
+    let Some(row) = world.table(table).row(slot) else {
+        return Outcome::without_row("stale");
+    };
     columns.retain(|(column, value)| {
-        let held = table == TableName::Profiles
-            && world
-                .outbox
-                .holds(&key, &names[*column], value, upsert.version);
+        let held = held.contains(column);
         // The mark that metadata names the organization is kept even where the value is the same.
         let mark = table == TableName::Users && *column == ORGANIZATION;
         !held && (mark || !row.columns[*column].same(value))
@@ -198,12 +202,6 @@ fn update(
 
     if place != Some(upsert.created) {
         world.set_place(table, slot, Some(Arc::clone(&key)), Some(upsert.created));
-    }
-    if table == TableName::Profiles {
-        for (column, _) in &columns {
-            let name = Arc::clone(&world.table(table).schema.columns[*column]);
-            world.outbox.release(&key, &name);
-        }
     }
     let members_before = member_user(world, table, slot);
     let given = write_columns(world, table, slot, columns);
@@ -231,6 +229,34 @@ fn update(
         slot,
         if changed { "updated" } else { "unchanged" },
     )
+}
+
+/// The columns of a profile that must not be written, because the user has typed something newer.
+fn held_back(
+    world: &mut World,
+    slot: u32,
+    key: &str,
+    version: f64,
+    columns: &[(usize, Value)],
+    now: f64,
+) -> Vec<usize> {
+    let mut outbox = std::mem::take(&mut world.outbox);
+    let table = world.table(TableName::Profiles);
+    let held = table.row(slot).map(|row| {
+        let newer = row.version.is_none_or(|before| version > before);
+        let held = columns.iter().filter(|(column, value)| {
+            let said = Said {
+                value,
+                version,
+                differs: !row.columns[*column].same(value),
+                newer,
+            };
+            outbox.holds(key, &table.schema.columns[*column], said, now)
+        });
+        held.map(|(column, _)| *column).collect()
+    });
+    world.outbox = outbox;
+    held.unwrap_or_default()
 }
 
 /// Writes the columns; whether `organizationId` of a user was among them.

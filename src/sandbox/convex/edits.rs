@@ -1,14 +1,13 @@
 //! The outbox of `editProfile`: what users changed themselves and Clerk has not heard yet.
 //!
 //! An edit changes the row at once and waits here until the daemon settles it; meanwhile an older
-//! value from Clerk does not overwrite it. One edit a user: a further one takes the place of the one
-//! that waits, under a new id, so that a daemon carrying the former cannot settle both. Knows rows
-//! only by key and column name.
+//! value from Clerk does not overwrite it, and for a while after it neither does one from before it that
+//! was still under way. One waits per user: a further one takes its place under a new id, so that a daemon
+//! carrying the former cannot settle both. Knows rows only by key and column name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::apply::touch;
 use super::functions::FunctionError;
 use super::schema::TableName;
 use super::state::World;
@@ -16,33 +15,62 @@ use super::value::{Encoding, Entries, Value, write_float, write_text};
 
 /// Former values remembered of a field.
 const MAX_REPLACED: usize = 8;
+/// Settled edits remembered of a user.
+const MAX_SETTLED: usize = 16;
+/// How long after `settle` a value from before the edit is still taken for old news, in milliseconds.
+const ECHO_WAIT_MS: f64 = 600_000.0;
+/// The fields that `editProfile` takes where the app does not say otherwise.
+const EDITABLE: [&str; 2] = ["firstName", "lastName"];
 
-/// One edit that waits.
+/// One edit.
 #[derive(Debug)]
-pub(super) struct Edit {
-    pub(super) key: Arc<str>,
-    pub(super) fields: Vec<EditedField>,
+struct Edit {
+    key: Arc<str>,
+    fields: Vec<EditedField>,
     /// Milliseconds.
     edited_at: f64,
+    /// When Clerk had it, in milliseconds; none while it waits.
+    settled_at: Option<f64>,
 }
 
 /// One field of an edit.
-#[derive(Debug)]
-pub(super) struct EditedField {
-    pub(super) name: Arc<str>,
+#[derive(Clone, Debug)]
+struct EditedField {
+    name: Arc<str>,
     /// What the user wrote.
-    pub(super) value: Value,
-    /// What stood there before the first edit: Clerk's value.
-    pub(super) base: Value,
+    value: Value,
+    /// What Clerk was last known to hold.
+    base: Value,
     /// All that stood there before: what comes in with one of these is old news.
     replaced: Vec<Value>,
+    /// Clerk's version at which it was first seen to hold the value.
+    carried: Option<f64>,
 }
 
-/// The edits in the order they were made.
+/// An edit that was settled.
+#[derive(Debug)]
+pub(super) struct Settled {
+    key: Arc<str>,
+    fields: Vec<EditedField>,
+}
+
+/// What a change from Clerk says of one column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    pub(super) value: &'a Value,
+    pub(super) version: f64,
+    /// The row holds another value.
+    pub(super) differs: bool,
+    /// The row has an older version.
+    pub(super) newer: bool,
+}
+
+/// The edits in the order they were made, and those that were carried lately.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<u64, Edit>,
     of_key: HashMap<Arc<str>, u64>,
+    carried: HashMap<Arc<str>, VecDeque<Edit>>,
     next: u64,
 }
 
@@ -54,83 +82,150 @@ impl Outbox {
         changed: Vec<(Arc<str>, Value, Value)>,
         now: f64,
     ) -> String {
-        let former = self
+        let mut former = self
             .of_key
             .remove(&key)
-            .and_then(|id| self.waiting.remove(&id));
-        let mut fields = former.map(|edit| edit.fields).unwrap_or_default();
+            .and_then(|id| self.waiting.remove(&id))
+            .map(|edit| edit.fields)
+            .unwrap_or_default();
         for (name, value, current) in changed {
-            match fields.iter_mut().find(|field| field.name == name) {
-                Some(field) => {
-                    field.replaced.push(current);
-                    if field.replaced.len() > MAX_REPLACED {
-                        field.replaced.remove(0);
-                    }
-                    field.value = value;
-                }
-                None => {
-                    let replaced = vec![current.clone()];
-                    fields.push(EditedField {
-                        name,
-                        value,
-                        base: current,
-                        replaced,
-                    });
-                }
-            }
+            let place = former.iter().position(|field| field.name == name);
+            let before = place.map(|place| former.remove(place));
+            let latest = before.as_ref().or_else(|| self.latest_carried(&key, &name));
+            let mut replaced = latest.map_or_else(Vec::new, |field| field.replaced.clone());
+            remember(&mut replaced, &current);
+            replaced.retain(|old| !old.same(&value));
+            former.push(EditedField {
+                name,
+                value,
+                base: before.map_or(current, |field| field.base),
+                replaced,
+                carried: None,
+            });
         }
         self.next += 1;
         self.of_key.insert(Arc::clone(&key), self.next);
-        self.waiting.insert(
-            self.next,
-            Edit {
-                key,
-                fields,
-                edited_at: now,
-            },
-        );
+        let edit = Edit {
+            key,
+            fields: former,
+            edited_at: now,
+            settled_at: None,
+        };
+        self.waiting.insert(self.next, edit);
         spell(self.next)
     }
 
-    /// Whether the edit that waits keeps this column from a value of this version: one that is older
-    /// than the edit, or that stood there before it (a sign-in moves a version without touching the
-    /// field).
-    pub(super) fn holds(&self, key: &str, column: &str, value: &Value, version: f64) -> bool {
-        let edit = self.of_key.get(key).and_then(|id| self.waiting.get(id));
-        edit.is_some_and(|edit| {
-            edit.fields.iter().any(|field| {
-                let old = || field.replaced.iter().any(|before| before.same(value));
-                *field.name == *column
-                    && !field.value.same(value)
-                    && (version < edit.edited_at || old())
-            })
+    /// Whether the user's latest edit of this column keeps it from what Clerk says, noting what that
+    /// tells about the edit: that Clerk has it by now, what Clerk held before, or that it is over.
+    pub(super) fn holds(&mut self, key: &str, column: &str, said: Said<'_>, now: f64) -> bool {
+        if !said.differs && !said.newer {
+            return false;
+        }
+        let (held, over) = match self.latest(key, column) {
+            None => (false, false),
+            Some((edited_at, _, field)) if !said.differs => {
+                let echo = field.value.same(said.value) && said.version >= edited_at;
+                if echo && field.carried.is_none() {
+                    field.carried = Some(said.version);
+                }
+                (false, false)
+            }
+            Some((edited_at, settled_at, field)) => {
+                let held = holds_back(edited_at, settled_at, field, said, now);
+                if held && settled_at.is_none() {
+                    field.base = said.value.clone();
+                    remember(&mut field.replaced, said.value);
+                }
+                (held, !held)
+            }
+        };
+        if over {
+            self.release(key, column);
+        }
+        held
+    }
+
+    /// The latest edit of a column: when it was made and settled, and the field.
+    fn latest(&mut self, key: &str, column: &str) -> Option<(f64, Option<f64>, &mut EditedField)> {
+        let waiting = self.of_key.get(key).and_then(|id| self.waiting.get_mut(id));
+        let carried = self.carried.get_mut(key).into_iter().flatten().rev();
+        waiting.into_iter().chain(carried).find_map(|edit| {
+            let (edited_at, settled_at) = (edit.edited_at, edit.settled_at);
+            let mut fields = edit.fields.iter_mut();
+            let field = fields.find(|field| *field.name == *column)?;
+            Some((edited_at, settled_at, field))
         })
     }
 
-    /// Clerk's newer value has been written: this column of the edit is over.
-    pub(super) fn release(&mut self, key: &str, column: &str) {
-        let Some(id) = self.of_key.get(key).copied() else {
+    fn latest_carried(&self, key: &str, column: &str) -> Option<&EditedField> {
+        let carried = self.carried.get(key).into_iter().flatten().rev();
+        let mut fields = carried.flat_map(|edit| &edit.fields);
+        fields.find(|field| *field.name == *column)
+    }
+
+    /// Clerk's value goes: the latest edit of this column is over.
+    fn release(&mut self, key: &str, column: &str) {
+        let other = |field: &EditedField| *field.name != *column;
+        if let Some(id) = self.of_key.get(key).copied()
+            && let Some(edit) = self.waiting.get_mut(&id)
+            && !edit.fields.iter().all(other)
+        {
+            edit.fields.retain(other);
+            if edit.fields.is_empty() {
+                self.waiting.remove(&id);
+                self.of_key.remove(key);
+            }
+            return;
+        }
+        let Some(carried) = self.carried.get_mut(key) else {
             return;
         };
-        let Some(edit) = self.waiting.get_mut(&id) else {
-            return;
-        };
-        edit.fields.retain(|field| *field.name != *column);
-        if edit.fields.is_empty() {
-            self.forget(key);
+        let latest = carried.iter_mut().rev();
+        if let Some(edit) = latest
+            .into_iter()
+            .find(|edit| !edit.fields.iter().all(other))
+        {
+            edit.fields.retain(other);
+        }
+        carried.retain(|edit| !edit.fields.is_empty());
+        if carried.is_empty() {
+            self.carried.remove(key);
         }
     }
 
-    /// Takes an edit out; none when it is not there (any more).
-    pub(super) fn settle(&mut self, id: &str) -> Option<Edit> {
+    /// Takes an edit out because Clerk has it or (`refused`) will not; none when it is not there (any
+    /// more).
+    pub(super) fn settle(&mut self, id: &str, refused: bool, now: f64) -> Option<Settled> {
         let number = id.strip_prefix('e')?.parse().ok()?;
-        let edit = self.waiting.remove(&number)?;
+        let mut edit = self.waiting.remove(&number)?;
         self.of_key.remove(&edit.key);
-        Some(edit)
+        let fields = edit.fields.clone();
+        let key = Arc::clone(&edit.key);
+        let carried = self.carried.entry(Arc::clone(&key)).or_default();
+        let old = |edit: &Edit| now - edit.settled_at.unwrap_or(now) > ECHO_WAIT_MS;
+        carried.retain(|edit| !old(edit));
+        if refused {
+            // What was refused hides what was carried before it.
+            for edit in carried.iter_mut() {
+                let hidden = |field: &EditedField| fields.iter().any(|f| f.name == field.name);
+                edit.fields.retain(|field| !hidden(field));
+            }
+        } else {
+            edit.settled_at = Some(now);
+            carried.push_back(edit);
+            if carried.len() > MAX_SETTLED {
+                carried.pop_front();
+            }
+        }
+        if carried.is_empty() {
+            self.carried.remove(&key);
+        }
+        Some(Settled { key, fields })
     }
 
-    /// Drops the edit of a deleted user.
+    /// Drops the edits of a deleted user.
     pub(super) fn forget(&mut self, key: &str) {
+        self.carried.remove(key);
         if let Some(id) = self.of_key.remove(key) {
             self.waiting.remove(&id);
         }
@@ -180,7 +275,8 @@ pub(super) fn edit_profile(
     };
     let mut changed = Vec::new();
     for (field, value) in fields.0 {
-        let Some(column) = table.schema.synced_column(&field) else {
+        let column = table.schema.synced_column(&field);
+        let Some(column) = column.filter(|_| EDITABLE.contains(&&*field)) else {
             return Err(FunctionError::structured("unknown_field", Some(key)));
         };
         if !matches!(value, Value::Null | Value::Text(_)) {
@@ -210,11 +306,12 @@ pub(super) fn edit_profile(
 
 /// Clerk has refused the edit: the row shows again what Clerk holds, unless something newer stands
 /// there.
-pub(super) fn put_back(world: &mut World, edit: &Edit, now: f64) {
+pub(super) fn put_back(world: &mut World, edit: &Settled, now: f64) {
     let name = TableName::Profiles;
     let Some(slot) = world.table(name).oldest(&edit.key) else {
         return;
     };
+    let mut changed = false;
     for field in &edit.fields {
         let table = world.table(name);
         let Some(column) = table.schema.synced_column(&field.name) else {
@@ -225,10 +322,45 @@ pub(super) fn put_back(world: &mut World, edit: &Edit, now: f64) {
             .is_some_and(|row| row.columns[column].same(&field.value))
         {
             world.set_column(name, slot, column, field.base.clone());
+            changed = true;
         }
     }
-    touch(world, name, slot, now);
-    world.wrote(name, slot);
+    if changed {
+        let updated_at = world.table(name).schema.updated_at();
+        world.set_column(name, slot, updated_at, Value::Float(now));
+        world.wrote(name, slot);
+    }
+}
+
+/// Whether this value is older than the user's edit. A version alone cannot tell, since a sign-in moves it
+/// without touching the field: what stood there before the edit is old whatever its version, until
+/// Clerk has been seen to have the edit.
+fn holds_back(
+    edited_at: f64,
+    settled_at: Option<f64>,
+    field: &EditedField,
+    said: Said<'_>,
+    now: f64,
+) -> bool {
+    if field.value.same(said.value) || field.carried.is_some_and(|at| said.version > at) {
+        return false;
+    }
+    let before = || field.replaced.iter().any(|old| old.same(said.value));
+    let old = said.version < edited_at || before();
+    match settled_at {
+        None => old,
+        Some(at) => old && said.version < at && now - at < ECHO_WAIT_MS,
+    }
+}
+
+/// Adds a former value, each once, the last ones of too many.
+fn remember(replaced: &mut Vec<Value>, value: &Value) {
+    if !replaced.iter().any(|old| old.same(value)) {
+        replaced.push(value.clone());
+    }
+    if replaced.len() > MAX_REPLACED {
+        replaced.remove(0);
+    }
 }
 
 fn spell(id: u64) -> String {

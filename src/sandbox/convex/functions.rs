@@ -208,13 +208,14 @@ pub(super) fn query(
                 .write(&mut out, limit.min(MAX_EDITS) as usize, encoding);
             Ok(out)
         }
-        Call::Describe | Call::Apply(_) | Call::Settle(_) => Ok(describe(bounds.contract)),
+        Call::Describe | Call::Apply(_) | Call::Settle(_) => Ok(describe(world, bounds.contract)),
     }
 }
 
-fn describe(contract: u32) -> Vec<u8> {
+fn describe(world: &World, contract: u32) -> Vec<u8> {
     let tables: Vec<String> = TableName::ALL
         .iter()
+        .filter(|table| world.table(**table).schema.served)
         .map(|table| format!("\"{}\"", table.as_str()))
         .collect();
     format!(
@@ -239,9 +240,10 @@ pub(super) fn mutate(
             }
             let mut count = 0;
             for item in settled {
-                if let Some(edit) = world.outbox.settle(&item.id.0) {
+                let refused = item.result == SettledResult::Refused;
+                if let Some(edit) = world.outbox.settle(&item.id.0, refused, now) {
                     count += 1;
-                    if item.result == SettledResult::Refused {
+                    if refused {
                         put_back(world, &edit, now);
                     }
                 }

@@ -55,7 +55,7 @@ pub(super) fn list(
     max_bytes: usize,
     encoding: Encoding,
 ) -> Result<Vec<u8>, FunctionError> {
-    let name = table_of(&args.table.0)?;
+    let name = table_of(world, &args.table.0)?;
     if args.limit < 1.0 {
         return Err(FunctionError::structured("invalid_limit", None));
     }
@@ -102,7 +102,7 @@ pub(super) fn get(
     args: &GetArgs<'_>,
     encoding: Encoding,
 ) -> Result<Vec<u8>, FunctionError> {
-    let name = table_of(&args.table.0)?;
+    let name = table_of(world, &args.table.0)?;
     if args.keys.len() > MAX_KEYS {
         return Err(FunctionError::structured("batch_too_large", None));
     }
@@ -223,9 +223,13 @@ fn finish(mut out: Vec<u8>, cursor: Option<String>) -> Vec<u8> {
     out
 }
 
-fn table_of(name: &str) -> Result<TableName, FunctionError> {
-    TableName::parse(name)
-        .ok_or_else(|| FunctionError::arguments("`table` is none of the synced tables"))
+fn table_of(world: &World, name: &str) -> Result<TableName, FunctionError> {
+    let table = TableName::parse(name)
+        .ok_or_else(|| FunctionError::arguments("`table` is none of the synced tables"))?;
+    match world.table(table).schema.served {
+        true => Ok(table),
+        false => Err(FunctionError::structured("unknown_table", None)),
+    }
 }
 
 /// The first place a row of this `createdAt` could have.

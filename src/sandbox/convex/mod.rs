@@ -63,6 +63,8 @@ pub struct ConvexOptions {
     pub error_status: u16,
     /// Further synced columns of users (`users.extra_fields`), of any type.
     pub extra_fields: Vec<String>,
+    /// Tables that the app leaves out of the sync.
+    pub without_tables: Vec<String>,
     /// What `describe` says of the contract's version.
     pub contract: u32,
     /// What the deployment can take.
@@ -81,6 +83,7 @@ impl Default for ConvexOptions {
             redact: false,
             error_status: 200,
             extra_fields: Vec::new(),
+            without_tables: Vec::new(),
             contract: 1,
             limits: Limits::default(),
             seed: 1,
@@ -140,5 +143,12 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn empty_world(options: &ConvexOptions) -> World {
-    World::new(TableName::ALL.map(|table| Schema::of(table, &options.extra_fields)))
+    World::new(TableName::ALL.map(|table| {
+        let mut schema = Schema::of(table, &options.extra_fields);
+        schema.served = !options
+            .without_tables
+            .iter()
+            .any(|name| name == table.as_str());
+        schema
+    }))
 }

@@ -117,6 +117,9 @@ impl<'a> ChangeArgs<'a> {
         let table = TableName::parse(&self.table.0)
             .ok_or_else(|| FunctionError::arguments("`table` is none of the synced tables"))?;
         let key = self.key.0;
+        if !world.table(table).schema.served {
+            return Err(FunctionError::structured("unknown_table", Some(&key)));
+        }
         let what = match &*self.kind.0 {
             "upsert" => {
                 let (Some(created), Some(version), Some(fields), None, None) = (

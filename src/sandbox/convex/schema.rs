@@ -87,6 +87,8 @@ pub(super) struct Schema {
     pub(super) contract: usize,
     /// How many of them are synced.
     pub(super) synced: usize,
+    /// Whether the app lets the table be synced.
+    pub(super) served: bool,
 }
 
 impl Schema {
@@ -107,6 +109,7 @@ impl Schema {
             columns,
             contract: table.synced().len(),
             synced: table.synced().len() + extra.len(),
+            served: true,
         }
     }
 

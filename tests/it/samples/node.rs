@@ -93,12 +93,20 @@ impl Host {
 
     /// Forgets everything.
     pub async fn reset(&self) {
-        let request = self
-            .client
-            .post(format!("{}/_sim/reset", self.url))
-            .json(&json!({}));
+        self.order("reset", &json!({})).await;
+    }
+
+    /// What the app's `editProfile` does.
+    pub async fn edit(&self, key: &str, fields: &Value) {
+        self.order("edit", &json!({ "key": key, "fields": fields }))
+            .await;
+    }
+
+    async fn order(&self, name: &str, body: &Value) {
+        let url = format!("{}/_sim/{name}", self.url);
+        let request = self.client.post(url).json(body);
         let answer = request.send().await.expect("the host answers");
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status(), 200, "{name} {body}");
     }
 
     /// All rows of a table.

@@ -43,7 +43,7 @@ impl Identity for Known {
 pub struct Stage {
     pub scene: Scene,
     pub runner: Arc<Reconciler>,
-    pub dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Stage {
@@ -52,6 +52,7 @@ impl Stage {
         let dir = tempfile::tempdir().expect("a directory");
         let ends: Ends = scene.ends.clone();
         let missed = MissedDeliveries::new(Metrics::default());
+        let beliefs = scene.beliefs.clone();
         let runner = Reconciler::new(Options {
             ends: Box::new(move || ends.clone()),
             rules: Box::new(|| Rules {
@@ -64,12 +65,16 @@ impl Stage {
             identity: Arc::new(Known),
             dir: dir.path().to_owned(),
             history: History::open(dir.path(), false).expect("a history"),
-            sweeper: Sweeper::new(missed.clone(), scene.beliefs.clone()),
-            census: Census::new(missed, scene.beliefs.clone()),
-            beliefs: scene.beliefs.clone(),
+            sweeper: Sweeper::new(missed.clone(), beliefs.clone()),
+            census: Census::new(missed, beliefs.clone()),
+            beliefs,
             known: Box::new(()),
         });
-        Stage { scene, runner, dir }
+        Stage {
+            scene,
+            runner,
+            _dir: dir,
+        }
     }
 
     pub async fn try_run(

@@ -1,0 +1,218 @@
+//! The other direction: what only Convex knows, on its way to Clerk.
+//!
+//! One task beside the applier, there only if `profile_edits.enabled` or `clerk.write_back` is on. It looks
+//! into the outbox of `editProfile`, changes the user in Clerk, and settles the edit; and it writes into
+//! Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`
+//! and `write_back` do it; `calls` asks; `tell` shows Convex what Clerk has just said. Promises: nothing is done
+//! that may not be done twice, so a crash anywhere costs a request; an edit is settled only when Clerk has
+//! answered about it; waits and memory are bounded; an outage costs no edit anything but time.
+
+mod calls;
+mod carry;
+pub mod loops;
+pub mod pace;
+mod tell;
+pub mod verdict;
+pub mod waiting;
+mod write_back;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting, write_back::WriteBacks,
+};
+use super::Shared;
+use crate::{clerk::ClerkError, model::Fault};
+
+pub use self::write_back::Written;
+
+/// Between two looks into the outbox while edits come, and what it doubles up to while none do.
+const LOOK: Duration = Duration::from_secs(1);
+/// See [`LOOK`].
+const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// The shortest wait between two looks.
+const NEXT_LOOK: Duration = Duration::from_millis(100);
+/// Rows that wait to be written into Clerk before the task takes them over.
+const WRITTEN: usize = 1024;
+/// Writes of one field in ten minutes that are still no loop.
+const EDITS_NO_LOOP: usize = 5;
+/// The same for `syncedAt`, which follows every change of a row.
+const WRITE_BACKS_NO_LOOP: usize = 20;
+/// How long Clerk is left alone when it does not let this key change users.
+const KEY_HOLD: Duration = Duration::from_secs(60);
+/// How long it is left alone after a 429 that does not say how long.
+const BUSY_HOLD: Duration = Duration::from_secs(5);
+/// Failures in a row, of whichever users, after which all wait.
+const FAILURES_TO_HOLD: u32 = 3;
+/// The first wait of all after that many failures, and what it doubles up to.
+const HOLD: Duration = Duration::from_secs(1);
+/// See [`HOLD`].
+const MAX_HOLD: Duration = Duration::from_secs(15);
+
+/// What is carried.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The profile fields that may travel; none at all if edits do not.
+    pub fields: Vec<Field>,
+    /// Whether Clerk is told which row a user has.
+    pub write_back: bool,
+}
+
+/// The task. See the module's words.
+pub struct Carrier {
+    shared: Arc<Shared>,
+    options: Options,
+    waiting: Waiting,
+    pace: Pace,
+    loops: LoopBreaker,
+    hold: Hold,
+    idle: Duration,
+    write_backs: WriteBacks,
+    written: mpsc::Receiver<Written>,
+}
+
+impl Carrier {
+    /// A carrier, or none if there is nothing that it may do. From now on the appliers tell it of rows.
+    pub fn new(shared: Arc<Shared>, options: Options) -> Option<Carrier> {
+        if options.fields.is_empty() && !options.write_back {
+            return None;
+        }
+        let (sender, written) = mpsc::channel(WRITTEN);
+        if options.write_back {
+            // A second carrier of one daemon would be a mistake; the first one keeps hearing of rows.
+            let _ = shared.written.set(sender);
+        }
+        Some(Carrier {
+            shared,
+            options,
+            waiting: Waiting::default(),
+            pace: Pace::default(),
+            loops: LoopBreaker::new(EDITS_NO_LOOP),
+            hold: Hold::default(),
+            idle: LOOK,
+            write_backs: WriteBacks::new(WRITE_BACKS_NO_LOOP),
+            written,
+        })
+    }
+
+    /// Works until `stop`, which may cut it off anywhere: whatever is repeated after that changes nothing.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut look = Instant::now();
+        loop {
+            let wake = match self.write_backs.next_at() {
+                Some(at) => look.min(at),
+                None => look,
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(row) = self.written.recv() => self.write_backs.add(row, Instant::now()),
+                () = sleep_until(wake) => {
+                    let work = self.work(look);
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        next = work => look = next,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what is due; answers when to look into the outbox again.
+    async fn work(&mut self, look: Instant) -> Instant {
+        let now = Instant::now();
+        if self.is_stopped() {
+            self.write_backs.wait_until(now + LOOK);
+            return now + LOOK;
+        }
+        let next = match look <= now {
+            true if self.options.fields.is_empty() => now + IDLE_LOOK,
+            true => self.carry().await,
+            false => look,
+        };
+        self.write_back().await;
+        self.tell_of_loops();
+        next
+    }
+
+    /// Nothing is written while applying is switched off or paused: settling writes to Convex.
+    fn is_stopped(&self) -> bool {
+        self.shared.is_paused() || !self.shared.settings.load().enabled
+    }
+
+    fn tell_of_loops(&self) {
+        let now = Instant::now().into_std();
+        let frozen = self.loops.frozen(now) + self.write_backs.loops.frozen(now);
+        if frozen == 0 {
+            self.shared.alerts.clear("edit_loop");
+            return;
+        }
+        let message = format!(
+            "{frozen} field(s) of users went round between Convex and Clerk and are left alone for a \
+             while: look for a trigger or hook of the app that edits a profile whenever the sync has \
+             written it"
+        );
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.alerts.raise("edit_loop", message, now_ms);
+    }
+
+    /// Clerk answered a change: it works.
+    fn clerk_works(&mut self) {
+        self.hold.failures = 0;
+        self.shared.alerts.clear("clerk_writes_held");
+    }
+
+    /// A change failed without telling anything about its user. True if this user may be the reason.
+    fn clerk_failed(&mut self, error: &ClerkError) {
+        let now = Instant::now();
+        let (wait, tell) = match (error, error.fault()) {
+            // Somebody else is changing this very user.
+            (ClerkError::Busy { status: 409, .. }, _) => return,
+            (
+                ClerkError::Busy {
+                    status: 429,
+                    retry_after,
+                    ..
+                },
+                _,
+            ) => (retry_after.unwrap_or(BUSY_HOLD), false),
+            (_, Fault::Refused | Fault::Ours) => (KEY_HOLD, true),
+            _ => {
+                self.hold.failures = self.hold.failures.saturating_add(1);
+                if self.hold.failures < FAILURES_TO_HOLD {
+                    return;
+                }
+                let doublings = (self.hold.failures - FAILURES_TO_HOLD).min(5);
+                ((HOLD * (1 << doublings)).min(MAX_HOLD), true)
+            }
+        };
+        self.hold.until = Some(self.hold.until.unwrap_or(now).max(now + wait));
+        if tell {
+            let message = format!("changes for Clerk wait: {error}");
+            let now_ms = self.shared.clock.now_ms();
+            self.shared
+                .alerts
+                .raise("clerk_writes_held", message, now_ms);
+        }
+    }
+}
+
+/// When Clerk is left alone as a whole.
+#[derive(Debug, Default)]
+struct Hold {
+    until: Option<Instant>,
+    failures: u32,
+}
+
+impl Hold {
+    /// When a change may be made, if not now.
+    fn wait_until(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+}

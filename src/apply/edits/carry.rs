@@ -1,0 +1,301 @@
+//! One look into the outbox: what has come to rest is compared with Clerk, carried there, and settled.
+//!
+//! Asks, writes and keeps the order: Clerk is changed, then Convex is shown what Clerk made of it, then the
+//! edit is settled. So Convex knows which of Clerk's versions has the edit before the edit stops
+//! holding older ones back. What to do with an edit is said by [`super::verdict`]. A wait that is handed
+//! up is never the end of an edit: it stays in the outbox until the next look.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Carrier, IDLE_LOOK, LOOK, NEXT_LOOK,
+    verdict::{self, Field, Verdict, judge},
+    waiting::{Known, Piece, coalesce},
+};
+use crate::{
+    clerk::{
+        ClerkError, RawRecord,
+        client::{ClerkWriter, ProfilePatch},
+        wire::User,
+    },
+    convex::wire::{EditResult, Settlement},
+    model::{Fault, Outcome},
+};
+
+/// Users that are dealt with in one look; the others are next.
+const MAX_ROUND: usize = 200;
+/// Requests at once.
+const AT_ONCE: usize = 8;
+
+/// A piece that is to be carried.
+struct Load {
+    piece: Piece,
+    shown: RawRecord,
+    patch: ProfilePatch,
+    fields: Vec<Field>,
+}
+
+/// What one look has come to so far.
+#[derive(Default)]
+struct Round {
+    /// Clerk has these, as the record shows.
+    had: Vec<(Piece, RawRecord)>,
+    /// Convex has to see these records before it is decided about their edits.
+    show: Vec<RawRecord>,
+    /// To be carried.
+    loads: Vec<Load>,
+    /// Refused, with the code, and the record that the row goes back to.
+    refused: Vec<(Piece, String, Option<RawRecord>)>,
+    /// An end that needs another look at once.
+    again: bool,
+}
+
+impl Carrier {
+    /// Looks into the outbox and does what can be done. Answers when to look again.
+    pub(super) async fn carry(&mut self) -> Instant {
+        let now = Instant::now();
+        let edits = match self.list().await {
+            Ok(edits) => edits,
+            Err(wait) => return now + wait,
+        };
+        if edits.is_empty() {
+            let next = now + self.idle;
+            self.idle = (self.idle * 2).min(IDLE_LOOK);
+            self.waiting.see(&[], now.into_std());
+            return next;
+        }
+        self.idle = LOOK;
+        let (pieces, odd) = coalesce(edits);
+        self.waiting.see(&pieces, now.into_std());
+        let odd = odd.into_iter().map(|id| refusal(id, verdict::NO_USER));
+        let odd: Vec<Settlement> = odd.collect();
+        let (ready, next) = self.ready(pieces, now);
+        let done = self.round(ready, odd).await;
+        let again = Instant::now() + NEXT_LOOK;
+        match done {
+            Ok(true) => again,
+            Ok(false) => next.max(again),
+            Err(wait) => Instant::now() + wait.max(NEXT_LOOK),
+        }
+    }
+
+    /// What may be dealt with now, and when something else may be.
+    fn ready(&mut self, pieces: Vec<Piece>, now: Instant) -> (Vec<Piece>, Instant) {
+        let mut next = now + LOOK;
+        let mut ready = Vec::new();
+        let held = self.hold.wait_until(now);
+        for piece in pieces {
+            let rested = self.waiting.rests_at(&piece.key);
+            // What Clerk took already is only looked at.
+            let free = match self.waiting.known(&piece.key).carried {
+                Some(_) => now.into_std(),
+                None => self.pace.free_at(&piece.key, now.into_std()),
+            };
+            let at = Instant::from_std(rested.map_or(free, |rested| rested.max(free)));
+            let at = held.map_or(at, |held| at.max(held));
+            if at <= now && ready.len() < MAX_ROUND {
+                ready.push(piece);
+            } else {
+                next = next.min(at.max(now));
+            }
+        }
+        (ready, next)
+    }
+
+    /// True if there is a reason to look again at once. An error is how long to wait.
+    async fn round(&mut self, ready: Vec<Piece>, odd: Vec<Settlement>) -> Result<bool, Duration> {
+        let mut round = Round::default();
+        let (mut shown, unknown) = self.look_up(&ready).await?;
+        let gone = |piece| (piece, verdict::NO_USER.to_owned(), None);
+        round.refused.extend(unknown.into_iter().map(gone));
+        for piece in ready {
+            if let Some(record) = shown.remove(&piece.key) {
+                self.decide(piece, record, &mut round);
+            }
+        }
+        self.send(&mut round).await;
+        let mut settled = odd;
+        let had = std::mem::take(&mut round.had);
+        let show = std::mem::take(&mut round.show);
+        self.tell_all(had, show, &mut round, &mut settled).await?;
+        let mut back = Vec::new();
+        for (piece, code, record) in round.refused {
+            tracing::info!(
+                key = piece.key.as_str(),
+                code,
+                "a user's edit was not carried to Clerk"
+            );
+            settled.extend(piece.ids.into_iter().map(|id| refusal(id, &code)));
+            back.extend(record);
+        }
+        self.settle(&settled).await?;
+        // Convex has put back what it knows Clerk to hold; this is what Clerk does hold.
+        if !back.is_empty() {
+            self.shared.tell(back).await?;
+        }
+        Ok(round.again)
+    }
+
+    fn decide(&mut self, piece: Piece, record: RawRecord, round: &mut Round) {
+        let known = self.waiting.known(&piece.key);
+        let verdict = match User::parse(record.text()) {
+            Ok(user) => judge(&piece, &user, known, &self.options.fields),
+            // It could be listed, so this is a member that profiles need: it becomes a dead letter.
+            Err(_) => Verdict::Refuse(verdict::NO_USER),
+        };
+        match verdict {
+            Verdict::Done => round.had.push((piece, record)),
+            Verdict::Show => round.show.push(record),
+            Verdict::Refuse(code) => round.refused.push((piece, code.into(), Some(record))),
+            Verdict::Carry(patch, fields) => {
+                let now = Instant::now().into_std();
+                let mut names = fields.iter().map(|field| field.name());
+                if names.any(|name| self.loops.stops(&piece.key, name, now)) {
+                    let code = verdict::FROZEN.to_owned();
+                    return round.refused.push((piece, code, Some(record)));
+                }
+                round.loads.push(Load {
+                    piece,
+                    shown: record,
+                    patch,
+                    fields,
+                });
+            }
+        }
+    }
+
+    /// Changes Clerk, a few users at once, until it wants to be left alone.
+    async fn send(&mut self, round: &mut Round) {
+        let edges = self.shared.edges.load_full();
+        let Some(writer) = edges.clerk_writer.as_ref() else {
+            return;
+        };
+        let mut loads = std::mem::take(&mut round.loads).into_iter();
+        loop {
+            let some: Vec<Load> = loads.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() || self.hold.wait_until(Instant::now()).is_some() {
+                return;
+            }
+            let answers = self.send_at_once(writer, &some).await;
+            for (load, answer) in some.into_iter().zip(answers) {
+                self.sent(load, answer, round);
+            }
+        }
+    }
+
+    async fn send_at_once(
+        &mut self,
+        writer: &ClerkWriter,
+        loads: &[Load],
+    ) -> Vec<Result<RawRecord, ClerkError>> {
+        let now = Instant::now().into_std();
+        for load in loads {
+            self.pace.asked(&load.piece.key, now);
+        }
+        let requests = loads
+            .iter()
+            .map(|load| writer.update_user(&load.piece.key, &load.patch));
+        futures_util::future::join_all(requests).await
+    }
+
+    fn sent(&mut self, load: Load, answer: Result<RawRecord, ClerkError>, round: &mut Round) {
+        let Load {
+            piece,
+            shown,
+            fields,
+            ..
+        } = load;
+        let now = Instant::now().into_std();
+        match answer {
+            Ok(record) => {
+                self.clerk_works();
+                self.pace.done(&piece.key, now);
+                for field in fields {
+                    self.loops.wrote(&piece.key, field.name(), now);
+                }
+                self.waiting.carried(&piece.key, record.version(), now);
+                round.had.push((piece, record));
+            }
+            Err(error) if error.fault() == Fault::Record => {
+                self.clerk_works();
+                self.pace.done(&piece.key, now);
+                let code = error.code().to_owned();
+                round.refused.push((piece, code, Some(shown)));
+            }
+            // It was there a moment ago: the next look finds out.
+            Err(ClerkError::NotFound { .. }) => self.pace.failed(&piece.key, now, None),
+            Err(error) => {
+                let asked = match error.fault() {
+                    Fault::Service { retry_after } => retry_after,
+                    _ => None,
+                };
+                self.pace.failed(&piece.key, now, asked);
+                self.clerk_failed(&error);
+            }
+        }
+    }
+
+    /// Shows Convex what Clerk holds now, and settles what Clerk has.
+    async fn tell_all(
+        &mut self,
+        had: Vec<(Piece, RawRecord)>,
+        show: Vec<RawRecord>,
+        round: &mut Round,
+        settled: &mut Vec<Settlement>,
+    ) -> Result<(), Duration> {
+        let versions: Vec<_> = show
+            .iter()
+            .map(|r| (r.key().clone(), r.version()))
+            .collect();
+        let records = had.iter().map(|(_, record)| record.clone());
+        let outcomes = self.shared.tell(records.chain(show).collect()).await?;
+        let now = Instant::now().into_std();
+        for (key, version) in versions {
+            self.waiting.judged(&key, version);
+            round.again = true;
+        }
+        for (piece, record) in had {
+            let known = self.waiting.known(&piece.key);
+            let overtaken = outcomes.get(&piece.key) == Some(&Outcome::Stale);
+            // Clerk has moved on since it took the edit, and Convex has heard of that first: look what it
+            // holds now. Once only, lest a row from a wrong future keeps the edit for ever.
+            let looked = known
+                .judged
+                .is_some_and(|judged| judged >= record.version());
+            if overtaken && !looked {
+                self.waiting.carried(&piece.key, record.version(), now);
+                self.waiting.judged(&piece.key, record.version());
+                round.again = true;
+                continue;
+            }
+            let fresh = Known {
+                judged: Some(record.version()),
+                carried: None,
+            };
+            let user = User::parse(record.text());
+            let verdict = user.map(|user| judge(&piece, &user, fresh, &self.options.fields));
+            if matches!(verdict, Ok(Verdict::Done)) {
+                let done = |id| Settlement {
+                    id,
+                    result: EditResult::Done,
+                };
+                settled.extend(piece.ids.into_iter().map(done));
+            } else {
+                let code = verdict::ALTERED.to_owned();
+                round.refused.push((piece, code, Some(record)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal(id: String, code: &str) -> Settlement {
+    Settlement {
+        id,
+        result: EditResult::Refused {
+            reason: code.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! Shows Convex users as Clerk has just shown them, outside the queue.
+//!
+//! The version guard in Convex holds here as everywhere, so this may run beside an applier that writes the
+//! same record. Knows nothing of edits. A record that Convex refuses is left out: it comes again as a
+//! delivery, and becomes a dead letter there.
+
+use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
+
+use crate::{
+    apply::{
+        Shared,
+        load::{Fate, Load, Rows},
+        work,
+    },
+    clerk::RawRecord,
+    convex::{circuit::Ticket, deployment::CallError},
+    model::{Fault, Key, Outcome, RecordKey, Standing, Table},
+    store::state::Seen,
+};
+
+/// How long to leave Convex alone when the functions are not there or not callable.
+const REFUSED_HOLD: Duration = Duration::from_secs(10);
+
+/// A user as rows.
+struct Told {
+    record: RecordKey,
+    rows: Rows,
+    seen: Seen,
+}
+
+impl Load for Told {
+    /// Somebody has just changed this, and there are few of them.
+    const URGENT: bool = true;
+
+    fn record(&self) -> &RecordKey {
+        &self.record
+    }
+
+    fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen
+    }
+}
+
+impl Shared {
+    /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
+    /// it, and nothing for a record that cannot be written. An error is how long to wait: then some may
+    /// have been written.
+    pub(super) async fn tell(
+        &self,
+        records: Vec<RawRecord>,
+    ) -> Result<HashMap<Key, Outcome>, Duration> {
+        let mut outcomes = HashMap::new();
+        let mut loads = Vec::with_capacity(records.len());
+        for record in records {
+            let name = record.name();
+            let seen = self.seen(&name);
+            if seen.is_some_and(|seen| seen.deleted || seen.version > record.version()) {
+                outcomes.insert(name.key, Outcome::Stale);
+                continue;
+            }
+            let Ok(changes) = self.map(Table::Users, record.text()) else {
+                continue;
+            };
+            let standing = Standing::alive(record.version());
+            loads.push(Told {
+                record: name,
+                seen: work::seen(standing, work::hash_of(&changes)),
+                rows: Rows::of(&changes),
+            });
+        }
+        let batch = NonZeroUsize::new(self.settings.load().batch).unwrap_or(NonZeroUsize::MIN);
+        let mut held = None;
+        for (load, fate) in self.write(loads, batch).await {
+            match fate {
+                Fate::Written { outcome, .. } => {
+                    outcomes.insert(load.record.key, outcome);
+                }
+                Fate::Refused { code, .. } => {
+                    tracing::warn!(
+                        key = load.record.key.as_str(),
+                        code,
+                        "not written by Convex"
+                    );
+                }
+                Fate::Hold(wait) => held = Some(wait),
+            }
+        }
+        held.map_or(Ok(outcomes), Err)
+    }
+
+    /// Tells the circuit of a failed call. `None`: the fault of what was sent.
+    pub(super) fn convex_failed(&self, ticket: Ticket, error: &CallError) -> Option<Duration> {
+        match error.fault() {
+            Fault::Record => {
+                self.convex.answered(ticket);
+                None
+            }
+            Fault::Service { retry_after } => Some(self.convex.failed(ticket, error, retry_after)),
+            Fault::Refused | Fault::Ours => {
+                Some(self.convex.failed(ticket, error, Some(REFUSED_HOLD)))
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A bench for tests: the simulated services, a disk, and what the appliers share, without a daemon.
+
+mod lane;
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::{Edges, Settings, Shared, instance::Pin};
+use crate::{
+    clerk::{self, ClerkClient, Pace},
+    convex::{self, Deployment, reader::Reader, writer::Writer},
+    mapping::UserRules,
+    model::{Fields, Key, RecordKey, Table, Upsert, Version},
+    outbound::{Dialer, OnRequest},
+    queue::{backoff::RetryRule, repairs},
+    sandbox::{
+        clerk::{ClerkOptions, ClerkSim, DEFAULT_SECRET_KEY},
+        convex::{ConvexOptions, ConvexSim},
+    },
+    store::{
+        journal::{self, Journal, Notice, Recovered},
+        state::{self, State},
+    },
+};
+
+/// See the module's words.
+pub(super) struct Bench {
+    pub(super) clerk: ClerkSim,
+    pub(super) convex: ConvexSim,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stored: Option<(Recovered, mpsc::UnboundedReceiver<Notice>)>,
+    _dir: TempDir,
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        enabled: true,
+        retry: RetryRule {
+            max_attempts: 3,
+            delay: Duration::from_millis(20),
+        },
+        concurrency: 4,
+        batch: 200,
+        user_rules: UserRules {
+            roles: vec!["user".into()],
+            default_role: "user".into(),
+            ..UserRules::default()
+        },
+        delete_mode: Default::default(),
+        files_on_delete: Default::default(),
+    }
+}
+
+impl Bench {
+    pub(super) async fn start() -> Bench {
+        Bench::beside(ConvexOptions::default()).await
+    }
+
+    pub(super) async fn beside(convex: ConvexOptions) -> Bench {
+        let clerk = ClerkSim::start(ClerkOptions::default()).await.unwrap();
+        let convex = ConvexSim::start(convex).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let opened = Journal::open(&dir.path().join("journal"), journal::Options::default());
+        let journal::Opened {
+            journal,
+            recovered,
+            notices,
+        } = opened.unwrap();
+        let options = state::Options::at(chrono::DateTime::UNIX_EPOCH, None);
+        let state = State::open(&dir.path().join("derived"), &options)
+            .unwrap()
+            .state;
+        let shared = Shared::new(
+            journal,
+            state,
+            edges(&clerk, &convex),
+            settings(),
+            Default::default(),
+            Default::default(),
+            Pin::Unknown,
+        );
+        Bench {
+            clerk,
+            convex,
+            shared,
+            stored: Some((recovered, notices)),
+            _dir: dir,
+        }
+    }
+
+    /// How many changes from scans ended like this.
+    pub(super) fn counted(&self, outcome: &str) -> u64 {
+        let text = self.shared.metrics.render();
+        let lines = text.lines().filter(|line| {
+            line.contains("changes_total")
+                && line.contains("source=\"repair\"")
+                && line.contains(&format!("outcome=\"{outcome}\""))
+        });
+        let counts = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        counts.sum()
+    }
+
+    pub(super) fn alerts(&self) -> Vec<String> {
+        let raised = self.shared.alerts.raised();
+        raised
+            .into_iter()
+            .map(|alert| alert.code.to_owned())
+            .collect()
+    }
+}
+
+fn edges(clerk: &ClerkSim, convex: &ConvexSim) -> Edges {
+    let dialer = Dialer::default();
+    let on_request: OnRequest = Arc::new(|_, _, _| {});
+    let deployment = Deployment::new(convex::Options {
+        url: convex.url().parse().unwrap(),
+        deploy_key: convex.deploy_key().into(),
+        module: "clerkSync".into(),
+        timeout: Duration::from_secs(10),
+        dialer: dialer.clone(),
+        on_request: on_request.clone(),
+    })
+    .unwrap();
+    Edges {
+        clerk_writer: None,
+        clerk: ClerkClient::new(clerk::Options {
+            api_url: clerk.url().parse().unwrap(),
+            secret_key: DEFAULT_SECRET_KEY.to_owned().into(),
+            timeout: Duration::from_secs(10),
+            dialer,
+            on_request,
+            pace: Pace::unlimited(),
+        })
+        .unwrap(),
+        clerk_key: [1; 8],
+        reader: Reader::new(deployment.clone()),
+        writer: Writer::new(deployment),
+    }
+}
+
+pub(super) fn record(table: Table, key: &str) -> RecordKey {
+    RecordKey::new(table, Key::parse(key).unwrap())
+}
+
+fn row(table: Table, key: &str, version: i64, fields: serde_json::Value) -> Upsert {
+    let serde_json::Value::Object(fields) = fields else {
+        panic!("fields are an object");
+    };
+    Upsert {
+        table,
+        key: Key::parse(key).unwrap(),
+        created_at: 1_000,
+        version: Version(version),
+        fields: Fields::from_iter(fields),
+        insert_defaults: None,
+        link_email: None,
+        revive: None,
+    }
+}
+
+/// The wish that a user and its profile be like this.
+pub(super) fn user(key: &str, version: i64, name: &str) -> repairs::Repair {
+    let address = format!("{key}@post.example");
+    let own = json!({ "email": address, "name": name, "username": null, "imageUrl": null,
+                      "role": "user", "appId": null });
+    let profile = json!({ "firstName": name, "lastName": null, "phoneNumber": null });
+    repairs::Repair {
+        record: record(Table::Users, key),
+        wish: repairs::Wish::Write {
+            version: Version(version),
+            rows: vec![
+                row(Table::Users, key, version, own),
+                row(Table::Profiles, key, version, profile),
+            ],
+        },
+    }
+}
