@@ -4,8 +4,8 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
-mod runs;
 mod carried;
+mod runs;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -21,8 +21,8 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 
-pub use runs::RunMetrics;
 pub use carried::CarriedMetrics;
+pub use runs::RunMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

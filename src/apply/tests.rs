@@ -137,6 +137,7 @@ fn edges(clerk: &ClerkSim, convex: &ConvexSim) -> Edges {
     })
     .unwrap();
     Edges {
+        clerk_writer: None,
         clerk: ClerkClient::new(clerk::Options {
             api_url: clerk.url().parse().unwrap(),
             secret_key: DEFAULT_SECRET_KEY.to_owned().into(),

@@ -43,7 +43,7 @@ impl Identity for Known {
 pub struct Stage {
     pub scene: Scene,
     pub runner: Arc<Reconciler>,
-    pub dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Stage {
@@ -70,7 +70,11 @@ impl Stage {
             beliefs,
             known: Box::new(()),
         });
-        Stage { scene, runner, dir }
+        Stage {
+            scene,
+            runner,
+            _dir: dir,
+        }
     }
 
     pub async fn try_run(

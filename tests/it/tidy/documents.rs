@@ -97,9 +97,9 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
         "src/telemetry/carried.rs",
         "src/telemetry/runs.rs",
     ]
-        .iter()
-        .map(|path| read(path).matches("registry.register(").count())
-        .sum();
+    .iter()
+    .map(|path| read(path).matches("registry.register(").count())
+    .sum();
     assert_eq!(there.len(), registered, "count each once above: {there:?}");
     let explained: BTreeSet<String> = read("docs/metrics.md")
         .lines()
