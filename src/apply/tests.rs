@@ -147,7 +147,6 @@ fn edges(clerk: &ClerkSim, convex: &ConvexSim) -> Edges {
             pace: Pace::unlimited(),
         })
         .unwrap(),
-        clerk_writer: None,
         clerk_key: [1; 8],
         reader: Reader::new(deployment.clone()),
         writer: Writer::new(deployment),
