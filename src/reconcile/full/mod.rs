@@ -197,19 +197,30 @@ pub async fn walk(
         }
         cut_off = Some(trouble);
     }
-    let ranges = places.all();
+    sum_up(run, &course, places.all(), cut_off)
+}
+
+/// Adds up what the ranges came to.
+fn sum_up(
+    run: &RunCursor,
+    course: &Course,
+    ranges: Vec<RangeCursor>,
+    cut_off: Option<Trouble>,
+) -> Result<Walked, Trouble> {
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
         flaws: Vec::new(),
-        belief: belief(&course, ranges.len()),
+        belief: belief(course, ranges.len()),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {
         walked.tally.add(&range.tally);
         walked.flaws.extend(range.flaws);
         let name = orphans_name(&run.walk(), number);
-        parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course
+            .parts
+            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
 }
