@@ -111,7 +111,7 @@ async fn story(
 ) -> Result<Tally, Failure> {
     let settlers = args.users.div_ceil(SIGN_UPS_PER_SETTLER);
     context.output.note(&format!(
-        "\n{settlers} people are there already: the first full diff copies them."
+        "{settlers} people are there already: the first full diff copies them."
     ));
     system.ends.clerk.seed_users(settlers as usize);
     let first = tokio::select! {
@@ -207,10 +207,11 @@ async fn end(
     let fates = system.ends.clerk.fates();
     let visible = visible(system, &lived.network);
     let drift = Drift::happen(args.seed, &system.ends)?;
-    let [in_convex, in_clerk] = drift.words();
-    context.output.note(&format!(
-        "Behind the daemon's back:\n  in Convex, {in_convex}\n  in Clerk, {in_clerk}\nThe scans:"
-    ));
+    context.output.note("Then, behind the daemon's back:");
+    for (what, happened) in drift.words() {
+        context.output.note(&format!("  {what}: {happened}"));
+    }
+    context.output.note("And now the scans:");
     let mended = mend::mend(system, first, context.output).await?;
     Ok(Tally {
         seconds: lived.seconds,
@@ -339,7 +340,7 @@ mod tests {
         let page = std::fs::read_to_string(&tally.mended.page).unwrap();
         std::fs::remove_file(&tally.mended.page).unwrap();
         assert!(
-            page.starts_with("<!doctype html>") && page.contains("Edited"),
+            page.starts_with("<!doctype html>") && page.contains("stale"),
             "{page}"
         );
     }

@@ -86,8 +86,8 @@ impl Drift {
         Ok(drift)
     }
 
-    /// What was done, in a sentence for each place.
-    pub fn words(&self) -> [String; 2] {
+    /// What was done, by what it was done to.
+    pub fn words(&self) -> [(&'static str, String); 3] {
         let Drift {
             changed,
             removed,
@@ -97,11 +97,20 @@ impl Drift {
             ..
         } = self;
         [
-            format!(
-                "rows of users: {changed} changed, {removed} removed, {strangers} put in that Clerk never had; \
-                 {members_removed} of memberships removed"
+            (
+                "users",
+                format!(
+                    "in Convex {changed} rows changed, {removed} removed, {strangers} put in that Clerk never had"
+                ),
             ),
-            format!("people deleted: {deleted}, and each event lost"),
+            (
+                "memberships",
+                format!("in Convex {members_removed} rows removed"),
+            ),
+            (
+                "deletions",
+                format!("in Clerk {deleted} people deleted, and each event lost"),
+            ),
         ]
     }
 }

@@ -135,19 +135,23 @@ impl Tally {
             }
         };
         part("On the way", self.on_the_way(paint));
-        let [in_convex, in_clerk] = self.drift.words();
-        let drifted = vec![
-            ("lost events", self.left_behind()),
-            ("in Convex", in_convex),
-            ("in Clerk", in_clerk),
-        ];
-        part("What no delivery told of", drifted);
+        let mut drifted = vec![("lost events", self.left_behind())];
+        drifted.extend(self.drift.words());
+        part("What no delivery told", drifted);
         part("Found and put right", Vec::new());
         text += &self.mended.table();
+        text += "The sweeps, here every two seconds, also bring what is still on its way; the delivery\n\
+                 that comes after them changes nothing.\n";
+        let raised = self.alerts();
+        if !raised.is_empty() {
+            text += &format!(
+                "The daemon has raised {raised}: docs/operating.md says what that means.\n"
+            );
+        }
         if self.mended.approved > 0 {
             text += &format!(
-                "The reconcile held back its deletions, as too many to go without a person's word. The demo gave \
-                 it: {} were carried out.\n",
+                "The reconcile held back its deletions, as too many to go without a person's word. The\n\
+                 demo gave it: {} were carried out.\n",
                 self.mended.approved
             );
         }
@@ -196,11 +200,20 @@ impl Tally {
         match self.visible.samples {
             0 => "not measured: the network was never calm".to_owned(),
             samples => format!(
-                "half within {}, 99 of 100 within {} of the change ({samples} rows, calm network)",
+                "half within {} of the change, 99 of 100 within {}\n{:17}(of {samples} rows, while the network \
+                 was calm)",
                 millis(self.visible.p50),
                 millis(self.visible.p99),
+                ""
             ),
         }
+    }
+
+    fn alerts(&self) -> String {
+        let raised = self.status["alerts"].as_array();
+        let codes = raised.into_iter().flatten();
+        let codes: Vec<&str> = codes.filter_map(|alert| alert["code"].as_str()).collect();
+        codes.join(", ")
     }
 
     fn verdict(&self, paint: Paint) -> String {
@@ -246,7 +259,7 @@ impl Tally {
             .map(|(table, tally)| format!("{} {table}", tally.equal))
             .collect();
         format!(
-            "Equal: {}. {} row of the app's own, which has no clerkId, was left alone.",
+            "Equal: {}.\n{} row of the app's own, which has no clerkId, was left alone.",
             tables.join(", "),
             self.own_rows
         )
