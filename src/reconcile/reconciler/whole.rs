@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::{Reconciler, Rules, pins};
 use crate::{
-    clerk::walk::WalkError,
+    clerk::{ClerkError, walk::WalkError},
+    convex::reader::Range,
     model::{Difference, Table},
     reconcile::{
         Trouble,
@@ -17,6 +18,7 @@ use crate::{
         ends::Ends,
         full::{self, Setting, Walked, group::Group, tally::Tally},
         parts::Parts,
+        patiently,
         repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
     },
@@ -114,9 +116,13 @@ impl Whole<'_> {
             let walked = match self.group(&mut run, ranges.take()).await {
                 Ok(walked) => walked,
                 Err(trouble) if is_switched_off(&trouble) => {
-                    let what = group.own_table();
-                    self.notes
-                        .push(format!("{trouble}; {what} were not compared"));
+                    self.not_compared(group, &trouble);
+                    continue;
+                }
+                Err(trouble) if group != Group::Users && is_withheld(&trouble) => {
+                    self.not_compared(group, &trouble);
+                    // Without rows there is nothing that could have been missed; a sync of users alone is whole.
+                    self.failed |= self.has_rows(group).await?;
                     continue;
                 }
                 Err(trouble) => return Err(trouble),
@@ -146,6 +152,18 @@ impl Whole<'_> {
             parts.remove()?;
         }
         Ok(report)
+    }
+
+    fn not_compared(&mut self, group: Group, trouble: &Trouble) {
+        let what = group.own_table();
+        self.notes
+            .push(format!("{trouble}; {what} were not compared"));
+    }
+
+    async fn has_rows(&self, group: Group) -> Result<bool, Trouble> {
+        let (table, all) = (group.own_table(), Range::default());
+        let page = patiently(|| self.ends.reader.list(table, all, None, 1)).await?;
+        Ok(!page.rows.is_empty())
     }
 
     /// What was cut off, if it is of the same wish and fresh; else a run that begins.
@@ -228,6 +246,20 @@ impl Whole<'_> {
 
 fn new_id() -> String {
     Uuid::now_v7().to_string()
+}
+
+/// Clerk does not show this listing: the plan, the key's scopes or the API do not have it.
+fn is_withheld(trouble: &Trouble) -> bool {
+    let error = match trouble {
+        Trouble::Clerk(error) | Trouble::Walk(WalkError::Refused(error)) => error,
+        Trouble::Walk(WalkError::Page { source, .. }) => source,
+        _ => return false,
+    };
+    match error {
+        ClerkError::Refused { status, .. } => matches!(status, 402..=404),
+        ClerkError::NotFound { .. } => true,
+        _ => false,
+    }
 }
 
 fn is_switched_off(trouble: &Trouble) -> bool {
