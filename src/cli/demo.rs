@@ -63,6 +63,12 @@ const MOST_COMMITS: usize = 1_000_000;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Some people are there and are copied; others sign up, change and leave while
+deliveries are lost, late and repeated. Then rows drift behind the daemon's back;
+sweep, census and reconcile put them right, an audit looks again, and a page about
+the repair is left in the directory for temporary files. Everything else goes away
+with the demo. Exit code 0: both sides agree at the end.")]
 pub struct DemoArgs {
     /// People who sign up
     #[arg(long, value_name = "N", default_value_t = 1_000,
@@ -89,6 +95,7 @@ pub(super) async fn demo(args: &DemoArgs, context: &Context) -> Result<Exit, Fai
     let tally = story(args, context, &system, &mut stop).await;
     system.stop().await;
     let tally = tally?;
+    context.output.note("");
     if args.json.json {
         context.output.document(&tally.document())?;
     } else {
@@ -330,12 +337,12 @@ mod tests {
                 .find(|step| step.name == name)
                 .map(|step| step.figures)
         };
-        assert!(found("census").unwrap().orphaned > 0, "{document:#}");
-        let full = found("reconcile").unwrap();
-        assert!(
-            full.missing > 0 && full.stale > 0 && full.orphaned > 0,
-            "{document:#}"
-        );
+        // Which of the two comes upon a stranger, follows from where it was put.
+        let (census, full) = (found("census").unwrap(), found("reconcile").unwrap());
+        assert!(census.orphaned > 0, "{document:#}");
+        assert!(census.orphaned + full.orphaned > 1, "{document:#}");
+        assert!(census.missing + full.missing > 1, "{document:#}");
+        assert!(census.stale + full.stale > 0, "{document:#}");
         assert_eq!(found("audit").unwrap().differences(), 0, "{document:#}");
         let page = std::fs::read_to_string(&tally.mended.page).unwrap();
         std::fs::remove_file(&tally.mended.page).unwrap();

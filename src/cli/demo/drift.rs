@@ -100,16 +100,16 @@ impl Drift {
             (
                 "users",
                 format!(
-                    "in Convex {changed} rows changed, {removed} removed, {strangers} put in that Clerk never had"
+                    "rows in Convex: {changed} changed, {removed} removed, {strangers} put in that Clerk never had"
                 ),
             ),
             (
                 "memberships",
-                format!("in Convex {members_removed} rows removed"),
+                format!("rows in Convex: {members_removed} removed"),
             ),
             (
                 "deletions",
-                format!("in Clerk {deleted} people deleted, and each event lost"),
+                format!("people in Clerk: {deleted}, and each event lost"),
             ),
         ]
     }

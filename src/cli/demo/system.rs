@@ -87,7 +87,7 @@ impl System {
         let daemon = format!("http://{}", self.daemon.public_addr());
         let socket = self.daemon.admin_socket().display();
         let mut text = format!(
-            "Simulated Clerk {}, daemon {daemon}, simulated Convex {}.\nTo try meanwhile:\n",
+            "Simulated Clerk   {}\nThe daemon        {daemon}\nSimulated Convex  {}\n\nTo try meanwhile:\n",
             self.ends.clerk.url(),
             self.ends.convex.url(),
         );
