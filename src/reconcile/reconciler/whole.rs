@@ -26,7 +26,7 @@ use crate::{
             plans::Plans,
         },
         run::{RunError, RunRequest, Watch},
-        scan::sweep,
+        scan::{lost_note, sweep},
     },
     report::{Report, RunKind, RunOutcome, TableFigures, history::DifferenceLog, json},
 };
@@ -344,7 +344,9 @@ impl Whole<'_> {
             clerk: self.ends.clerk.at(Priority::Confirm),
             ..self.ends.clone()
         };
-        let removed = remove(&ends, group, orphans).await?;
+        let known = self.reconciler.options.known.as_ref();
+        let removed = remove(&ends, group, orphans, known).await?;
+        self.notes.extend(lost_note(removed.missed));
         if !removed.spared.is_empty() {
             self.notes.push(format!(
                 "{} of {} exist in Clerk after all and were left alone",
