@@ -22,6 +22,7 @@ mod flow;
 mod hand;
 mod history;
 mod leaks;
+mod listing;
 mod operator;
 mod order;
 mod orders;
