@@ -155,6 +155,9 @@ impl RangeRun {
                 self.drain(join, &mut suspects).await?;
             }
             self.deal_with(suspects).await?;
+            if ended {
+                self.cursor.end = records.end();
+            }
             let settled = joins.iter().map(|join| join.merge.settled());
             self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
         }
