@@ -49,6 +49,9 @@ struct Wish {
 struct Which {
     table: Table,
     key: String,
+    /// Bring back what was deleted in Convex.
+    #[serde(default)]
+    revive: bool,
 }
 
 /// The routes about runs.
@@ -81,7 +84,8 @@ async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
     let Some(key) = Key::parse(&which.key) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of Clerk's");
     };
-    match desk.sync_one(RecordKey::new(which.table, key)).await {
+    let record = RecordKey::new(which.table, key);
+    match desk.sync_one(record, which.revive).await {
         Err(error) => refusal(&error),
         Ok(synced) => Json(json!({
             "table": synced.record.table.name(),

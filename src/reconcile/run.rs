@@ -90,6 +90,11 @@ pub trait Runs: Send + Sync {
         stop: CancellationToken,
     ) -> BoxFuture<'_, Result<Report, RunError>>;
 
-    /// Makes Convex agree with Clerk about one record, now.
-    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
+    /// Makes Convex agree with Clerk about one record, now. `revive` brings back what was deleted in Convex,
+    /// if Clerk has it.
+    fn sync_one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+    ) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
 }
