@@ -23,7 +23,9 @@ mod history;
 mod leaks;
 mod operator;
 mod order;
+
 mod orders;
+mod organizations;
 mod outage;
 mod parents;
 mod process;
