@@ -58,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "admin",
         &[
             "apply",
+            "model",
             "config::Secret",
             "queue::dead_letters",
             "reconcile",

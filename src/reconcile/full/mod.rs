@@ -28,7 +28,7 @@ use self::{
 use super::{
     Trouble,
     confirm::Looking,
-    cursor::{Cursors, RangeCursor, RunCursor},
+    cursor::{Cursors, MAX_RANGES as MAX_PARTS, RangeCursor, RunCursor},
     ends::Ends,
     mend::Orphan,
     parts::Parts,
@@ -40,6 +40,7 @@ use crate::{
     clerk::{
         Priority,
         client::{CreatedBetween, MAX_PAGE, Order, UserPage},
+        walk::WalkError,
     },
     convex::reader::Range,
     model::{Fault, Table},
@@ -51,6 +52,8 @@ const FEW_PAGES: u64 = 32;
 const FEWEST_RANGES: usize = 4;
 /// Ranges at once where they do not.
 const MOST_RANGES: usize = 32;
+/// Parts into which the rest of a range goes when one of its pages cannot be read.
+const PARTS: usize = 8;
 /// Answer time that one more range makes up for, in milliseconds.
 const MS_A_RANGE: u128 = 3;
 
@@ -162,29 +165,35 @@ pub async fn walk(
     });
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();
-    let alone = waiting.len() == 1;
-    for (number, cursor) in waiting {
-        let pages = RecordPages::of(
-            setting.ends.clerk.at(Priority::Scan),
-            run.group,
-            cursor.goes_on_from(),
-            cursor.before,
-            alone,
-        );
+    // A small table is walked page by page, each made sure of before the next is asked for.
+    let careful = waiting.len() == 1;
+    let clerk = setting.ends.clerk.at(Priority::Scan);
+    let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
+        let (from, before) = (cursor.goes_on_from(), cursor.before);
+        let pages = RecordPages::of(clerk.clone(), run.group, from, before, careful);
         let range = RangeRun::new(Arc::clone(&course), number, cursor)?;
-        tasks.spawn(async move { range.run(pages).await });
+        tasks.spawn(async move { (number, range.run(pages).await) });
+        Ok::<(), Trouble>(())
+    };
+    for (number, cursor) in waiting {
+        start(&mut tasks, number, cursor)?;
     }
     let mut cut_off = None;
     while let Some(ended) = tasks.join_next().await {
-        let trouble = match ended {
-            Ok(Ok(())) => continue,
-            Ok(Err(trouble)) => trouble,
-            Err(_) => Trouble::Ending,
+        let (number, trouble) = match ended {
+            Ok((_, Ok(()))) => continue,
+            Ok((number, Err(trouble))) => (number, trouble),
+            Err(_) => return Err(Trouble::Ending),
         };
         tracing::warn!("a part of the comparison could not be walked to its end: {trouble}");
-        // A page that cannot be read spoils its own range; a service that is away spoils all.
+        // A page that cannot be read spoils its own part; a service that is away spoils all.
         if !matches!(trouble.fault(), Fault::Service { .. } | Fault::Record) {
             return Err(trouble);
+        }
+        if is_one_page(&trouble) && run.group == Group::Users {
+            for (number, cursor) in places.pass_by(number, (setting.ends.now)()) {
+                start(&mut tasks, number, cursor)?;
+            }
         }
         cut_off = Some(trouble);
     }
@@ -203,6 +212,11 @@ pub async fn walk(
         parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
+}
+
+/// True if other pages may well be readable.
+pub fn is_one_page(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Walk(WalkError::Page { .. }))
 }
 
 fn belief(course: &Course, ranges: usize) -> Option<Belief> {
@@ -256,6 +270,24 @@ impl Places {
         let ranges = self.held();
         let numbered = ranges.iter().cloned().enumerate();
         numbered.filter(|(_, range)| !range.done).collect()
+    }
+
+    /// The rest of a range of which a page cannot be read, in parts: the page is in one of them, the others can
+    /// be walked. Parts of a part are not made.
+    fn pass_by(&self, number: usize, now_ms: i64) -> Vec<(usize, RangeCursor)> {
+        let mut ranges = self.held();
+        let count = ranges.len();
+        let Some(range) = ranges.get_mut(number).filter(|range| !range.is_part()) else {
+            return Vec::new();
+        };
+        if count + PARTS > MAX_PARTS {
+            return Vec::new();
+        }
+        let parts = range.part_rest(PARTS, now_ms);
+        let numbered = parts.iter().cloned().enumerate();
+        let numbered = numbered.map(|(at, part)| (count + at, part)).collect();
+        ranges.extend(parts);
+        numbered
     }
 
     fn all(&self) -> Vec<RangeCursor> {
