@@ -38,6 +38,8 @@ impl Club {
                 "max_allowed_memberships": 0,
             });
             let clerk = &club.world.clerk;
+            // Which is the oldest is not to hang on the order of ids.
+            clerk.advance_ms(1);
             let id = clerk.create_organization(body).expect("founded");
             for member in 0..members {
                 let user = &club.users[1 + (number + member) % (club.users.len() - 1)];
@@ -357,4 +359,31 @@ async fn a_comparison_of_large_organizations_asks_hardly_more_than_its_pages() {
         mutations + 1,
         "the organization itself"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_not_allowed_is_the_default_and_the_report_says_how_many() {
+    let club = Club::found(&[], 12, (1, 1)).await;
+    for user in &club.users[3..6] {
+        let claim = json!({"public_metadata": {"role": "emperor"}});
+        club.world
+            .clerk
+            .merge_metadata(user, claim)
+            .expect("merged");
+    }
+    for kind in ["reconcile", "audit"] {
+        let report = club.run(kind).await;
+        let notes = report["notes"].to_string();
+        assert!(
+            notes.contains("3 user(s) have a role"),
+            "{kind}: {report:#}"
+        );
+        assert!(!report.to_string().contains("emperor"), "{report:#}");
+    }
+    let row = club
+        .world
+        .convex
+        .row("users", &club.users[4])
+        .expect("a row");
+    assert_eq!(row["role"], "user");
 }

@@ -1,9 +1,10 @@
 //! A full diff: group after group, walked, judged, and what may go removed.
 
+mod derived;
 mod ending;
 mod telling;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, group::Group, tally::Tally},
+        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
         parts::Parts,
         repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
@@ -42,6 +43,8 @@ pub(super) struct Whole<'r> {
     plan: Plan,
     held: bool,
     failed: bool,
+    /// What users' rows say about organizations, for the walk of memberships.
+    affiliations: Arc<Affiliations>,
 }
 
 impl Reconciler {
@@ -84,6 +87,7 @@ impl Reconciler {
             notes: Vec::new(),
             held: false,
             failed: false,
+            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -138,6 +142,9 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
+            if group == Group::Memberships {
+                self.derived(&run, &mut tally).await?;
+            }
             run.before.add(&tally);
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
@@ -204,6 +211,7 @@ impl Whole<'_> {
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
+                affiliations: &self.affiliations,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,
@@ -224,6 +232,11 @@ impl Whole<'_> {
             run.pass += 1;
         }
     }
+}
+
+fn day_of(now_ms: i64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    u64::try_from(now_ms).unwrap_or(0) / DAY_MS
 }
 
 fn new_id() -> String {
