@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::problem;
 use crate::{
+    mapping::UserRules,
     model::{Key, RecordKey, Table},
     reconcile::{
         desk::{Desk, Running},
@@ -42,6 +43,8 @@ struct Wish {
     tables: Vec<Table>,
     max_deletes: Option<u64>,
     approve: Option<String>,
+    /// Of an audit: the rules to compare by.
+    mapping: Option<UserRules>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +71,7 @@ async fn start(State(desk): State<Desk>, Json(wish): Json<Wish>) -> Response {
         tables: wish.tables,
         max_deletes: wish.max_deletes,
         approve: wish.approve,
+        mapping: wish.mapping,
         asked_by: AskedBy::Operator,
     };
     match desk.start(request) {

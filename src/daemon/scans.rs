@@ -122,6 +122,7 @@ fn scan(slot: Slot, kind: RunKind, rhythm: Rhythm, desk: &Desk) -> Job {
                     tables: Vec::new(),
                     max_deletes: None,
                     approve: None,
+                    mapping: None,
                     asked_by: AskedBy::Schedule,
                 };
                 ending(run(&desk, request).await, &desk)

@@ -110,6 +110,7 @@ fn request(kind: RunKind) -> RunRequest {
         tables: Vec::new(),
         max_deletes: None,
         approve: None,
+        mapping: None,
         asked_by: AskedBy::Operator,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
             candidate::Candidate,
             group::{Group, Name},
         },
+        mend::LINKED,
         run::{RunError, SyncedOne},
     },
 };
@@ -89,7 +90,8 @@ impl Reconciler {
 fn told(done: Repaired) -> Result<(Action, Option<String>), Trouble> {
     Ok(match done {
         Repaired::Applied { outcome, .. } => match outcome {
-            Outcome::Created | Outcome::Linked => (Action::Created, None),
+            Outcome::Created => (Action::Created, None),
+            Outcome::Linked => (Action::Created, Some(LINKED.into())),
             Outcome::Updated => (Action::Updated, None),
             Outcome::Deleted => (Action::Deleted, None),
             Outcome::Unchanged | Outcome::Absent => (Action::None, None),

@@ -60,6 +60,21 @@ impl Reconciler {
             let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
             return Err(RunError::Refused(words.into()));
         }
+        let mut notes = Vec::new();
+        if let Some(other) = request
+            .mapping
+            .as_ref()
+            .filter(|other| **other != ends.rules)
+        {
+            if request.kind != RunKind::Audit {
+                let words = "only an audit compares by other rules than those in use";
+                return Err(RunError::Refused(words.into()));
+            }
+            ends.rules = other.clone();
+            notes.push(
+                "users were compared by the rules that were given, not by those in use".into(),
+            );
+        }
         let described = super::described(&ends).await?;
         let asked = |table: &Table| request.tables.is_empty() || request.tables.contains(table);
         ends.tables = described;
@@ -84,7 +99,7 @@ impl Reconciler {
             tables,
             progress,
             late: Vec::new(),
-            notes: Vec::new(),
+            notes,
             held: false,
             failed: false,
             affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
