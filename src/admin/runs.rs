@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::problem;
 use crate::{
+    mapping::UserRules,
     model::{Key, RecordKey, Table},
     reconcile::{
         desk::{Desk, Running},
@@ -42,6 +43,8 @@ struct Wish {
     tables: Vec<Table>,
     max_deletes: Option<u64>,
     approve: Option<String>,
+    /// Of an audit: the rules to compare by.
+    mapping: Option<UserRules>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +52,9 @@ struct Wish {
 struct Which {
     table: Table,
     key: String,
+    /// Bring back what was deleted in Convex.
+    #[serde(default)]
+    revive: bool,
 }
 
 /// The routes about runs.
@@ -65,6 +71,7 @@ async fn start(State(desk): State<Desk>, Json(wish): Json<Wish>) -> Response {
         tables: wish.tables,
         max_deletes: wish.max_deletes,
         approve: wish.approve,
+        mapping: wish.mapping,
         asked_by: AskedBy::Operator,
     };
     match desk.start(request) {
@@ -81,7 +88,8 @@ async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
     let Some(key) = Key::parse(&which.key) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of Clerk's");
     };
-    match desk.sync_one(RecordKey::new(which.table, key)).await {
+    let record = RecordKey::new(which.table, key);
+    match desk.sync_one(record, which.revive).await {
         Err(error) => refusal(&error),
         Ok(synced) => Json(json!({
             "table": synced.record.table.name(),

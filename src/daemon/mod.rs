@@ -51,7 +51,10 @@ use self::{
     scans::Scheduled,
 };
 
-pub use self::headless::{Headless, Purpose};
+pub use self::{
+    build::user_rules,
+    headless::{Headless, Purpose},
+};
 
 /// Threads that take deliveries in.
 const INTAKE_THREADS: usize = 2;

@@ -25,7 +25,9 @@ mod leaks;
 mod listing;
 mod operator;
 mod order;
+
 mod orders;
+mod organizations;
 mod outage;
 mod parents;
 mod process;
