@@ -42,7 +42,7 @@ const RESTART: &[(&str, Differs)] = keys! {
     clerk.api_url, write_back, requests_per_10s, instance_id;
     convex.url, module, page, timeout, allow_mixed_environments;
     listen.address, webhook_paths, tls, max_body_bytes, body_timeout, header_timeout, idle_timeout,
-        max_connections;
+        max_connections, max_connections_per_peer, rate_per_peer, allow, trusted_proxies;
     admin.socket, address, token;
     state.dir, encryption_key, backend, max_queue_events, max_journal_bytes, ledger_records,
         max_dead_letters;

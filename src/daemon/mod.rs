@@ -36,7 +36,7 @@ use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
     config::{Config, Secret},
-    intake::{self, Bounds, Listener},
+    intake::{self, Bounds, Listener, Peers, Rules},
     report::history::HistoryError,
     schedule::{Pulse, rhythm::NotARhythm},
     store::{journal::OpenError, state::StateError, state_file::StateFileError},
@@ -176,6 +176,7 @@ impl Daemon {
             Arc::clone(&parts.intake),
             applier.clone(),
             parts.dialer.clone(),
+            doors.listener.certificate().cloned(),
         ));
         let scheduled = scans::schedule(&config, &core.desk, &core.shared)?;
         let mut handle = Handle {
@@ -331,9 +332,16 @@ impl Handle {
             idle_timeout: config.listen.idle_timeout,
             max_connections: config.listen.max_connections,
         };
+        let rules = Rules {
+            allow: config.listen.allow.clone(),
+            trusted_proxies: config.listen.trusted_proxies.clone(),
+            max_connections: config.listen.max_connections_per_peer,
+            rate_per_second: config.listen.rate_per_peer,
+        };
+        let peers = Peers::new(rules, self.core.shared.metrics.clone());
         let ensure = sign_in::routes(config, &self.core.shared, &intake, self.core.lane.clone());
         let router = intake.router(&config.listen.webhook_paths).merge(ensure);
-        let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
+        let serve = intake::serve(listener, router, bounds, peers, self.stop_intake.clone());
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);
         Ok(())
