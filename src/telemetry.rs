@@ -302,10 +302,11 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
 }
 
 // The scheduler's library reports every ordinary end as an error; that a strike of the clock did not come is
-// told by `schedule` itself.
+// told by `schedule` itself. What operators did is always told.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     EnvFilter::builder().parse(format!(
-        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off"
+        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off,\
+         audit=info"
     ))
 }
 

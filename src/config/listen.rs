@@ -134,7 +134,10 @@ fn check_proxies(
     }
     let needing = [
         ("listen.allow", !allow.is_empty()),
-        ("listen.rate_per_peer", rate_per_peer.is_some_and(|rate| rate > 0)),
+        (
+            "listen.rate_per_peer",
+            rate_per_peer.is_some_and(|rate| rate > 0),
+        ),
     ];
     for (key, set) in needing {
         if behind && set && trusted.is_empty() {

@@ -12,6 +12,7 @@ mod reload;
 mod runs;
 mod scans;
 mod sign_in;
+mod skew;
 mod watch;
 
 use std::{
@@ -35,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
-    config::{Config, Secret},
+    config::{self, Config},
     intake::{self, Bounds, Listener, Peers, Rules},
     report::history::HistoryError,
     schedule::{Pulse, rhythm::NotARhythm},
@@ -197,8 +198,7 @@ impl Daemon {
         if let Some(carrier) = carrier {
             handle.tasks.spawn(carrier.run(handle.stop.clone()));
         }
-        let tcp = doors.tcp.zip(config.admin.token.clone());
-        handle.open_admin(applier.clone(), doors.socket, tcp);
+        handle.open_admin(applier.clone(), doors.socket, doors.tcp, &config.admin);
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
         handle.watch(applier, pulse);
         handle.start_intake(doors.listener, parts.intake, &config)?;
@@ -283,7 +283,8 @@ impl Handle {
         &self,
         applier: apply::Handle,
         socket: UnixListener,
-        tcp: Option<(TcpListener, Secret)>,
+        tcp: Option<TcpListener>,
+        section: &config::Admin,
     ) {
         let reloader = Arc::clone(&self.reloader);
         let admin = Admin {
@@ -297,10 +298,12 @@ impl Handle {
             reload: Arc::new(move || reloader.reload()),
         };
         let router = admin.router();
-        let serve = admin::serve_socket(socket, router.clone(), self.stop.clone());
+        let (readers, stop) = (doors::readers(section), self.stop.clone());
+        let serve = admin::serve_socket(socket, router.clone(), readers, stop);
         self.tasks.spawn(serve);
-        if let Some((tcp, token)) = tcp {
-            let serve = admin::serve_tcp(tcp, router, token, self.stop.clone());
+        if let Some(tcp) = tcp {
+            let tokens = doors::tokens(section);
+            let serve = admin::serve_tcp(tcp, router, tokens, self.stop.clone());
             self.tasks.spawn(serve);
         }
     }

@@ -59,7 +59,12 @@ impl Reloader {
                 "the configuration was not reloaded, the old one stays in force: {mistakes}"
             );
         })?;
-        let renewed = match self.certificate.as_ref().map(Certificate::renew).transpose() {
+        let renewed = match self
+            .certificate
+            .as_ref()
+            .map(Certificate::renew)
+            .transpose()
+        {
             Ok(renewed) => renewed,
             Err(error) => {
                 tracing::error!("nothing was reloaded, the old certificate stays in use: {error}");

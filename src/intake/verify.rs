@@ -73,7 +73,8 @@ impl Claim {
         let spelling = spelling.ok_or(Refusal::Malformed)?;
         for [ours, theirs] in pairs() {
             // Two headers that disagree are somebody's attempt to have each reader see another one.
-            let (mut ours, mut theirs) = (headers.get_all(ours).iter(), headers.get_all(theirs).iter());
+            let (mut ours, mut theirs) =
+                (headers.get_all(ours).iter(), headers.get_all(theirs).iter());
             if let (Some(first), Some(second)) = (ours.next(), theirs.next())
                 && (first != second || theirs.next().is_some())
             {

@@ -37,13 +37,19 @@ fn a_peer_has_so_many_connections_and_gets_a_place_back_when_one_ends() {
     drop(first);
     assert!(peers.admit(ip("192.0.2.1")).is_some(), "one has ended");
     drop(second);
-    assert!(peers.open.lock().unwrap().is_empty(), "nobody is remembered");
+    assert!(
+        peers.open.lock().unwrap().is_empty(),
+        "nobody is remembered"
+    );
     // Neither this machine nor a proxy is counted.
     let many = |address| (0..9).map(|_| peers.admit(ip(address))).collect::<Vec<_>>();
     assert!(many("127.0.0.1").iter().all(Option::is_some));
     assert!(many("10.1.2.3").iter().all(Option::is_some));
     // One customer of IPv6 is one, whatever they call themselves.
-    let (a, b) = (peers.admit(ip("2001:db8::1")), peers.admit(ip("2001:db8::2")));
+    let (a, b) = (
+        peers.admit(ip("2001:db8::1")),
+        peers.admit(ip("2001:db8::2")),
+    );
     assert!(a.is_some() && b.is_some() && peers.admit(ip("2001:db8::3")).is_none());
     assert!(peers.admit(ip("2001:db8:0:1::1")).is_some());
     let refused = "connections_refused_total{reason=\"too_many\"} 2";

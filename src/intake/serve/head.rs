@@ -55,7 +55,9 @@ impl Tap {
         // The end may have been cut in two.
         let from = noted.bytes.len().saturating_sub(END.len() - 1);
         let room = MAX_HEAD - noted.bytes.len();
-        noted.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        noted
+            .bytes
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
         let end = noted.bytes[from..].windows(END.len());
         if let Some(at) = end.into_iter().position(|window| window == END) {
             noted.bytes.truncate(from + at + END.len());
@@ -128,7 +130,10 @@ mod tests {
         for size in 1..whole.len() {
             let tap = Tap::default();
             whole.chunks(size).for_each(|chunk| tap.note(chunk));
-            assert!(tap.names("transfer-encoding") && tap.names("host"), "{size}");
+            assert!(
+                tap.names("transfer-encoding") && tap.names("host"),
+                "{size}"
+            );
             assert!(!tap.names("x-body"), "{size}");
             tap.begin_anew();
             assert!(!tap.names("host"));
