@@ -14,6 +14,7 @@ mod clocks;
 mod commands;
 mod content;
 mod convex_conformance;
+mod corpora;
 mod crash;
 mod door;
 mod edits;

@@ -50,7 +50,8 @@ async fn the_state_directory_is_the_daemons_alone_even_if_it_was_not() {
     }
     system.start_daemon().await;
     assert_eq!(open_to_others(&state), Vec::<PathBuf>::new());
-    assert_eq!(system.log.count("was open to other users"), 4);
+    let told = system.log.count("was open to other users");
+    assert_eq!(told, 4, "{}", system.log.text());
     system.door().every_delivery_has_one_end(0).await;
 }
 
