@@ -27,11 +27,7 @@ pub struct Candidate {
 impl Candidate {
     /// Maps a record.
     pub fn of(record: &RawRecord, rules: &UserRules, tables: &[Table]) -> Candidate {
-        let rows = mapping::record(record.table(), record.text(), rules);
-        let rows = rows.map(|mapped| {
-            let rows = mapped.into_iter().map(|mapped| mapped.upsert);
-            rows.filter(|row| tables.contains(&row.table)).collect()
-        });
+        let rows = mapping::rows(record, rules, tables);
         Candidate {
             key: record.key().clone(),
             created_at: record.created_at(),

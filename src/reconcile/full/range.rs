@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clerk::RawRecord,
-    convex::{reader::Range, wire::Row},
+    convex::{reader::Range, wire::ListedRow},
     model::{Difference, Table},
     reconcile::{
         Trouble,
@@ -92,7 +92,7 @@ pub struct RangeRun {
 /// One table of the range.
 struct Join {
     table: Table,
-    merge: Merge<Listed, Row>,
+    merge: Merge<Listed, ListedRow>,
     rows: RowPages,
 }
 
@@ -189,7 +189,7 @@ impl RangeRun {
                 Ok(Step::Need(Need::Right | Need::Both)) => {
                     match join.rows.next().await? {
                         Some(page) => {
-                            self.cursor.tally.unmanaged += page.odd.len() as u64;
+                            self.cursor.tally.unmanaged += page.odd as u64;
                             join.merge.feed_right(page.rows);
                         }
                         None => join.merge.end_right(),
@@ -205,14 +205,14 @@ impl RangeRun {
         }
     }
 
-    fn look(&mut self, table: Table, found: Finding<Listed, Row>, suspects: &mut Suspects) {
+    fn look(&mut self, table: Table, found: Finding<Listed, ListedRow>, suspects: &mut Suspects) {
         let figures = self.cursor.tally.of(table);
         match found {
             Finding::Both(listed, row) => {
                 figures.clerk += 1;
                 figures.convex += 1;
                 let fields = listed.candidate().fields(table);
-                let equal = fields.is_some_and(|fields| compare::equal(fields, &row.fields));
+                let equal = fields.is_some_and(|fields| compare::equal_text(fields, row.text()));
                 if !equal || row.deleted_at.is_some() {
                     suspects.add_row(&row);
                     suspects.add_listed(listed);
