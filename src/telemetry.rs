@@ -131,8 +131,7 @@ impl Default for Metrics {
         let (webhooks, ensure) = (Family::default(), Family::default());
         let (changes, refused) = (Family::default(), Family::default());
         let queue_depth = Gauge::default();
-        let queue_oldest_age = Gauge::default();
-        let dead_letters = Gauge::default();
+        let (queue_oldest_age, dead_letters) = (Gauge::default(), Gauge::default());
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();

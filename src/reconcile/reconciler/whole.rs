@@ -98,13 +98,16 @@ impl Reconciler {
             ends,
             rules,
             repair,
+            affiliations: Arc::new(Affiliations::new(
+                day_of(now_ms),
+                tables.contains(&Table::Memberships),
+            )),
             tables,
             progress,
             late: Vec::new(),
             notes,
             held: false,
             failed: false,
-            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -199,7 +202,7 @@ impl Whole<'_> {
                 let fresh = u128::try_from(age_ms).is_ok_and(|age| age < FRESH.as_millis());
                 if fresh && run.wish == wish {
                     run.resumed += 1;
-                    return Ok((run, Some(ranges)));
+                    return Ok((*run, Some(ranges)));
                 }
             }
             Held::Damaged => self.notes.push(
