@@ -290,11 +290,11 @@ async fn what_an_error_of_convex_quotes_is_in_no_output() {
 }
 
 /// Somebody full of what must not be found, as Clerk is asked to make them.
-fn somebody() -> Value {
+fn somebody(number: usize) -> Value {
     json!({
         "first_name": PERSONAL[0],
         "last_name": PERSONAL[1],
-        "email_address": [format!("{}@post.example", PERSONAL[2])],
+        "email_address": [format!("{}+{number}@post.example", PERSONAL[2])],
         "public_metadata": { "role": PERSONAL[4], "bio": PERSONAL[4] },
         "private_metadata": { "note": PERSONAL[4] },
     })
@@ -309,8 +309,8 @@ async fn nothing_of_a_run_that_finds_and_repairs_differences_is_in_any_output() 
     let mut answers = Vec::new();
     // Missing, stale, and changed by hand; and one whom Clerk does not know.
     let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(system.clerk.create_user(somebody()).expect("created"));
+    for number in 0..3 {
+        ids.push(system.clerk.create_user(somebody(number)).expect("created"));
     }
     for id in &ids[..2] {
         let event = personal(created(id, 1, "x"));

@@ -36,6 +36,7 @@ mod samples;
 mod scans;
 mod stop;
 mod strangers;
+mod supply;
 mod syscalls;
 mod tidy;
 mod walk;
