@@ -22,12 +22,14 @@ use crate::{
 };
 
 /// What must be found nowhere. Secrets first, then what is somebody's.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     "sk_test_c4n4ryKey000000000000000000",
     "c4n4ryDeploy",
     "YzRuNHJ5LXNpZ25pbmcta2V5LTAwMDAx",
     "YzRuNHJ5LXNpZ25pbmcta2V5LTAwMDAy",
     "c4n4ryToken0000000000000",
+    "c4n4ryOperates0000000000",
+    "c4n4ryReads0000000000000",
 ];
 const PERSONAL: [&str; 5] = [
     "Qu1xada",
@@ -37,7 +39,7 @@ const PERSONAL: [&str; 5] = [
     "qu1xmeta",
 ];
 
-fn settings() -> [(&'static str, String); 6] {
+fn settings() -> [(&'static str, String); 8] {
     [
         ("CLERK_SECRET_KEY", SECRETS[0].to_owned()),
         (
@@ -49,6 +51,8 @@ fn settings() -> [(&'static str, String); 6] {
             format!("whsec_{},{}", SECRETS[2], SECRETS[3]),
         ),
         ("CCS_ADMIN__TOKEN", SECRETS[4].to_owned()),
+        ("CCS_ADMIN__OPERATE_TOKEN", SECRETS[5].to_owned()),
+        ("CCS_ADMIN__READ_TOKEN", SECRETS[6].to_owned()),
         ("CCS_ADMIN__ADDRESS", "127.0.0.1:0".to_owned()),
         ("CCS_LOG__LEVEL", "trace".to_owned()),
     ]
