@@ -320,6 +320,25 @@ describe("a batch", () => {
     expect(new Set(await w.outcomes(...many.slice(0, 450)))).toEqual(new Set(["created"]));
   }, 120_000);
 
+  test("as large as the daemon makes one for users and profiles, or memberships, fits", async () => {
+    // 4,000 index ranges by its own count: nine for a user with its profile, seven for a membership.
+    const w = world();
+    const pairs = (version: number) =>
+      Array.from({ length: 444 }, (_, n) => [
+        user(n, version, { name: `Name ${version}` }),
+        profile(n, version, { firstName: `First ${version}` }),
+      ]).flat();
+    expect(new Set(await w.outcomes(...pairs(1)))).toEqual(new Set(["created"]));
+    expect(new Set(await w.outcomes(...pairs(2)))).toEqual(new Set(["updated"]));
+    const members = (version: number, role: string) =>
+      Array.from({ length: 571 }, (_, n) => {
+        const fields = { clerkUserId: `user_${n}`, clerkOrganizationId: "org_1", role };
+        return membership(n, 1, version, { fields });
+      });
+    expect(new Set(await w.outcomes(...members(1, "org:member")))).toEqual(new Set(["created"]));
+    expect(new Set(await w.outcomes(...members(2, "org:admin")))).toEqual(new Set(["updated"]));
+  }, 120_000);
+
   test("of large rows is refused before Convex does", async () => {
     const w = world();
     const many = Array.from({ length: 40 }, (_, n) => user(n, 1, { name: "x".repeat(512 * 1024) }));

@@ -42,8 +42,9 @@ export async function upsert(call: Call, change: Upsert): Promise<Outcome> {
   if (verdict === "tombstoned" || verdict === "stale") {
     return row === null ? { key, outcome: verdict } : { key, outcome: verdict, id: row._id };
   }
-  if (verdict === "insert" && !incoming.revive && (await parentIsGone(call, change))) {
-    await bury(call, table.name, key, "hard", [], tombstone);
+  const gone = verdict === "insert" && !incoming.revive ? await parentGone(call, change) : null;
+  if (gone !== null) {
+    if (gone === "hard") await bury(call, table.name, key, "hard", [], tombstone);
     return { key, outcome: "tombstoned" };
   }
   if (tombstone !== null) await unbury(call, tombstone);
@@ -89,15 +90,21 @@ function toColumn(table: TableSettings, name: string, value: Value): Value | und
   return value === null && table.fields[name]?.nullIsAbsent === true ? undefined : value;
 }
 
-/** A record whose user or organization was removed for good would be an orphan at once. */
-async function parentIsGone(call: Call, change: Upsert): Promise<boolean> {
+/**
+ * A new record whose user or organization was removed for good would be an orphan at once. So would the
+ * profile of a user who was deleted softly before its row came; a membership of such a user stays.
+ */
+async function parentGone(call: Call, change: Upsert): Promise<"hard" | "soft" | null> {
   const { ctx, settings } = call;
-  const gone = async (table: "users" | "organizations", key: Value | undefined) =>
-    typeof key === "string" && (await findTombstone(ctx.db, settings, table, key))?.mode === "hard";
-  if (change.table === "profiles") return await gone("users", change.key);
-  if (change.table !== "memberships") return false;
+  const mode = async (table: "users" | "organizations", key: Value | undefined) =>
+    typeof key === "string" ? (await findTombstone(ctx.db, settings, table, key))?.mode : undefined;
+  if (change.table === "profiles") return (await mode("users", change.key)) ?? null;
+  if (change.table !== "memberships") return null;
   const { clerkUserId, clerkOrganizationId } = change.fields;
-  return (await gone("users", clerkUserId)) || (await gone("organizations", clerkOrganizationId));
+  const gone =
+    (await mode("users", clerkUserId)) === "hard" ||
+    (await mode("organizations", clerkOrganizationId)) === "hard";
+  return gone ? "hard" : null;
 }
 
 /** The columns of `organizationId`: as metadata says, or as the memberships do. */

@@ -25,6 +25,7 @@ use super::{
     problem,
 };
 use crate::{
+    mapping::UserRules,
     model::{Key, RecordKey, Table},
     reconcile::{
         desk::{Desk, Running},
@@ -46,6 +47,8 @@ struct Wish {
     tables: Vec<Table>,
     max_deletes: Option<u64>,
     approve: Option<String>,
+    /// Of an audit: the rules to compare by.
+    mapping: Option<UserRules>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +56,9 @@ struct Wish {
 struct Which {
     table: Table,
     key: String,
+    /// Bring back what was deleted in Convex.
+    #[serde(default)]
+    revive: bool,
 }
 
 /// The routes about runs.
@@ -80,6 +86,7 @@ async fn start(
         tables: wish.tables,
         max_deletes: wish.max_deletes,
         approve: wish.approve,
+        mapping: wish.mapping,
         asked_by: AskedBy::Operator,
     };
     match desk.start(request) {
@@ -99,7 +106,8 @@ async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of Clerk's");
     };
     let did = format!("{} {}", which.table.name(), key.as_str());
-    let mut response = match desk.sync_one(RecordKey::new(which.table, key)).await {
+    let record = RecordKey::new(which.table, key);
+    let mut response = match desk.sync_one(record, which.revive).await {
         Err(error) => refusal(&error),
         Ok(synced) => Json(json!({
             "table": synced.record.table.name(),

@@ -3,7 +3,7 @@
 //! Takes loads that are ready for the wire, packs them into calls, and says of each what became of it. A
 //! call that fails as a whole is split until the record at fault is alone; a service that is away holds
 //! everything and costs no attempt. Where production has redacted the reason, `describe` tells a poisonous
-//! record from functions that are not there. Cannot tell a delivery from a repair but by who goes first.
+//! record from functions that are not there. Cannot tell a delivery from a repair.
 
 use std::{
     num::NonZeroUsize,
@@ -14,7 +14,7 @@ use std::{
 use super::{
     Shared,
     batch::{Call, Calls, Size},
-    load::{Fate, Load},
+    load::{Fate, Load, Manner},
 };
 use crate::{
     convex::{
@@ -48,20 +48,16 @@ const GROWTH: usize = 10;
 pub(super) type Done<L> = (L, Fate);
 
 impl Shared {
-    /// Writes all of this, in calls of at most `changes`. Every load comes back exactly once.
-    pub(super) async fn write<L: Load>(
-        &self,
-        loads: Vec<L>,
-        changes: NonZeroUsize,
-    ) -> Vec<Done<L>> {
-        let bounds = Size::call_of(self.no_larger_than_fits(changes));
+    /// Writes all of this. Every load comes back exactly once.
+    pub(super) async fn write<L: Load>(&self, loads: Vec<L>, manner: Manner<'_>) -> Vec<Done<L>> {
+        let bounds = Size::call_of(self.no_larger_than_fits(manner.changes));
         let mut done = Vec::with_capacity(loads.len());
         let mut calls = Calls::pack(loads, bounds, |load| load.rows().size);
         // Functions that have answered once during this work are there.
         let mut there = false;
         while let Some(call) = calls.next_call() {
             // The turn first: what the circuit says now may be old when the turn has come.
-            let permit = self.permits.acquire(L::URGENT).await;
+            let permit = self.permits.acquire(manner.urgent).await;
             let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
@@ -69,6 +65,9 @@ impl Shared {
                     continue;
                 }
             };
+            if let Some(calls) = manner.calls {
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
@@ -121,7 +120,7 @@ impl Shared {
         for load in call.items {
             let rows = load.rows().changes.len();
             let (outcome, id) = of_record(outcomes.by_ref().take(rows));
-            if L::URGENT {
+            if L::ALONE {
                 self.tell_of_user(&load, outcome);
             }
             self.row_written(load.record(), outcome, id.as_deref());
@@ -161,7 +160,7 @@ impl Shared {
         };
         // Nobody else works on a delivery's record, but a delivery may have been written beside a repair.
         let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
-        if !L::URGENT && self.seen(load.record()).is_some_and(further) {
+        if !L::ALONE && self.seen(load.record()).is_some_and(further) {
             return None;
         }
         Some((load.record().clone(), seen))

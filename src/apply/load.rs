@@ -3,7 +3,7 @@
 //! Deliveries and repairs are packed, sent, split and counted by the same code, which sees nothing but
 //! this. Pure. Knows what a change costs in index ranges, read off the deployed functions.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, sync::atomic::AtomicU64, time::Duration};
 
 use super::batch::Size;
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
 
 /// Something that is written in one transaction: the rows of one record.
 pub(super) trait Load: Send {
-    /// True if it takes precedence where calls wait for their turn.
-    const URGENT: bool;
+    /// True if nobody else works on the same record at the same time.
+    const ALONE: bool;
 
     /// Which record.
     fn record(&self) -> &RecordKey;
@@ -66,6 +66,17 @@ fn ranges(change: &Change) -> usize {
         (Change::Delete { .. }, Table::Users | Table::Organizations) => 14,
         (Change::Delete { .. }, Table::Profiles | Table::Memberships) => 6,
     }
+}
+
+/// How loads are to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner<'c> {
+    /// The most changes of one call.
+    pub(super) changes: NonZeroUsize,
+    /// True if somebody waits for it, so that it goes first where calls wait for their turn.
+    pub(super) urgent: bool,
+    /// Counts the calls, for whoever wants to know what they cost.
+    pub(super) calls: Option<&'c AtomicU64>,
 }
 
 /// What became of a load.

@@ -1,11 +1,12 @@
 //! The lane of repairs: what scans found, written beside the deliveries.
 //!
-//! Several batches at once, each in as few calls as Convex's limits allow. A record about which something
+//! Several batches at once, each in as few calls as Convex's limits allow; one of a few records goes before
+//! them, since somebody waits for it. A record about which something
 //! newer is known by now is left alone; that the ledger knows the same content is no reason to, since the
 //! scan has seen that Convex holds something else. Convex being away is waited for, but not for long: the
 //! scan's cursor waits for the answer and starts again from it. Nothing here is stored.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use tokio::{
@@ -20,7 +21,7 @@ use super::{
     batch::{Calls, Size},
     ending::NOT_SERVED,
     guard,
-    load::{Fate, Load, Rows},
+    load::{Fate, Load, Manner, Rows},
     permits,
     work::{hash_of, seen},
 };
@@ -41,28 +42,49 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CHANGES: NonZeroUsize =
     NonZeroUsize::new(MAX_CHANGES).expect("the contract allows more than none");
 
+/// A batch of so few repairs has somebody waiting for it, at sign-in or at a terminal: it goes before the
+/// large ones, as a delivery does.
+const FEW: usize = 8;
+/// Large batches that wait here for the one before them, so that small ones behind them are seen.
+const SET_ASIDE: usize = 4;
+/// Small batches in hand at once.
+const SMALL_AT_ONCE: usize = 64;
+
 /// Takes batches out of the lane until `stop`, or until no scan can put any in. What is in hand then is
 /// answered: written, or told to be away.
 pub async fn run(shared: Arc<Shared>, mut lane: mpsc::Receiver<Batch>, stop: CancellationToken) {
-    let mut in_hand = JoinSet::new();
+    let (mut large, mut small) = (JoinSet::new(), JoinSet::new());
+    let mut aside = VecDeque::with_capacity(SET_ASIDE);
     loop {
         // One more than can be sent at once, so that the next is ready when a call ends.
         let most = permits::for_repairs(shared.settings.load().concurrency) + 1;
+        while large.len() < most
+            && let Some(batch) = aside.pop_front()
+        {
+            large.spawn(deal(Arc::clone(&shared), batch, false, stop.clone()));
+        }
+        let room = aside.len() < SET_ASIDE && small.len() < SMALL_AT_ONCE;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ended) = in_hand.join_next(), if !in_hand.is_empty() => note(ended),
-            batch = lane.recv(), if in_hand.len() < most => match batch {
-                Some(batch) => {
-                    let dealt = deal(Arc::clone(&shared), batch, stop.clone());
-                    in_hand.spawn(dealt);
+            Some(ended) = large.join_next(), if !large.is_empty() => note(ended),
+            Some(ended) = small.join_next(), if !small.is_empty() => note(ended),
+            batch = lane.recv(), if room => match batch {
+                Some(batch) if batch.repairs.len() <= FEW => {
+                    small.spawn(deal(Arc::clone(&shared), batch, true, stop.clone()));
                 }
+                Some(batch) => aside.push_back(batch),
                 None => break,
             },
         }
     }
-    while let Some(ended) = in_hand.join_next().await {
-        note(ended);
+    for batch in aside {
+        large.spawn(deal(Arc::clone(&shared), batch, false, stop.clone()));
+    }
+    for mut in_hand in [large, small] {
+        while let Some(ended) = in_hand.join_next().await {
+            note(ended);
+        }
     }
 }
 
@@ -73,12 +95,18 @@ fn note(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn deal(shared: Arc<Shared>, batch: Batch, stop: CancellationToken) {
+async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: CancellationToken) {
     let Batch {
         repairs,
         origin,
+        calls: counted,
         answer,
     } = batch;
+    let manner = Manner {
+        changes: CHANGES,
+        urgent,
+        calls: Some(&*counted),
+    };
     shared.learn_tables().await;
     let mut answers: Vec<Option<Repaired>> = Vec::new();
     answers.resize_with(repairs.len(), || None);
@@ -94,7 +122,7 @@ async fn deal(shared: Arc<Shared>, batch: Batch, stop: CancellationToken) {
     let calls = std::iter::from_fn(|| calls.next_call());
     let at_once = permits::for_repairs(shared.settings.load().concurrency);
     let mut written = stream::iter(calls)
-        .map(|call| shared.write_patiently(call.items, origin, &stop))
+        .map(|call| shared.write_patiently(call.items, manner, origin, &stop))
         .buffer_unordered(at_once);
     while let Some(done) = written.next().await {
         for (place, repaired) in done {
@@ -121,7 +149,7 @@ struct RepairWork {
 }
 
 impl Load for RepairWork {
-    const URGENT: bool = false;
+    const ALONE: bool = false;
 
     fn record(&self) -> &RecordKey {
         &self.record
@@ -193,6 +221,7 @@ impl Shared {
     async fn write_patiently(
         &self,
         works: Vec<RepairWork>,
+        manner: Manner<'_>,
         origin: Origin,
         stop: &CancellationToken,
     ) -> Vec<(usize, Repaired)> {
@@ -208,7 +237,7 @@ impl Shared {
                 break reason.into();
             }
             let mut wait = Duration::ZERO;
-            for (work, fate) in self.write(std::mem::take(&mut left), CHANGES).await {
+            for (work, fate) in self.write(std::mem::take(&mut left), manner).await {
                 match fate {
                     Fate::Written { outcome, id } => {
                         tally.add(work.record.table, outcome);

@@ -20,6 +20,7 @@ use super::{
     edits::Written,
     gate::{Gate, Service},
     instance::{Belonging, Pin},
+    load::Manner,
     permits::Permits,
     tables::Served,
 };
@@ -245,9 +246,15 @@ impl Shared {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
-    /// `convex.batch`, which the configuration keeps above none.
-    pub(super) fn batch(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.settings.load().batch).unwrap_or(NonZeroUsize::MIN)
+    /// How deliveries are written: at most `convex.batch` changes a call, which the configuration keeps
+    /// above none.
+    pub(super) fn as_deliveries(&self) -> Manner<'static> {
+        let batch = self.settings.load().batch;
+        Manner {
+            changes: NonZeroUsize::new(batch).unwrap_or(NonZeroUsize::MIN),
+            urgent: true,
+            calls: None,
+        }
     }
 
     /// Clerk has shown a record of our instance under this key: what it says is gone is gone.

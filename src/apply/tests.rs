@@ -1,5 +1,6 @@
 //! A bench for tests: the simulated services, a disk, and what the appliers share, without a daemon.
 
+mod brake;
 mod lane;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -8,12 +9,12 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::{Edges, Settings, Shared, instance::Pin};
+use super::{Applier, Edges, Handle, Settings, Shared, instance::Pin};
 use crate::{
     clerk::{self, ClerkClient, Pace},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     mapping::UserRules,
-    model::{Fields, Key, RecordKey, Table, Upsert, Version},
+    model::{DeliveryId, Fields, Key, RecordKey, Table, Upsert, Version},
     outbound::{Dialer, OnRequest},
     queue::{backoff::RetryRule, repairs},
     sandbox::{
@@ -21,17 +22,17 @@ use crate::{
         convex::{ConvexOptions, ConvexSim},
     },
     store::{
-        journal::{self, Journal, Notice, Recovered},
+        journal::{self, Cause, Journal, NewEntry, Notice, Recovered},
         state::{self, State},
     },
 };
 
 /// See the module's words.
 pub(super) struct Bench {
-    pub(super) clerk: ClerkSim,
+    _clerk: ClerkSim,
     pub(super) convex: ConvexSim,
     pub(super) shared: Arc<Shared>,
-    pub(super) stored: Option<(Recovered, mpsc::UnboundedReceiver<Notice>)>,
+    stored: Option<(Recovered, mpsc::UnboundedReceiver<Notice>)>,
     _dir: TempDir,
 }
 
@@ -83,12 +84,23 @@ impl Bench {
             Pin::Unknown,
         );
         Bench {
-            clerk,
+            _clerk: clerk,
             convex,
             shared,
             stored: Some((recovered, notices)),
             _dir: dir,
         }
+    }
+
+    /// The one applier of this bench.
+    pub(super) fn applier(&mut self) -> (Applier, Handle) {
+        let (recovered, notices) = self.stored.take().unwrap();
+        Applier::new(Arc::clone(&self.shared), recovered, notices, 1_000)
+    }
+
+    /// Stores a delivery as intake does.
+    pub(super) async fn store(&self, entry: NewEntry) {
+        self.shared.journal.append(entry).await.unwrap();
     }
 
     /// How many changes from scans ended like this.
@@ -138,6 +150,28 @@ fn edges(clerk: &ClerkSim, convex: &ConvexSim) -> Edges {
         clerk_key: [1; 8],
         reader: Reader::new(deployment.clone()),
         writer: Writer::new(deployment),
+    }
+}
+
+/// A delivery about a user.
+pub(super) fn event(key: &str, version: i64) -> NewEntry {
+    let body = json!({
+        "type": "user.updated", "timestamp": 1_735_689_600_000_i64,
+        "data": { "id": key, "first_name": "Ada", "email_addresses": [], "phone_numbers": [],
+                  "public_metadata": {}, "created_at": 1, "updated_at": version },
+    });
+    NewEntry {
+        received_ms: 1_735_689_600_000,
+        cause: Cause::Delivery {
+            id: DeliveryId::parse(&format!("msg_{key}_{version}")).unwrap(),
+            event_type: "user.updated".into(),
+        },
+        record: Some(record(Table::Users, key)),
+        version: Version(version),
+        deleted: false,
+        fingerprint: 1,
+        related: Default::default(),
+        body: body.to_string().into(),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// How far Clerk's clock is believed to be ahead of ours at most, in milliseconds.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// A lease with what is to be written for it.
 #[derive(Debug)]
 pub struct Work {
@@ -42,7 +45,7 @@ pub struct Work {
 }
 
 impl Load for Work {
-    const URGENT: bool = true;
+    const ALONE: bool = true;
 
     fn record(&self) -> &RecordKey {
         &self.lease.record
@@ -330,7 +333,8 @@ impl Shared {
 
     /// Lets the ledger remember.
     pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
-        if let Err(error) = self.state.ledger_put_many(seen) {
+        let horizon = Version(self.clock.now_ms().saturating_add(DAY_MS));
+        if let Err(error) = self.state.ledger_put_many(seen, horizon) {
             self.state_failed(&error);
         }
     }

@@ -50,7 +50,7 @@ pub use self::{
     sending::Sending,
     state::{Backend, State},
     sync::Sync,
-    users::{ExtraField, Users},
+    users::{ExtraField, ExtraType, Users},
 };
 
 use self::reader::Reader;

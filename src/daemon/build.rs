@@ -17,7 +17,7 @@ use crate::{
         self, ClerkClient, Pace, Rate,
         client::{ClerkWriter, Permit},
     },
-    config::{self, Config},
+    config::{self, Config, ExtraType},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
@@ -283,19 +283,37 @@ pub fn carried(config: &Config) -> edits::Options {
     }
 }
 
-/// What can be changed while running, as the configuration has it now.
-pub fn settings(config: &Config) -> Settings {
-    let users = &config.users;
+/// How users become rows, by this section of the configuration.
+pub fn user_rules(users: &config::Users) -> UserRules {
     let extra = |(column, field): (&String, &config::ExtraField)| {
         let pointer = field.pointer.clone();
         (
             column.clone(),
             ExtraField {
                 pointer,
-                kind: ExtraKind::Any,
+                kind: match field.kind {
+                    ExtraType::Any => ExtraKind::Any,
+                    ExtraType::String => ExtraKind::String,
+                    ExtraType::Number => ExtraKind::Number,
+                    ExtraType::Boolean => ExtraKind::Boolean,
+                    ExtraType::Json => ExtraKind::Json,
+                },
             },
         )
     };
+    UserRules {
+        app_id: users.app_id.clone(),
+        roles: users.roles.clone(),
+        default_role: users.default_role.clone(),
+        insert_defaults: users.insert_defaults.clone(),
+        extra_fields: users.extra_fields.iter().map(extra).collect(),
+        link_by_email: users.link_by_email,
+    }
+}
+
+/// What can be changed while running, as the configuration has it now.
+pub fn settings(config: &Config) -> Settings {
+    let users = &config.users;
     Settings {
         enabled: config.sync.enabled,
         retry: RetryRule {
@@ -304,14 +322,7 @@ pub fn settings(config: &Config) -> Settings {
         },
         concurrency: config.convex.concurrency,
         batch: config.convex.batch,
-        user_rules: UserRules {
-            app_id: users.app_id.clone(),
-            roles: users.roles.clone(),
-            default_role: users.default_role.clone(),
-            insert_defaults: users.insert_defaults.clone(),
-            extra_fields: users.extra_fields.iter().map(extra).collect(),
-            link_by_email: users.link_by_email,
-        },
+        user_rules: user_rules(users),
         delete_mode: users.delete_mode,
         files_on_delete: users.files_on_delete,
     }

@@ -52,7 +52,10 @@ use self::{
     scans::Scheduled,
 };
 
-pub use self::headless::{Headless, Purpose};
+pub use self::{
+    build::user_rules,
+    headless::{Headless, Purpose},
+};
 
 /// Threads that take deliveries in.
 const INTAKE_THREADS: usize = 2;
@@ -274,8 +277,9 @@ impl Handle {
         } = scheduled;
         self.tasks.spawn(schedule.run(self.stop_schedule.clone()));
         let (desk, shared) = (self.core.desk.clone(), Arc::clone(&self.core.shared));
-        self.tasks
-            .spawn(scans::watch(scans, desk, shared, self.stop.clone()));
+        let wants_full = self.core.wants_full.clone();
+        let watch = scans::watch(scans, desk, wants_full, shared, self.stop.clone());
+        self.tasks.spawn(watch);
         pulse
     }
 

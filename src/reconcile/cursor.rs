@@ -58,10 +58,14 @@ pub struct RangeCursor {
     pub done_below: Option<i64>,
     /// True once all of it has been dealt with.
     pub done: bool,
+    part: bool,
     /// What it has counted.
     pub tally: Tally,
     /// Why its listing proves nothing, in words.
     pub flaws: Vec<String>,
+    /// Its last page, in words, once it was read.
+    #[serde(default)]
+    pub end: Option<String>,
     /// Bytes of its part of the list of differences that count.
     pub log_bytes: u64,
     /// Orphans that wait in its part of the list.
@@ -118,6 +122,30 @@ impl RangeCursor {
     /// Where to go on reading.
     pub fn goes_on_from(&self) -> Option<i64> {
         self.done_below.or(self.from)
+    }
+
+    /// True if it was made of the rest of another.
+    pub fn is_part(&self) -> bool {
+        self.part
+    }
+
+    /// Cuts what was not dealt with into ranges of their own, of equal times, and ends here.
+    pub fn part_rest(&mut self, parts: usize, now_ms: i64) -> Vec<RangeCursor> {
+        let from = self.goes_on_from();
+        let least = from.unwrap_or(0);
+        let most = self.before.unwrap_or(now_ms).max(least);
+        let step = (most - least) / i64::try_from(parts).unwrap_or(i64::MAX).max(1);
+        let cut = |at: usize| i64::try_from(at).map_or(most, |at| least + step * at);
+        let bounds = (1..parts).map(|at| Some(cut(at)));
+        let starts = std::iter::once(from).chain(bounds.clone());
+        let ends = bounds.chain([self.before]);
+        let rest = starts.zip(ends).map(|(from, before)| RangeCursor {
+            part: true,
+            ..RangeCursor::begin(from, before)
+        });
+        let rest = rest.collect();
+        self.done = true;
+        rest
     }
 
     /// Remembers why the listing proves nothing.

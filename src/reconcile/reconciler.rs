@@ -4,6 +4,7 @@
 //! A run that was cut off is taken up where its cursors stand; what cannot be read begins anew and says so.
 
 mod approve;
+mod members;
 mod one;
 mod pins;
 mod whole;
@@ -25,6 +26,7 @@ use super::{
     scan::{
         census::{Census, Leave},
         missed::Known,
+        slices,
         sweep::Sweeper,
     },
 };
@@ -75,6 +77,8 @@ pub struct Options {
     pub beliefs: Beliefs,
     /// Where else a change may be.
     pub known: Box<dyn Known>,
+    /// Hears, with the reason, when only a full diff can tell.
+    pub want_full: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// See the module's words.
@@ -112,7 +116,7 @@ impl Reconciler {
             .run(&ends, known, rules.repair, watch)
             .await?;
         if let Some(why) = swept.wants_full {
-            tracing::info!("a full comparison is needed: {why}");
+            (self.options.want_full)(why);
         }
         self.keep(swept.report)
     }
@@ -135,10 +139,16 @@ impl Reconciler {
         let known = self.options.known.as_ref();
         let counted = self.options.census.run(&ends, known, leave, watch).await?;
         if let Some(why) = &counted.wants_full {
-            tracing::info!("a full comparison is needed: {why}");
+            (self.options.want_full)(why);
         }
         match counted.report {
-            Some(report) => self.keep(report),
+            Some(mut report) => {
+                slices::go_on(&ends, leave.repair).await.add_to(&mut report);
+                report.finished_ms = (ends.now)();
+                report.calls = ends.cost.calls();
+                report.bytes = ends.cost.bytes();
+                self.keep(report)
+            }
             None => Err(RunError::Interrupted(
                 counted.wants_full.unwrap_or_default(),
             )),
@@ -192,8 +202,12 @@ impl Runs for Reconciler {
         .boxed()
     }
 
-    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
-        self.one(record, false).boxed()
+    fn sync_one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+    ) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
+        self.one(record, revive).boxed()
     }
 }
 

@@ -3,7 +3,7 @@
 //! A page may be short and still not be the last; only a missing cursor ends the range. The task that reads
 //! ahead ends with the handle.
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Trouble, patiently};
 use crate::{
@@ -20,14 +20,16 @@ const AHEAD: usize = 1;
 /// See the module's words.
 pub struct RowPages {
     pages: mpsc::Receiver<Result<Page, Trouble>>,
-    task: JoinHandle<()>,
+    // Ends the task when it is dropped.
+    _task: JoinSet<()>,
 }
 
 impl RowPages {
     /// Begins to read.
     pub fn of(reader: Reader, table: Table, range: Range, limit: u32) -> RowPages {
         let (sender, pages) = mpsc::channel(AHEAD);
-        let task = spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut cursor: Option<String> = None;
             loop {
                 let asked = cursor.as_deref();
@@ -39,25 +41,11 @@ impl RowPages {
                 cursor = next;
             }
         });
-        RowPages { pages, task }
+        RowPages { pages, _task: task }
     }
 
     /// The next page; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Page>, Trouble> {
         self.pages.recv().await.transpose()
     }
-}
-
-impl Drop for RowPages {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the task belongs to the handle and ends with it"
-)]
-fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(work)
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use clerk_convex_sync::sandbox::convex::{FaultKind, FaultRule};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,6 +26,14 @@ async fn ends(system: &System, arguments: &[&str]) -> (Option<i32>, String, Stri
 
 fn document(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("one document and nothing else: {text}"))
+}
+
+/// Every call of `apply` takes so long from now on.
+fn slow_down(system: &System, ms: u64) {
+    let mut slow = FaultRule::new(FaultKind::Latency);
+    slow.function = Some("apply".to_owned());
+    slow.ms = Some(ms);
+    system.convex.fault(slow);
 }
 
 /// What must hold whether a daemon runs or not.
@@ -168,4 +177,88 @@ async fn a_first_start_compares_everything_soon() {
     world.start_daemon().await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(world.convex.calls().queries, asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_told_line_by_line_and_goes_on_when_nobody_listens() {
+    let system = System::start().await;
+    system.clerk.seed_users(3_000);
+    slow_down(&system, 1_000);
+    let door = system.door();
+    let wish = json!({ "kind": "reconcile" });
+    let listening = tokio::time::timeout(
+        Duration::from_millis(400),
+        door.text("POST", "/runs", Some(wish.clone())),
+    );
+    assert!(listening.await.is_err(), "it takes longer than that");
+    let busy = door
+        .order("POST", "/runs", Some(json!({ "kind": "audit" })))
+        .await;
+    let error = busy["error"].as_str().expect("a sentence");
+    assert!(error.contains("is running already"), "{busy}");
+    let running = &door.get("/status").await["runs"]["full"]["running"];
+    assert_eq!(running["kind"], "reconcile", "{running}");
+    eventually("the run that nobody listens to ends", async || {
+        door.get("/status").await["last"]["full"]["outcome"] == "repaired"
+    })
+    .await;
+    assert_eq!(system.convex.count("users"), 3_000);
+
+    let told = door.text("POST", "/runs", Some(wish)).await;
+    let lines: Vec<Value> = told.lines().map(document).collect();
+    let (last, before) = lines.split_last().expect("a line");
+    assert_eq!(last["report"]["outcome"], "in_sync", "{last}");
+    assert!(
+        before.iter().all(|line| line["progress"].is_object()),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_killed_is_taken_up_by_the_next_start() {
+    let mut system = System::with(&[("CCS_SCHEDULE__FULL", "@yearly")]).await;
+    system.clerk.seed_users(5_000);
+    slow_down(&system, 700);
+    eventually("the first copy is half done", async || {
+        system.convex.count("users") > 500
+    })
+    .await;
+    system.kill().await;
+    assert!(system.convex.count("users") < 5_000, "killed too late");
+    system.convex.clear_faults();
+    system.start_daemon().await;
+    eventually("the next start has finished it", async || {
+        system.door().get("/status").await["last"]["full"]["outcome"] == "repaired"
+    })
+    .await;
+    assert_eq!(system.convex.count("users"), 5_000);
+    let status = system.door().get("/status").await;
+    let id = status["last"]["full"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let report = system.run_json(&["reports", "show", &id, "--json"]).await;
+    assert_eq!(report["resumed"], true, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_without_a_daemon_stops_where_the_next_run_goes_on() {
+    let mut system = System::prepared(&[]).await;
+    system.clerk.seed_users(5_000);
+    slow_down(&system, 700);
+    system.start_by(&["timeout", "--preserve-status", "-s", "INT", "3"]);
+    let (code, text, complaint) = ends(&system, &["reconcile", "--json"]).await;
+    assert_eq!(code, Some(1), "{text}{complaint}");
+    assert!(
+        complaint.contains("the next run goes on where this one was"),
+        "{complaint}"
+    );
+    assert!(text.is_empty(), "{text}");
+    assert!(system.convex.count("users") < 5_000, "stopped too late");
+    system.convex.clear_faults();
+    system.start_by(&[]);
+    let report = system.run_json(&["reconcile", "--json"]).await;
+    assert_eq!(report["outcome"], "repaired");
+    assert_eq!(report["resumed"], true);
+    assert_eq!(system.convex.count("users"), 5_000);
 }

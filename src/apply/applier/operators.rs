@@ -7,7 +7,13 @@ impl Applier {
     pub(super) fn obey(&mut self, command: Command) {
         // Whoever asked may have gone; that is no reason to do anything else.
         match command {
-            Command::Status(answer) => drop(answer.send(self.status())),
+            Command::Status(answer) => {
+                // Whoever was told that something is stored before asking sees it counted.
+                while let Ok(notice) = self.notices.try_recv() {
+                    self.hear(notice);
+                }
+                drop(answer.send(self.status()));
+            }
             Command::Pause(paused) => {
                 self.shared.set_paused(paused);
                 let cell = paused.then_some(&b"1"[..]);

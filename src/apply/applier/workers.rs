@@ -140,7 +140,7 @@ impl Shared {
         if works.is_empty() {
             return;
         }
-        let done = self.write(works, self.batch()).await;
+        let done = self.write(works, self.as_deliveries()).await;
         report.mentioned = self.unheard_of(&done);
         let ended = |(work, fate): Done<Work>| (work.lease, fate.into(), work.happened_ms);
         report.endings.extend(done.into_iter().map(ended));
@@ -170,5 +170,45 @@ impl Shared {
             }
         }
         (lease, ending, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        apply::tests::{Bench, event},
+        queue::order,
+    };
+
+    #[tokio::test]
+    async fn a_worker_that_panics_gives_its_leases_back_and_each_is_tried_again_alone() {
+        let mut bench = Bench::start().await;
+        let mut applier = bench.applier().0;
+        for user in ["user_1", "user_2"] {
+            bench.store(event(user, 1)).await;
+        }
+        while applier.waiting.depth() < 2 {
+            let notice = applier.notices.recv().await.unwrap();
+            applier.hear(notice);
+        }
+        let leases = applier.waiting.lease(0, 10);
+        assert_eq!(leases.len(), 2);
+        applier.writers += 1;
+        applier.spawn(Worker::Writer, leases, |leases| async move {
+            panic!("on purpose, with {} leases in hand", leases.len());
+        });
+        let message = applier.reported.recv().await.unwrap();
+        applier.take_back(message);
+        assert_eq!((applier.writers, applier.waiting.depth()), (0, 2));
+        assert_eq!(applier.waiting.leased(), 0, "both were given back");
+        let later = order::Millis::MAX;
+        let first = applier.waiting.lease(later, 10);
+        assert_eq!(
+            first.len(),
+            1,
+            "alone, so that the other is not pulled down again"
+        );
+        assert_eq!(first[0].attempts, 1);
     }
 }

@@ -4,7 +4,7 @@
 //! same record. Knows nothing of edits. A record that Convex refuses is left out: it comes again as a
 //! delivery, and becomes a dead letter there.
 
-use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     apply::{
@@ -29,8 +29,7 @@ struct Told {
 }
 
 impl Load for Told {
-    /// Somebody has just changed this, and there are few of them.
-    const URGENT: bool = true;
+    const ALONE: bool = false;
 
     fn record(&self) -> &RecordKey {
         &self.record
@@ -53,6 +52,7 @@ impl Shared {
         &self,
         records: Vec<RawRecord>,
     ) -> Result<HashMap<Key, Outcome>, Duration> {
+        self.learn_tables().await;
         let mut outcomes = HashMap::new();
         let mut loads = Vec::with_capacity(records.len());
         for record in records {
@@ -72,9 +72,9 @@ impl Shared {
                 rows: Rows::of(&changes),
             });
         }
-        let batch = NonZeroUsize::new(self.settings.load().batch).unwrap_or(NonZeroUsize::MIN);
         let mut held = None;
-        for (load, fate) in self.write(loads, batch).await {
+        // Somebody has just changed these, and there are few of them.
+        for (load, fate) in self.write(loads, self.as_deliveries()).await {
             match fate {
                 Fate::Written { outcome, .. } => {
                     outcomes.insert(load.record.key, outcome);

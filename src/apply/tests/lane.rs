@@ -338,3 +338,30 @@ async fn the_end_answers_what_is_in_hand_and_scans_learn_of_it() {
         None
     );
 }
+
+#[tokio::test]
+async fn a_single_user_at_sign_in_does_not_wait_behind_a_bulk_migration() {
+    let running = Running::start().await;
+    running.bench.convex.set_latency(Duration::from_millis(300));
+    let mut bulk = tokio::task::JoinSet::new();
+    for part in 0..8 {
+        let lane = running.lane.clone();
+        let users = (0..1_300).map(move |n| user(&format!("user_{part}_{n}"), 5, "Ada"));
+        bulk.spawn(async move { lane.apply(users.collect(), Origin::Repair).await });
+    }
+    while running.bench.convex.calls().mutations == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let one = running.repair(vec![user("user_1", 5, "Bea")]).await;
+    assert_eq!(outcome(&one[0]), Some(Outcome::Created));
+    let before = running.bench.convex.count("users");
+    assert!(before < 4_000, "{before} users of 10,400 came first");
+    while let Some(done) = bulk.join_next().await {
+        let done = done.unwrap().unwrap();
+        assert!(
+            done.iter()
+                .all(|one| outcome(one) == Some(Outcome::Created))
+        );
+    }
+    assert_eq!(running.bench.convex.count("users"), 10_401);
+}

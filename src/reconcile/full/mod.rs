@@ -4,6 +4,7 @@
 //! into ranges that are walked at once, as many as the service's answer time makes useful. A range that fails
 //! does not stop the others; a group of which one range was not walked to its end deletes nothing.
 
+pub mod affiliation;
 pub mod candidate;
 pub mod group;
 pub mod range;
@@ -20,6 +21,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
+    affiliation::Affiliations,
     group::Group,
     range::{Course, KeptOrphan, RangeRun, orphans_name},
     records::RecordPages,
@@ -28,7 +30,7 @@ use self::{
 use super::{
     Trouble,
     confirm::Looking,
-    cursor::{Cursors, RangeCursor, RunCursor},
+    cursor::{Cursors, MAX_RANGES as MAX_PARTS, RangeCursor, RunCursor},
     ends::Ends,
     mend::Orphan,
     parts::Parts,
@@ -40,6 +42,7 @@ use crate::{
     clerk::{
         Priority,
         client::{CreatedBetween, MAX_PAGE, Order, UserPage},
+        walk::WalkError,
     },
     convex::reader::Range,
     model::{Fault, Table},
@@ -51,6 +54,10 @@ const FEW_PAGES: u64 = 32;
 const FEWEST_RANGES: usize = 4;
 /// Ranges at once where they do not.
 const MOST_RANGES: usize = 32;
+/// Parts into which the rest of a range goes when one of its pages cannot be read.
+const PARTS: usize = 8;
+/// Ranges of which the last page is named.
+const MAX_ENDS: usize = 4;
 /// Answer time that one more range makes up for, in milliseconds.
 const MS_A_RANGE: u128 = 3;
 
@@ -62,10 +69,26 @@ pub struct Walked {
     pub orphans: Vec<Orphan>,
     /// Why the listings prove nothing; none is proof.
     pub flaws: Vec<String>,
+    /// The last pages of the first ranges, in words: where a listing that is too short may have been cut.
+    pub ends: Vec<String>,
     /// How many there are in which time, if all of it was counted.
     pub belief: Option<Belief>,
     /// Set if a range was not walked to its end.
     pub cut_off: Option<Trouble>,
+}
+
+impl Walked {
+    /// Of a group that could not be walked at all.
+    pub fn unseen(trouble: Trouble) -> Walked {
+        Walked {
+            tally: Tally::default(),
+            orphans: Vec::new(),
+            flaws: Vec::new(),
+            ends: Vec::new(),
+            belief: None,
+            cut_off: Some(trouble),
+        }
+    }
 }
 
 /// What a walk needs beside its cursor.
@@ -86,6 +109,8 @@ pub struct Setting<'r> {
     pub dir: &'r Path,
     /// Hears how far it is.
     pub progress: &'r Watch,
+    /// What users' rows say about organizations.
+    pub affiliations: &'r Arc<Affiliations>,
 }
 
 /// Looks how many records there are, and cuts them into ranges.
@@ -159,50 +184,76 @@ pub async fn walk(
         page_rows: setting.page_rows,
         on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
         counted: Mutex::default(),
+        affiliations: Arc::clone(setting.affiliations),
     });
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();
-    let alone = waiting.len() == 1;
-    for (number, cursor) in waiting {
-        let pages = RecordPages::of(
-            setting.ends.clerk.at(Priority::Scan),
-            run.group,
-            cursor.goes_on_from(),
-            cursor.before,
-            alone,
-        );
+    // A small table is walked page by page, each made sure of before the next is asked for.
+    let careful = waiting.len() == 1;
+    let clerk = setting.ends.clerk.at(Priority::Scan);
+    let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
+        let (from, before) = (cursor.goes_on_from(), cursor.before);
+        let pages = RecordPages::of(clerk.clone(), run.group, from, before, careful);
         let range = RangeRun::new(Arc::clone(&course), number, cursor)?;
-        tasks.spawn(async move { range.run(pages).await });
+        tasks.spawn(async move { (number, range.run(pages).await) });
+        Ok::<(), Trouble>(())
+    };
+    for (number, cursor) in waiting {
+        start(&mut tasks, number, cursor)?;
     }
     let mut cut_off = None;
     while let Some(ended) = tasks.join_next().await {
-        let trouble = match ended {
-            Ok(Ok(())) => continue,
-            Ok(Err(trouble)) => trouble,
-            Err(_) => Trouble::Ending,
+        let (number, trouble) = match ended {
+            Ok((_, Ok(()))) => continue,
+            Ok((number, Err(trouble))) => (number, trouble),
+            Err(_) => return Err(Trouble::Ending),
         };
         tracing::warn!("a part of the comparison could not be walked to its end: {trouble}");
-        // A page that cannot be read spoils its own range; a service that is away spoils all.
+        // A page that cannot be read spoils its own part; a service that is away spoils all.
         if !matches!(trouble.fault(), Fault::Service { .. } | Fault::Record) {
             return Err(trouble);
         }
+        if is_one_page(&trouble) && run.group == Group::Users {
+            for (number, cursor) in places.pass_by(number, (setting.ends.now)()) {
+                start(&mut tasks, number, cursor)?;
+            }
+        }
         cut_off = Some(trouble);
     }
-    let ranges = places.all();
+    sum_up(run, &course, places.all(), cut_off)
+}
+
+/// Adds up what the ranges came to.
+fn sum_up(
+    run: &RunCursor,
+    course: &Course,
+    ranges: Vec<RangeCursor>,
+    cut_off: Option<Trouble>,
+) -> Result<Walked, Trouble> {
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
         flaws: Vec::new(),
-        belief: belief(&course, ranges.len()),
+        ends: Vec::new(),
+        belief: belief(course, ranges.len()),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {
         walked.tally.add(&range.tally);
         walked.flaws.extend(range.flaws);
+        let room = MAX_ENDS - walked.ends.len();
+        walked.ends.extend(range.end.into_iter().take(room));
         let name = orphans_name(&run.walk(), number);
-        parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course
+            .parts
+            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
+}
+
+/// True if other pages may well be readable.
+pub fn is_one_page(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Walk(WalkError::Page { .. }))
 }
 
 fn belief(course: &Course, ranges: usize) -> Option<Belief> {
@@ -256,6 +307,24 @@ impl Places {
         let ranges = self.held();
         let numbered = ranges.iter().cloned().enumerate();
         numbered.filter(|(_, range)| !range.done).collect()
+    }
+
+    /// The rest of a range of which a page cannot be read, in parts: the page is in one of them, the others can
+    /// be walked. Parts of a part are not made.
+    fn pass_by(&self, number: usize, now_ms: i64) -> Vec<(usize, RangeCursor)> {
+        let mut ranges = self.held();
+        let count = ranges.len();
+        let Some(range) = ranges.get_mut(number).filter(|range| !range.is_part()) else {
+            return Vec::new();
+        };
+        if count + PARTS > MAX_PARTS {
+            return Vec::new();
+        }
+        let parts = range.part_rest(PARTS, now_ms);
+        let numbered = parts.iter().cloned().enumerate();
+        let numbered = numbered.map(|(at, part)| (count + at, part)).collect();
+        ranges.extend(parts);
+        numbered
     }
 
     fn all(&self) -> Vec<RangeCursor> {

@@ -1,34 +1,29 @@
 //! A full diff: group after group, walked, judged, and what may go removed.
 
-use std::time::Duration;
+mod derived;
+mod ending;
+mod telling;
+
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{Reconciler, Rules, pins};
 use crate::{
-    clerk::{
-        Priority,
-        proof::{CompleteWalk, Evidence, prove},
-        walk::WalkError,
-    },
-    model::{Action, Difference, Table},
+    clerk::{ClerkError, walk::WalkError},
+    convex::reader::Range,
+    model::{Difference, Fault, Table},
     reconcile::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, group::Group, range::DIFFERENCES, records, tally::Tally},
-        mend::Orphan,
+        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
         parts::Parts,
-        remove::{leave, remove},
-        repair::{
-            brake::{Brake, Limits, Situation, brake},
-            plan::Plan,
-            plans::Plans,
-        },
+        patiently,
+        repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
-        scan::sweep,
     },
-    report::{Report, RunKind, RunOutcome, TableFigures, history::DifferenceLog, json},
+    report::{Report, RunKind},
 };
 
 /// A run that was cut off longer ago is not taken up: what it has seen is too old to be reported as now.
@@ -50,6 +45,8 @@ pub(super) struct Whole<'r> {
     plan: Plan,
     held: bool,
     failed: bool,
+    /// What users' rows say about organizations, for the walk of memberships.
+    affiliations: Arc<Affiliations>,
 }
 
 impl Reconciler {
@@ -64,6 +61,21 @@ impl Reconciler {
         if request.kind == RunKind::Reconcile && !rules.repair {
             let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
             return Err(RunError::Refused(words.into()));
+        }
+        let mut notes = Vec::new();
+        if let Some(other) = request
+            .mapping
+            .as_ref()
+            .filter(|other| **other != ends.rules)
+        {
+            if request.kind != RunKind::Audit {
+                let words = "only an audit compares by other rules than those in use";
+                return Err(RunError::Refused(words.into()));
+            }
+            ends.rules = other.clone();
+            notes.push(
+                "users were compared by the rules that were given, not by those in use".into(),
+            );
         }
         let described = super::described(&ends).await?;
         let asked = |table: &Table| request.tables.is_empty() || request.tables.contains(table);
@@ -89,9 +101,10 @@ impl Reconciler {
             tables,
             progress,
             late: Vec::new(),
-            notes: Vec::new(),
+            notes,
             held: false,
             failed: false,
+            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -122,25 +135,38 @@ impl Whole<'_> {
             let walked = match self.group(&mut run, ranges.take()).await {
                 Ok(walked) => walked,
                 Err(trouble) if is_switched_off(&trouble) => {
-                    let what = group.own_table();
-                    self.notes
-                        .push(format!("{trouble}; {what} were not compared"));
+                    self.not_compared(group, &trouble);
                     continue;
                 }
+                Err(trouble) if group != Group::Users && is_withheld(&trouble) => {
+                    self.not_compared(group, &trouble);
+                    // Without rows there is nothing that could have been missed; a sync of users alone is whole.
+                    self.failed |= self.has_rows(group).await?;
+                    continue;
+                }
+                Err(trouble) if group != begun && is_service(&trouble) => Walked::unseen(trouble),
                 Err(trouble) => return Err(trouble),
             };
             if let Some(trouble) = &walked.cut_off {
-                cut_off = true;
                 self.failed = true;
                 run.before.add(&walked.tally);
                 self.notes.push(format!(
-                    "{} were not compared to their end: {trouble}; the next run goes on there, and nothing was deleted",
+                    "{} were not compared to their end: {trouble}; nothing of them was deleted",
                     group.own_table()
                 ));
+                if full::is_one_page(trouble) || is_one_listing(trouble) {
+                    continue;
+                }
+                self.notes
+                    .push("the next run goes on where this one was cut off".into());
+                cut_off = true;
                 break;
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
+            if group == Group::Memberships {
+                self.derived(&run, &mut tally).await?;
+            }
             run.before.add(&tally);
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
@@ -149,6 +175,18 @@ impl Whole<'_> {
             parts.remove()?;
         }
         Ok(report)
+    }
+
+    fn not_compared(&mut self, group: Group, trouble: &Trouble) {
+        let what = group.own_table();
+        self.notes
+            .push(format!("{trouble}; {what} were not compared"));
+    }
+
+    async fn has_rows(&self, group: Group) -> Result<bool, Trouble> {
+        let (table, all) = (group.own_table(), Range::default());
+        let page = patiently(|| self.ends.reader.list(table, all, None, 1)).await?;
+        Ok(!page.rows.is_empty())
     }
 
     /// What was cut off, if it is of the same wish and fresh; else a run that begins.
@@ -207,6 +245,7 @@ impl Whole<'_> {
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
+                affiliations: &self.affiliations,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,
@@ -227,280 +266,39 @@ impl Whole<'_> {
             run.pass += 1;
         }
     }
+}
 
-    /// Everything of a group was walked: may what is gone from Clerk go from Convex?
-    async fn end_of(
-        &mut self,
-        run: &RunCursor,
-        walked: Walked,
-        tally: &mut Tally,
-    ) -> Result<(), Trouble> {
-        let group = run.group;
-        let proof = self.prove(run, &walked).await?;
-        let orphans = walked.orphans;
-        let unproven = match &proof {
-            Ok(_) => None,
-            Err(why) => {
-                self.failed = true;
-                let flaws = walked.flaws.join("; ");
-                self.notes
-                    .push(format!("{}: {why} {flaws}", group.own_table()));
-                Some(why.clone())
-            }
-        };
-        let empty =
-            tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
-        self.say_empty(group, empty);
-        if proof.is_ok() && group == Group::Users {
-            if let Some(belief) = walked.belief {
-                self.reconciler.options.beliefs.replace(belief);
-                self.reconciler.options.beliefs.save(&self.ends.state)?;
-            }
-            sweep::close_gap(&self.ends.state, run.started_ms)?;
-        }
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        if !self.repair {
-            let words = "Clerk does not list it and does not know its id";
-            return self.count(leave(orphans, Action::None, words), tally);
-        }
-        match self.brake(group, &orphans, unproven, tally).await? {
-            Brake::Released => self.remove(group, orphans, tally).await,
-            Brake::Held { reason } => {
-                self.held = true;
-                self.plan
-                    .hold_because(format!("{}: {reason}", group.own_table()));
-                for orphan in &orphans {
-                    self.plan.insert(orphan.record(group));
-                }
-                self.count(leave(orphans, Action::Held, &reason), tally)
-            }
-            Brake::Refused { reason } => {
-                self.failed = true;
-                self.notes
-                    .push(format!("no {} were deleted: {reason}", group.own_table()));
-                self.count(leave(orphans, Action::None, &reason), tally)
-            }
-        }
-    }
-
-    async fn prove(
-        &self,
-        run: &RunCursor,
-        walked: &Walked,
-    ) -> Result<Result<CompleteWalk, String>, Trouble> {
-        let clerk = self.ends.clerk.at(Priority::Scan);
-        let own = walked.tally.tables.get(&run.group.own_table());
-        let own = own.copied().unwrap_or_default();
-        let evidence = Evidence {
-            counted_before: run.counted,
-            counted_after: records::count(&clerk, run.group).await?,
-            rows: own.clerk,
-            flaws: walked.flaws.len() as u64,
-            failed_pages: 0,
-            rows_elsewhere: own.convex,
-        };
-        Ok(prove(&evidence).map_err(|why| why.to_string()))
-    }
-
-    async fn brake(
-        &self,
-        group: Group,
-        orphans: &[Orphan],
-        unproven: Option<String>,
-        tally: &mut Tally,
-    ) -> Result<Brake, Trouble> {
-        let emptied = super::emptied(&self.ends, group, orphans).await?;
-        let listed = tally.of(group.own_table()).clerk;
-        for table in self.of(group) {
-            let of_table =
-                |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
-            let verdict = brake(
-                self.limits,
-                &Situation {
-                    deletions: orphans.iter().filter(of_table).count() as u64,
-                    rows: tally.of(table).convex,
-                    listed,
-                    unproven: unproven.clone(),
-                    emptied,
-                    lately: 0,
-                },
-            );
-            if verdict != Brake::Released {
-                return Ok(verdict);
-            }
-        }
-        Ok(Brake::Released)
-    }
-
-    async fn remove(
-        &mut self,
-        group: Group,
-        orphans: Vec<Orphan>,
-        tally: &mut Tally,
-    ) -> Result<(), Trouble> {
-        let ends = Ends {
-            clerk: self.ends.clerk.at(Priority::Confirm),
-            ..self.ends.clone()
-        };
-        let removed = remove(&ends, group, orphans).await?;
-        if !removed.spared.is_empty() {
-            self.notes.push(format!(
-                "{} of {} exist in Clerk after all and were left alone",
-                removed.spared.len(),
-                group.own_table()
-            ));
-        }
-        self.count(removed.differences, tally)
-    }
-
-    fn count(&mut self, differences: Vec<Difference>, tally: &mut Tally) -> Result<(), Trouble> {
-        differences.iter().for_each(|one| tally.count(one));
-        self.late.extend(differences);
-        Ok(())
-    }
-
-    fn say_empty(&self, group: Group, empty: bool) {
-        if group != Group::Users {
-            return;
-        }
-        if empty {
-            let words = "Clerk lists no user at all while Convex has rows; nothing was deleted. Check clerk.secret_key \
-                         and the instance";
-            self.ends
-                .alerts
-                .raise("empty_listing", words, (self.ends.now)());
-        } else {
-            self.ends.alerts.clear("empty_listing");
-        }
-    }
-
-    fn conclude(
-        &mut self,
-        kind: RunKind,
-        id: String,
-        resumed: bool,
-        run: &RunCursor,
-        parts: &Parts,
-    ) -> Result<Report, Trouble> {
-        let history = &self.reconciler.options.history;
-        let mut log = history.log(&id)?;
-        let mut differences = Vec::new();
-        let mut add = |difference: Difference, log: &mut DifferenceLog| {
-            if differences.len() < Report::MAX_DIFFERENCES {
-                differences.push(difference.clone());
-            }
-            log.append(&difference)
-        };
-        let mut trouble = None;
-        for name in parts.names(DIFFERENCES)? {
-            parts.lines(&name, |line| {
-                let added = json::read_difference(line).map(|one| add(one, &mut log));
-                if let Ok(Err(error)) = added {
-                    trouble = Some(error);
-                }
-            })?;
-        }
-        if let Some(error) = trouble {
-            return Err(error.into());
-        }
-        for one in std::mem::take(&mut self.late) {
-            add(one, &mut log)?;
-        }
-        let tally = &run.before;
-        let digest = self.settle_plan(kind)?;
-        self.say(tally);
-        let report = Report {
-            id,
-            kind,
-            started_ms: run.started_ms,
-            finished_ms: (self.ends.now)(),
-            plan_digest: digest,
-            outcome: self.outcome(tally),
-            resumed,
-            tables: self
-                .tables
-                .iter()
-                .map(|table| (*table, tally.figures(*table)))
-                .collect(),
-            differences,
-            calls: self.ends.cost.calls(),
-            bytes: self.ends.cost.bytes(),
-            notes: std::mem::take(&mut self.notes),
-        };
-        history.keep(&report, Some(log))?;
-        Ok(report)
-    }
-
-    /// Keeps the plan of what is held and tells people once; forgets plans that are out of date.
-    fn settle_plan(&mut self, kind: RunKind) -> Result<Option<String>, Trouble> {
-        if kind == RunKind::Audit {
-            return Ok(None);
-        }
-        let plans = Plans::of(&self.reconciler.options.dir);
-        let digest = self.held.then(|| self.plan.digest());
-        // A run that did not see everything knows nothing of older plans.
-        if !self.failed {
-            for head in plans.list()? {
-                if Some(&head.digest) != digest.as_ref() {
-                    plans.remove(&head.digest)?;
-                }
-            }
-        }
-        let Some(digest) = digest else {
-            if !self.failed {
-                self.ends.alerts.clear("plan_held");
-            }
-            return Ok(None);
-        };
-        plans.save(&self.plan)?;
-        let words = format!(
-            "{} deletion(s) are held: {}. Look at the report, then `clerk-convex-sync reconcile --approve {digest}`",
-            self.plan.len(),
-            self.plan.head().reasons.join("; ")
-        );
-        // Raising what is raised with the same words says nothing new.
-        self.ends
-            .alerts
-            .raise("plan_held", words, (self.ends.now)());
-        Ok(Some(digest.to_string()))
-    }
-
-    fn say(&mut self, tally: &Tally) {
-        if tally.overtaken > 0 {
-            self.notes.push(format!(
-                "{} record(s) were changed by deliveries while the run looked at them, and left to those",
-                tally.overtaken
-            ));
-        }
-        if tally.unmanaged > 0 {
-            self.notes.push(format!(
-                "{} row(s) have a clerkId that can be none of Clerk's; they were left alone",
-                tally.unmanaged
-            ));
-        }
-    }
-
-    fn outcome(&self, tally: &Tally) -> RunOutcome {
-        let sum = |of: fn(&TableFigures) -> u64| tally.tables.values().map(of).sum::<u64>();
-        let (all, repaired) = (tally.differences(), tally.repaired());
-        if self.failed {
-            RunOutcome::Failed
-        } else if self.held || sum(|figures| figures.held) > 0 {
-            RunOutcome::Held
-        } else if all == 0 {
-            RunOutcome::InSync
-        } else if repaired == all {
-            RunOutcome::Repaired
-        } else {
-            RunOutcome::Differences
-        }
-    }
+fn day_of(now_ms: i64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    u64::try_from(now_ms).unwrap_or(0) / DAY_MS
 }
 
 fn new_id() -> String {
     Uuid::now_v7().to_string()
+}
+
+/// Clerk does not show this listing: the plan, the key's scopes or the API do not have it.
+fn is_withheld(trouble: &Trouble) -> bool {
+    let error = match trouble {
+        Trouble::Clerk(error) | Trouble::Walk(WalkError::Refused(error)) => error,
+        Trouble::Walk(WalkError::Page { source, .. }) => source,
+        _ => return false,
+    };
+    match error {
+        ClerkError::Refused { status, .. } => matches!(status, 402..=404),
+        ClerkError::NotFound { .. } => true,
+        _ => false,
+    }
+}
+
+/// True if other listings may well be readable: Clerk answered, if only with an error.
+fn is_one_listing(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Clerk(ClerkError::Busy { status, .. }) if *status != 429)
+}
+
+/// True if a service is away: what was compared before counts all the same.
+fn is_service(trouble: &Trouble) -> bool {
+    matches!(trouble.fault(), Fault::Service { .. })
 }
 
 fn is_switched_off(trouble: &Trouble) -> bool {

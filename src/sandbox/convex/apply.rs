@@ -63,13 +63,15 @@ fn upsert_one(
     }
     if slot.is_none()
         && !upsert.revive
-        && cascade::parent_is_gone(world, table, key, &upsert.columns)
+        && let Some(gone) = cascade::parent_gone(world, table, key, &upsert.columns)
     {
         // What comes after its owner's deletion ends as what came before it: deleted along with it.
-        world
-            .table_mut(table)
-            .tombstones
-            .insert(Arc::from(key), Tombstone::Hard);
+        if gone == Tombstone::Hard {
+            world
+                .table_mut(table)
+                .tombstones
+                .insert(Arc::from(key), Tombstone::Hard);
+        }
         return Outcome::without_row("tombstoned");
     }
     let outcome = match slot {

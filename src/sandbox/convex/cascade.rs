@@ -142,26 +142,26 @@ fn remove_members(world: &mut World, slots: &[u32], now: f64) {
     }
 }
 
-/// Whether the row would hang on one that was deleted for good.
-pub(super) fn parent_is_gone(
+/// How the one that a new row would hang on was deleted. A membership minds only what is gone for good.
+pub(super) fn parent_gone(
     world: &World,
     table: TableName,
     key: &str,
     columns: &[(usize, Value)],
-) -> bool {
-    let gone = |parent: TableName, key: &str| {
-        world.table(parent).tombstones.get(key) == Some(&Tombstone::Hard)
-    };
+) -> Option<Tombstone> {
+    let gone = |parent: TableName, key: &str| world.table(parent).tombstones.get(key).copied();
     match table {
-        TableName::Users | TableName::Organizations => false,
+        TableName::Users | TableName::Organizations => None,
         TableName::Profiles => gone(TableName::Users, key),
-        TableName::Memberships => columns.iter().any(|(column, value)| match value.text() {
-            Some(user) if *column == MEMBER_USER => gone(TableName::Users, user),
-            Some(organization) if *column == MEMBER_ORGANIZATION => {
-                gone(TableName::Organizations, organization)
-            }
-            _ => false,
-        }),
+        TableName::Memberships => {
+            let ends = columns.iter().filter_map(|(column, value)| match *column {
+                MEMBER_USER => gone(TableName::Users, value.text()?),
+                MEMBER_ORGANIZATION => gone(TableName::Organizations, value.text()?),
+                _ => None,
+            });
+            let mut ends = ends.filter(|gone| *gone == Tombstone::Hard);
+            ends.next()
+        }
     }
 }
 

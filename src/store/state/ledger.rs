@@ -114,7 +114,13 @@ impl State {
     }
 
     /// Remembers what was seen. A turn-over may fall into the call: up to half the bound is dropped.
-    pub fn ledger_put_many(&self, seen: &[(RecordKey, Seen)]) -> Result<(), StateError> {
+    /// Versions beyond `horizon` do not raise the floor: one record from a clock that is years ahead would
+    /// put everything else in doubt until then.
+    pub fn ledger_put_many(
+        &self,
+        seen: &[(RecordKey, Seen)],
+        horizon: Version,
+    ) -> Result<(), StateError> {
         let mut generations = self.inner.ledger.write();
         self.guard(|| {
             for (record, seen) in seen {
@@ -124,8 +130,10 @@ impl State {
                 if before.is_none() {
                     generations.head.count += 1;
                 }
-                let max = &mut generations.head.young_max;
-                *max = (*max).max(seen.version.ms());
+                if seen.version <= horizon {
+                    let max = &mut generations.head.young_max;
+                    *max = (*max).max(seen.version.ms());
+                }
                 if generations.head.count >= self.inner.ledger.half {
                     self.turn_over(&mut generations)?;
                 }

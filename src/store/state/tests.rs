@@ -21,6 +21,9 @@ fn options(generation: Option<u64>) -> Options {
     }
 }
 
+/// No version is too far ahead.
+const NEVER: Version = Version(i64::MAX);
+
 fn open(dir: &Path, generation: Option<u64>) -> Opened {
     State::open(dir, &options(generation)).unwrap()
 }
@@ -54,7 +57,7 @@ fn what_was_put_is_there_after_a_restart() {
     assert_eq!(first.rebuilt, None);
     first.state.put_cell("paused", Some(b"yes")).unwrap();
     let put = [(user(1), seen(10)), (user(2), seen(11))];
-    first.state.ledger_put_many(&put).unwrap();
+    first.state.ledger_put_many(&put, NEVER).unwrap();
     first.state.sync().unwrap();
     let generation = first.generation;
     drop(first);
@@ -111,6 +114,26 @@ fn long_keys_and_values_are_refused() {
 }
 
 #[test]
+fn a_version_from_a_clock_far_ahead_does_not_raise_the_floor() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), None);
+    let state = &opened.state;
+    let horizon = Version(20_000);
+    state
+        .ledger_put_many(&[(user(0), seen(9_000_000))], horizon)
+        .unwrap();
+    for n in 1..1000 {
+        let version = seen(10_000 + n as i64);
+        state
+            .ledger_put_many(&[(user(n), version)], horizon)
+            .unwrap();
+    }
+    assert_eq!(state.ledger_get(&user(0)).unwrap(), None, "long forgotten");
+    let floor = state.ledger_floor();
+    assert!(floor > Version(10_000) && floor <= horizon, "{floor:?}");
+}
+
+#[test]
 fn the_ledger_is_bounded_and_its_floor_covers_what_it_forgot() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path(), None);
@@ -119,9 +142,13 @@ fn the_ledger_is_bounded_and_its_floor_covers_what_it_forgot() {
     for n in 0..1000 {
         // Versions come out of order, as they do.
         let version = 10_000 + n as i64 + if n % 7 == 0 { 40 } else { 0 };
-        state.ledger_put_many(&[(user(n), seen(version))]).unwrap();
+        state
+            .ledger_put_many(&[(user(n), seen(version))], NEVER)
+            .unwrap();
         // Putting a record again takes no further room.
-        state.ledger_put_many(&[(user(n), seen(version))]).unwrap();
+        state
+            .ledger_put_many(&[(user(n), seen(version))], NEVER)
+            .unwrap();
         let floor = state.ledger_floor();
         for earlier in [0, n / 2, n.saturating_sub(60), n.saturating_sub(30), n] {
             let version = 10_000 + earlier as i64 + if earlier % 7 == 0 { 40 } else { 0 };
@@ -202,7 +229,7 @@ fn filled(dir: &Path) -> u64 {
     for n in 0..40 {
         opened
             .state
-            .ledger_put_many(&[(user(n), seen(n as i64))])
+            .ledger_put_many(&[(user(n), seen(n as i64))], NEVER)
             .unwrap();
     }
     opened.state.sync().unwrap();

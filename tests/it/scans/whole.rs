@@ -69,6 +69,7 @@ impl Stage {
             census: Census::new(missed, beliefs.clone()),
             beliefs,
             known: Box::new(()),
+            want_full: Box::new(|_| {}),
         });
         Stage {
             scene,
@@ -87,6 +88,7 @@ impl Stage {
             tables: Vec::new(),
             max_deletes: None,
             approve,
+            mapping: None,
             asked_by: AskedBy::Operator,
         };
         let watch = watch::Sender::new(Progress::default());

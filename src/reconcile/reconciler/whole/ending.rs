@@ -1,0 +1,181 @@
+//! The end of a group: did the listing prove itself complete, and may what is gone from Clerk go from Convex?
+
+use super::Whole;
+use crate::{
+    clerk::{
+        Priority,
+        proof::{CompleteWalk, Evidence, prove},
+    },
+    model::{Action, Difference},
+    reconcile::{
+        Trouble,
+        cursor::RunCursor,
+        ends::Ends,
+        full::{Walked, group::Group, records, tally::Tally},
+        mend::Orphan,
+        reconciler::emptied,
+        remove::{leave, remove},
+        repair::brake::{Brake, Situation, brake},
+        scan::{lost_note, sweep},
+    },
+};
+
+impl Whole<'_> {
+    /// Everything of a group was walked: may what is gone from Clerk go from Convex?
+    pub(super) async fn end_of(
+        &mut self,
+        run: &RunCursor,
+        walked: Walked,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        let group = run.group;
+        let proof = self.prove(run, &walked).await?;
+        let orphans = walked.orphans;
+        let unproven = match &proof {
+            Ok(_) => None,
+            Err(why) => {
+                self.failed = true;
+                // A listing that is only too short ends somewhere, and that is the page to look at.
+                let pages = match walked.flaws.is_empty() {
+                    true => walked.ends.join("; "),
+                    false => walked.flaws.join("; "),
+                };
+                self.notes
+                    .push(format!("{}: {why} ({pages})", group.own_table()));
+                Some(why.clone())
+            }
+        };
+        let empty =
+            tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
+        self.say_empty(group, empty);
+        if proof.is_ok() && group == Group::Users {
+            if let Some(belief) = walked.belief {
+                self.reconciler.options.beliefs.replace(belief);
+                self.reconciler.options.beliefs.save(&self.ends.state)?;
+            }
+            sweep::close_gap(&self.ends.state, run.started_ms)?;
+        }
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        if !self.repair {
+            let words = "Clerk does not list it and does not know its id";
+            return self.count(leave(orphans, Action::None, words), tally);
+        }
+        match self.brake(group, &orphans, unproven, tally).await? {
+            Brake::Released => self.remove(group, orphans, tally).await,
+            Brake::Held { reason } => {
+                self.held = true;
+                self.plan
+                    .hold_because(format!("{}: {reason}", group.own_table()));
+                for orphan in &orphans {
+                    self.plan.insert(orphan.record(group));
+                }
+                self.count(leave(orphans, Action::Held, &reason), tally)
+            }
+            Brake::Refused { reason } => {
+                self.failed = true;
+                self.notes
+                    .push(format!("no {} were deleted: {reason}", group.own_table()));
+                self.count(leave(orphans, Action::None, &reason), tally)
+            }
+        }
+    }
+
+    async fn prove(
+        &self,
+        run: &RunCursor,
+        walked: &Walked,
+    ) -> Result<Result<CompleteWalk, String>, Trouble> {
+        let clerk = self.ends.clerk.at(Priority::Scan);
+        let own = walked.tally.tables.get(&run.group.own_table());
+        let own = own.copied().unwrap_or_default();
+        let evidence = Evidence {
+            counted_before: run.counted,
+            counted_after: records::count(&clerk, run.group).await?,
+            rows: own.clerk,
+            flaws: walked.flaws.len() as u64,
+            failed_pages: 0,
+            rows_elsewhere: own.convex,
+        };
+        Ok(prove(&evidence).map_err(|why| why.to_string()))
+    }
+
+    async fn brake(
+        &self,
+        group: Group,
+        orphans: &[Orphan],
+        unproven: Option<String>,
+        tally: &mut Tally,
+    ) -> Result<Brake, Trouble> {
+        let emptied = emptied(&self.ends, group, orphans).await?;
+        let listed = tally.of(group.own_table()).clerk;
+        for table in self.of(group) {
+            let of_table =
+                |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
+            let verdict = brake(
+                self.limits,
+                &Situation {
+                    deletions: orphans.iter().filter(of_table).count() as u64,
+                    rows: tally.of(table).convex,
+                    listed,
+                    unproven: unproven.clone(),
+                    emptied,
+                    lately: 0,
+                },
+            );
+            if verdict != Brake::Released {
+                return Ok(verdict);
+            }
+        }
+        Ok(Brake::Released)
+    }
+
+    async fn remove(
+        &mut self,
+        group: Group,
+        orphans: Vec<Orphan>,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        let ends = Ends {
+            clerk: self.ends.clerk.at(Priority::Confirm),
+            ..self.ends.clone()
+        };
+        let known = self.reconciler.options.known.as_ref();
+        let removed = remove(&ends, group, orphans, known).await?;
+        self.notes.extend(lost_note(removed.missed));
+        if !removed.spared.is_empty() {
+            self.notes.push(format!(
+                "{} of {} exist in Clerk after all and were left alone",
+                removed.spared.len(),
+                group.own_table()
+            ));
+        }
+        self.count(removed.differences, tally)
+    }
+
+    pub(super) fn count(
+        &mut self,
+        differences: Vec<Difference>,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        differences.iter().for_each(|one| tally.count(one));
+        self.late.extend(differences);
+        Ok(())
+    }
+
+    fn say_empty(&self, group: Group, empty: bool) {
+        if group != Group::Users {
+            return;
+        }
+        if empty {
+            let words = "Clerk lists no user at all while Convex has rows; nothing was deleted. Check clerk.secret_key \
+                         and the instance";
+            self.ends
+                .alerts
+                .raise("empty_listing", words, (self.ends.now)());
+        } else {
+            self.ends.alerts.clear("empty_listing");
+        }
+    }
+}
