@@ -138,17 +138,7 @@ impl Default for Metrics {
         let runs = RunMetrics::register(&mut registry);
         let carried = CarriedMetrics::register(&mut registry);
         register_calls(&mut registry, &clerk_requests, &convex_requests);
-        registry.register(
-            "webhooks",
-            "Webhook requests by type and result",
-            webhooks.clone(),
-        );
-        registry.register("ensure", "Sign-ins by result", ensure.clone());
-        registry.register(
-            "connections_refused",
-            "Peers of the public listener that were not let in",
-            refused.clone(),
-        );
+        register_door(&mut registry, &webhooks, &ensure, &refused);
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -197,6 +187,25 @@ impl Default for Metrics {
             carried,
         }
     }
+}
+
+fn register_door(
+    registry: &mut Registry,
+    webhooks: &Family<WebhookLabels, Counter>,
+    ensure: &Family<EnsureLabels, Counter>,
+    refused: &Family<RefusedLabels, Counter>,
+) {
+    registry.register(
+        "webhooks",
+        "Webhook requests by type and result",
+        webhooks.clone(),
+    );
+    registry.register("ensure", "Sign-ins by result", ensure.clone());
+    registry.register(
+        "connections_refused",
+        "Peers of the public listener that were not let in",
+        refused.clone(),
+    );
 }
 
 fn register_calls(

@@ -41,6 +41,7 @@ mod samples;
 mod scans;
 mod stop;
 mod strangers;
+mod supply;
 mod syscalls;
 mod tidy;
 mod walk;
