@@ -59,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "apply",
             "model",
+            "mapping::UserRules",
             "config::Secret",
             "queue::dead_letters",
             "reconcile",
@@ -109,6 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "model",
+            "mapping::UserRules",
             "config",
             "daemon",
             "sandbox",
@@ -129,8 +131,11 @@ const PURE: &[&str] = &[
     "src/queue/order.rs",
     "src/queue/backoff.rs",
     "src/queue/dead_letters.rs",
+    "src/queue/mentioned.rs",
     "src/apply/guard.rs",
     "src/apply/batch.rs",
+    "src/apply/ending.rs",
+    "src/apply/load.rs",
     "src/apply/instance.rs",
     "src/apply/edits/loops.rs",
     "src/apply/edits/pace.rs",

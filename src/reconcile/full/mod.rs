@@ -4,6 +4,7 @@
 //! into ranges that are walked at once, as many as the service's answer time makes useful. A range that fails
 //! does not stop the others; a group of which one range was not walked to its end deletes nothing.
 
+pub mod affiliation;
 pub mod candidate;
 pub mod group;
 pub mod range;
@@ -20,6 +21,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
+    affiliation::Affiliations,
     group::Group,
     range::{Course, KeptOrphan, RangeRun, orphans_name},
     records::RecordPages,
@@ -107,6 +109,8 @@ pub struct Setting<'r> {
     pub dir: &'r Path,
     /// Hears how far it is.
     pub progress: &'r Watch,
+    /// What users' rows say about organizations.
+    pub affiliations: &'r Arc<Affiliations>,
 }
 
 /// Looks how many records there are, and cuts them into ranges.
@@ -180,6 +184,7 @@ pub async fn walk(
         page_rows: setting.page_rows,
         on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
         counted: Mutex::default(),
+        affiliations: Arc::clone(setting.affiliations),
     });
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();
@@ -215,13 +220,22 @@ pub async fn walk(
         }
         cut_off = Some(trouble);
     }
-    let ranges = places.all();
+    sum_up(run, &course, places.all(), cut_off)
+}
+
+/// Adds up what the ranges came to.
+fn sum_up(
+    run: &RunCursor,
+    course: &Course,
+    ranges: Vec<RangeCursor>,
+    cut_off: Option<Trouble>,
+) -> Result<Walked, Trouble> {
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
         flaws: Vec::new(),
         ends: Vec::new(),
-        belief: belief(&course, ranges.len()),
+        belief: belief(course, ranges.len()),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {
@@ -230,7 +244,9 @@ pub async fn walk(
         let room = MAX_ENDS - walked.ends.len();
         walked.ends.extend(range.end.into_iter().take(room));
         let name = orphans_name(&run.walk(), number);
-        parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course
+            .parts
+            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
 }

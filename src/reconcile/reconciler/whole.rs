@@ -1,22 +1,25 @@
 //! A full diff: group after group, walked, judged, and what may go removed.
 
+mod derived;
 mod ending;
 mod telling;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{Reconciler, Rules, pins};
 use crate::{
     clerk::{ClerkError, walk::WalkError},
+    convex::reader::Range,
     model::{Difference, Fault, Table},
     reconcile::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, group::Group, tally::Tally},
+        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
         parts::Parts,
+        patiently,
         repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
     },
@@ -42,6 +45,8 @@ pub(super) struct Whole<'r> {
     plan: Plan,
     held: bool,
     failed: bool,
+    /// What users' rows say about organizations, for the walk of memberships.
+    affiliations: Arc<Affiliations>,
 }
 
 impl Reconciler {
@@ -56,6 +61,21 @@ impl Reconciler {
         if request.kind == RunKind::Reconcile && !rules.repair {
             let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
             return Err(RunError::Refused(words.into()));
+        }
+        let mut notes = Vec::new();
+        if let Some(other) = request
+            .mapping
+            .as_ref()
+            .filter(|other| **other != ends.rules)
+        {
+            if request.kind != RunKind::Audit {
+                let words = "only an audit compares by other rules than those in use";
+                return Err(RunError::Refused(words.into()));
+            }
+            ends.rules = other.clone();
+            notes.push(
+                "users were compared by the rules that were given, not by those in use".into(),
+            );
         }
         let described = super::described(&ends).await?;
         let asked = |table: &Table| request.tables.is_empty() || request.tables.contains(table);
@@ -81,9 +101,10 @@ impl Reconciler {
             tables,
             progress,
             late: Vec::new(),
-            notes: Vec::new(),
+            notes,
             held: false,
             failed: false,
+            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -114,9 +135,13 @@ impl Whole<'_> {
             let walked = match self.group(&mut run, ranges.take()).await {
                 Ok(walked) => walked,
                 Err(trouble) if is_switched_off(&trouble) => {
-                    let what = group.own_table();
-                    self.notes
-                        .push(format!("{trouble}; {what} were not compared"));
+                    self.not_compared(group, &trouble);
+                    continue;
+                }
+                Err(trouble) if group != Group::Users && is_withheld(&trouble) => {
+                    self.not_compared(group, &trouble);
+                    // Without rows there is nothing that could have been missed; a sync of users alone is whole.
+                    self.failed |= self.has_rows(group).await?;
                     continue;
                 }
                 Err(trouble) if group != begun && is_service(&trouble) => Walked::unseen(trouble),
@@ -139,6 +164,9 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
+            if group == Group::Memberships {
+                self.derived(&run, &mut tally).await?;
+            }
             run.before.add(&tally);
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
@@ -147,6 +175,18 @@ impl Whole<'_> {
             parts.remove()?;
         }
         Ok(report)
+    }
+
+    fn not_compared(&mut self, group: Group, trouble: &Trouble) {
+        let what = group.own_table();
+        self.notes
+            .push(format!("{trouble}; {what} were not compared"));
+    }
+
+    async fn has_rows(&self, group: Group) -> Result<bool, Trouble> {
+        let (table, all) = (group.own_table(), Range::default());
+        let page = patiently(|| self.ends.reader.list(table, all, None, 1)).await?;
+        Ok(!page.rows.is_empty())
     }
 
     /// What was cut off, if it is of the same wish and fresh; else a run that begins.
@@ -205,6 +245,7 @@ impl Whole<'_> {
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
+                affiliations: &self.affiliations,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,
@@ -227,8 +268,27 @@ impl Whole<'_> {
     }
 }
 
+fn day_of(now_ms: i64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    u64::try_from(now_ms).unwrap_or(0) / DAY_MS
+}
+
 fn new_id() -> String {
     Uuid::now_v7().to_string()
+}
+
+/// Clerk does not show this listing: the plan, the key's scopes or the API do not have it.
+fn is_withheld(trouble: &Trouble) -> bool {
+    let error = match trouble {
+        Trouble::Clerk(error) | Trouble::Walk(WalkError::Refused(error)) => error,
+        Trouble::Walk(WalkError::Page { source, .. }) => source,
+        _ => return false,
+    };
+    match error {
+        ClerkError::Refused { status, .. } => matches!(status, 402..=404),
+        ClerkError::NotFound { .. } => true,
+        _ => false,
+    }
 }
 
 /// True if other listings may well be readable: Clerk answered, if only with an error.
