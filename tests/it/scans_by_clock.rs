@@ -52,10 +52,10 @@ async fn s22_with_the_endpoint_disabled_changes_arrive_by_sweeps_and_the_silence
     })
     .await;
     world.clerk.enable_endpoint(false);
-    for at in 1..4 {
+    for id in &users[1..4] {
         world
             .clerk
-            .update_user(&users[at], named("Unheard"))
+            .update_user(id, named("Unheard"))
             .expect("updated");
     }
     let new = world.clerk.create_user(named("Newcomer")).expect("created");
