@@ -49,8 +49,9 @@ use crate::{
 const FEW_PAGES: u64 = 32;
 /// Ranges at once where answers come at once: enough for both cores and both services.
 const FEWEST_RANGES: usize = 4;
-/// Ranges at once where they do not.
-const MOST_RANGES: usize = 32;
+/// Ranges at once where they do not: at 100 ms an answer they use all that Clerk's limit of 1,000 requests in ten
+/// seconds allows. Each takes megabytes, and a few requests to be cut.
+const MOST_RANGES: usize = 12;
 /// Answer time that one more range makes up for, in milliseconds.
 const MS_A_RANGE: u128 = 3;
 
