@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     ends::{Counts, Ends},
     plan::Plan,
+    runs::NO_LIMIT,
 };
 use crate::process::Process;
 
@@ -57,6 +58,7 @@ impl Daemon {
             .envs(&ends.sandbox.environment)
             .env("CCS_LISTEN__ADDRESS", "127.0.0.1:0")
             .env("CCS_STATE__DIR", state)
+            .env("CCS_CLERK__REQUESTS_PER_10S", NO_LIMIT)
             .env("CCS_ADMIN__SOCKET", &socket);
         let log = plan.work.join("daemon.log");
         let mut process = Process::start(&mut command, &log)?;

@@ -32,10 +32,15 @@ impl RowPages {
         task.spawn(async move {
             let mut cursor: Option<String> = None;
             loop {
+                // The room first, then the page: no second page waits in this hand.
+                let Ok(room) = sender.reserve().await else {
+                    return;
+                };
                 let asked = cursor.as_deref();
                 let page = patiently(|| reader.list_texts(table, range, asked, limit)).await;
                 let next = page.as_ref().ok().and_then(|page| page.cursor.clone());
-                if sender.send(page).await.is_err() || next.is_none() {
+                room.send(page);
+                if next.is_none() {
                     return;
                 }
                 cursor = next;
