@@ -11,7 +11,7 @@ use super::{Reconciler, Rules, pins};
 use crate::{
     clerk::{ClerkError, walk::WalkError},
     convex::reader::Range,
-    model::{Difference, Table},
+    model::{Difference, Fault, Table},
     reconcile::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
@@ -125,6 +125,7 @@ impl Whole<'_> {
                     self.failed |= self.has_rows(group).await?;
                     continue;
                 }
+                Err(trouble) if group != begun && is_service(&trouble) => Walked::unseen(trouble),
                 Err(trouble) => return Err(trouble),
             };
             if let Some(trouble) = &walked.cut_off {
@@ -134,7 +135,7 @@ impl Whole<'_> {
                     "{} were not compared to their end: {trouble}; nothing of them was deleted",
                     group.own_table()
                 ));
-                if full::is_one_page(trouble) {
+                if full::is_one_page(trouble) || is_one_listing(trouble) {
                     continue;
                 }
                 self.notes
@@ -260,6 +261,16 @@ fn is_withheld(trouble: &Trouble) -> bool {
         ClerkError::NotFound { .. } => true,
         _ => false,
     }
+}
+
+/// True if other listings may well be readable: Clerk answered, if only with an error.
+fn is_one_listing(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Clerk(ClerkError::Busy { status, .. }) if *status != 429)
+}
+
+/// True if a service is away: what was compared before counts all the same.
+fn is_service(trouble: &Trouble) -> bool {
+    matches!(trouble.fault(), Fault::Service { .. })
 }
 
 fn is_switched_off(trouble: &Trouble) -> bool {
