@@ -14,6 +14,9 @@ use super::{
     signals::StopSignals,
 };
 use crate::{
+    config::Users,
+    daemon::user_rules,
+    mapping::UserRules,
     model::Table,
     reconcile::run::{AskedBy, RunRequest},
     report::{Report, RunKind, RunOutcome, json},
@@ -47,7 +50,9 @@ impl From<TableName> for Table {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Asks the running daemon; where none runs, does it here with the daemon's own
-configuration. Exit code 3: something differs.")]
+configuration. With --config the users section of that file counts, whatever
+the daemon's is: so it shows what a new mapping would change. Exit code 3:
+something differs.")]
 pub struct AuditArgs {
     /// Only this table; may be given several times
     #[arg(long = "table", value_name = "TABLE")]
@@ -83,6 +88,7 @@ pub(super) async fn audit(args: AuditArgs, context: &Context) -> Result<Exit, Fa
         tables: args.tables.into_iter().map(Table::from).collect(),
         max_deletes: None,
         approve: None,
+        mapping: mapping(context)?,
         asked_by: AskedBy::Operator,
     };
     run(request, args.json, context).await
@@ -95,9 +101,20 @@ pub(super) async fn reconcile(args: ReconcileArgs, context: &Context) -> Result<
         tables: args.tables.into_iter().map(Table::from).collect(),
         max_deletes: args.max_deletes,
         approve: args.approve,
+        mapping: None,
         asked_by: AskedBy::Operator,
     };
     run(request, args.json, context).await
+}
+
+/// The mapping of a configuration that was named, which need not be the daemon's.
+fn mapping(context: &Context) -> Result<Option<UserRules>, Failure> {
+    let Some(file) = context.config.as_deref() else {
+        return Ok(None);
+    };
+    let users = Users::load(Some(file), &context.env);
+    let users = users.map_err(|mistakes| Failure::mistakes(&mistakes))?;
+    Ok(Some(user_rules(&users)))
 }
 
 async fn run(request: RunRequest, json: JsonArg, context: &Context) -> Result<Exit, Failure> {
@@ -136,6 +153,7 @@ async fn by_daemon(request: &RunRequest, context: &Context) -> Result<Option<Lis
         "tables": request.tables,
         "max_deletes": request.max_deletes,
         "approve": request.approve,
+        "mapping": request.mapping,
     });
     let asked = match AdminClient::new(&context.local()?.admin) {
         Ok(client) => client.post_for_lines("/runs", &wish).await,

@@ -1,6 +1,7 @@
 //! `sync`: one record now, by the daemon or, where none runs, right here.
 //!
-//! Clerk is asked about that very id, and Convex is made to agree. A user's profile goes with the user.
+//! Clerk is asked about that very id, and Convex is made to agree. A user's profile goes with the user, an
+//! organization's memberships go with the organization.
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::{
 pub enum SyncCommand {
     /// A user with its profile
     User(OneArgs),
-    /// An organization
+    /// An organization with its memberships
     Organization(OneArgs),
 }
 
@@ -31,6 +32,9 @@ pub struct OneArgs {
     /// Clerk's id, such as user_… or org_…
     #[arg(value_name = "ID")]
     id: String,
+    /// Bring it back if it was deleted in Convex and Clerk has it; what the app keeps on the row stays
+    #[arg(long)]
+    revive: bool,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -67,11 +71,12 @@ pub(super) async fn sync(command: &SyncCommand, context: &Context) -> Result<Exi
         Failure::usage(format!("{:?} is no id of Clerk's", args.id))
             .help("give it as Clerk's dashboard shows it, such as user_2g7np7Hrk0SN6kj5EDMLDaKNL0S")
     })?;
-    let synced = match by_daemon(table, &key, context).await? {
+    let synced = match by_daemon(table, &key, args.revive, context).await? {
         Some(synced) => synced,
         None => {
             let here = Here::open(context, true).await?;
-            let synced = here.sync_one(RecordKey::new(table, key)).await;
+            let record = RecordKey::new(table, key);
+            let synced = here.sync_one(record, args.revive).await;
             here.close().await;
             synced?.into()
         }
@@ -84,8 +89,13 @@ pub(super) async fn sync(command: &SyncCommand, context: &Context) -> Result<Exi
     Ok(exit_of(&synced))
 }
 
-async fn by_daemon(table: Table, key: &Key, context: &Context) -> Result<Option<Synced>, Failure> {
-    let which = json!({ "table": table, "key": key });
+async fn by_daemon(
+    table: Table,
+    key: &Key,
+    revive: bool,
+    context: &Context,
+) -> Result<Option<Synced>, Failure> {
+    let which = json!({ "table": table, "key": key, "revive": revive });
     let asked = match AdminClient::new(&context.local()?.admin) {
         Ok(client) => client.post_patiently("/sync", &which).await,
         Err(error) => Err(error),

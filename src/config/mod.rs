@@ -32,7 +32,7 @@ mod sync;
 mod users;
 
 pub use self::{
-    admin::Admin,
+    admin::{Admin, Reading},
     clerk::Clerk,
     convex::Convex,
     ensure::Ensure,
@@ -50,7 +50,7 @@ pub use self::{
     sending::Sending,
     state::{Backend, State},
     sync::Sync,
-    users::{ExtraField, Users},
+    users::{ExtraField, ExtraType, Users},
 };
 
 use self::reader::Reader;

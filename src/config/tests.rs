@@ -242,7 +242,7 @@ fn values_that_are_fine_are_taken() {
         "[listen]\naddress = \"0.0.0.0:8787\"\nbehind_proxy = true",
         "[listen]\naddress = \"[::1]:0\"",
         "[convex]\nmodule = \"lib/clerkSync\"\ntimeout = \"1m\"",
-        "[users]\nextra_fields = { plan = \"/public_metadata/plan\", team = { pointer = \"/t\" } }",
+        "[users]\nextra_fields = { plan = \"/public_metadata/plan\", team = { pointer = \"/t\" }, seats = { pointer = \"/s\", type = \"number\" } }",
         "[schedule]\nfull = \"@daily\"\ndigest = \"off\"",
         "[repair]\nmax_delete_ratio = 1",
         "[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"0123456789abcdef\"",

@@ -3,11 +3,11 @@
 //! Knows which columns are synced, so that the app's own cannot be given the same name. Maps nothing
 //! itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
-use super::reader::Reader;
+use super::{Env, Mistake, layers, reader::Reader};
 use crate::model::{DeleteMode, Fields, FilesOnDelete};
 
 /// Columns of a user row that the daemon or the Convex functions write themselves.
@@ -60,9 +60,60 @@ pub struct Users {
 pub struct ExtraField {
     /// A JSON pointer (RFC 6901) into the user as Clerk sends it, such as `/public_metadata/plan`.
     pub pointer: String,
+    /// What the column holds.
+    pub kind: ExtraType,
+}
+
+/// The type of a further column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtraType {
+    /// None was named: a string, number or boolean as it is, lists and objects as a JSON text.
+    #[default]
+    Any,
+    /// A string.
+    String,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Anything, as a JSON text.
+    Json,
+}
+
+impl ExtraType {
+    fn parse(name: &str) -> Option<ExtraType> {
+        Some(match name {
+            "string" => ExtraType::String,
+            "number" => ExtraType::Number,
+            "boolean" => ExtraType::Boolean,
+            "json" => ExtraType::Json,
+            _ => return None,
+        })
+    }
 }
 
 impl Users {
+    /// Reads the section alone, as [`super::Config::load`] does: for a command that compares by another mapping
+    /// than the daemon's.
+    ///
+    /// # Errors
+    /// The mistakes in this section, and a file that cannot be read as a whole.
+    pub fn load(file: Option<&Path>, env: &Env) -> Result<Self, Vec<Mistake>> {
+        let mut reader = Reader::new(layers::gather(file, env));
+        let users = Users::read(&mut reader);
+        let (gathered, _) = reader.finish();
+        let uses = |key: &str| key.is_empty() || key.starts_with("users.");
+        let (mine, others): (Vec<Mistake>, Vec<Mistake>) = gathered
+            .mistakes
+            .into_iter()
+            .partition(|mistake| uses(&mistake.key));
+        match users {
+            Some(users) if mine.is_empty() => Ok(users),
+            // Without a section there is a mistake; should it stand elsewhere after all, it is told.
+            _ => Err(if mine.is_empty() { others } else { mine }),
+        }
+    }
+
     pub(super) fn read(r: &mut Reader) -> Option<Self> {
         let delete_mode = r.choice(
             "users.delete_mode",
@@ -123,19 +174,13 @@ fn read_extra_fields(r: &mut Reader) -> Option<BTreeMap<String, ExtraField>> {
     let mut fine = check_columns(key, &table, r);
     let mut fields = BTreeMap::new();
     for (column, value) in table {
-        let pointer = match &value {
-            Value::String(pointer) => Some(pointer.as_str()),
-            Value::Object(table) if table.len() == 1 => {
-                table.get("pointer").and_then(Value::as_str)
-            }
-            _ => None,
-        };
-        let Some(pointer) = pointer.filter(|pointer| is_pointer(pointer)) else {
+        let Some((pointer, kind)) = extra_field(&value) else {
             fine = false;
             r.mistake(
                 key,
-                "has an entry that is not a JSON pointer",
-                "write { column = \"/public_metadata/plan\" }",
+                "has an entry that is not a JSON pointer, or names a type that there is not",
+                "write { column = \"/public_metadata/plan\" }, or { column = { pointer = \"/public_metadata/plan\", \
+                 type = \"string\" } } with string, number, boolean or json",
             );
             continue;
         };
@@ -145,9 +190,28 @@ fn read_extra_fields(r: &mut Reader) -> Option<BTreeMap<String, ExtraField>> {
             ));
         }
         let pointer = pointer.to_owned();
-        fields.insert(column, ExtraField { pointer });
+        fields.insert(column, ExtraField { pointer, kind });
     }
     fine.then_some(fields)
+}
+
+fn extra_field(value: &Value) -> Option<(&str, ExtraType)> {
+    let (pointer, kind) = match value {
+        Value::String(pointer) => (pointer.as_str(), ExtraType::Any),
+        Value::Object(table) => {
+            let kind = match table.get("type") {
+                None => ExtraType::Any,
+                Some(named) => ExtraType::parse(named.as_str()?)?,
+            };
+            let known = 1 + usize::from(table.contains_key("type"));
+            if table.len() != known {
+                return None;
+            }
+            (table.get("pointer")?.as_str()?, kind)
+        }
+        _ => return None,
+    };
+    is_pointer(pointer).then_some((pointer, kind))
 }
 
 fn is_pointer(text: &str) -> bool {

@@ -1,13 +1,13 @@
 //! Opens the disk and puts the parts together, each with its part of the configuration.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
-use super::StartError;
+use super::{StartError, skew};
 use crate::{
     apply::{
         Clock, Edges, Settings, Shared,
@@ -17,7 +17,7 @@ use crate::{
         self, ClerkClient, Pace, Rate,
         client::{ClerkWriter, Permit},
     },
-    config::{self, Config},
+    config::{self, Config, ExtraType},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     intake::{Intake, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
@@ -25,6 +25,7 @@ use crate::{
     queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{
+        directory,
         journal::{self, Journal, Notice, Recovered},
         state::{self, State},
         state_file::{LAYOUT, Loaded, StateFile},
@@ -56,14 +57,13 @@ impl Disk {
 
 fn open(section: &config::State) -> Result<Disk, StartError> {
     let dir = &section.dir;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| StartError::Directory {
-            path: dir.clone(),
-            source,
-        })?;
+    let opened = directory::make_own(dir).map_err(|source| StartError::Directory {
+        path: dir.clone(),
+        source,
+    })?;
+    for path in opened {
+        tracing::warn!(path = %path.display(), "was open to other users; it is private now");
+    }
     let alerts = Alerts::default();
     let now_ms = Clock.now_ms();
     let known = match StateFile::load(dir)? {
@@ -161,7 +161,7 @@ impl Parts {
         alerts: Alerts,
     ) -> Result<Parts, StartError> {
         let metrics = Metrics::default();
-        let dialer = Dialer::default();
+        let dialer = Dialer::default().telling(skew::watch(alerts.clone()));
         let pace = Pace::new(rate(config));
         let edges = edges(config, &dialer, &pace, &metrics)?;
         let pin = Shared::recall_instance(&state, config.clerk.instance_id.as_deref());
@@ -224,7 +224,7 @@ pub fn edges(
         api_url: config.clerk.api_url.clone(),
         secret_key: secret(&config.clerk.secret_key),
         timeout: CLERK_TIMEOUT,
-        dialer: dialer.clone(),
+        dialer: dialer.to("Clerk"),
         on_request,
         pace: pace.clone(),
     })
@@ -246,7 +246,7 @@ pub fn edges(
         deploy_key: secret(&config.convex.deploy_key),
         module: config.convex.module.clone(),
         timeout: config.convex.timeout,
-        dialer: dialer.clone(),
+        dialer: dialer.to("Convex"),
         on_request,
     })
     .map_err(|error| StartError::Edge {
@@ -283,19 +283,37 @@ pub fn carried(config: &Config) -> edits::Options {
     }
 }
 
-/// What can be changed while running, as the configuration has it now.
-pub fn settings(config: &Config) -> Settings {
-    let users = &config.users;
+/// How users become rows, by this section of the configuration.
+pub fn user_rules(users: &config::Users) -> UserRules {
     let extra = |(column, field): (&String, &config::ExtraField)| {
         let pointer = field.pointer.clone();
         (
             column.clone(),
             ExtraField {
                 pointer,
-                kind: ExtraKind::Any,
+                kind: match field.kind {
+                    ExtraType::Any => ExtraKind::Any,
+                    ExtraType::String => ExtraKind::String,
+                    ExtraType::Number => ExtraKind::Number,
+                    ExtraType::Boolean => ExtraKind::Boolean,
+                    ExtraType::Json => ExtraKind::Json,
+                },
             },
         )
     };
+    UserRules {
+        app_id: users.app_id.clone(),
+        roles: users.roles.clone(),
+        default_role: users.default_role.clone(),
+        insert_defaults: users.insert_defaults.clone(),
+        extra_fields: users.extra_fields.iter().map(extra).collect(),
+        link_by_email: users.link_by_email,
+    }
+}
+
+/// What can be changed while running, as the configuration has it now.
+pub fn settings(config: &Config) -> Settings {
+    let users = &config.users;
     Settings {
         enabled: config.sync.enabled,
         retry: RetryRule {
@@ -304,14 +322,7 @@ pub fn settings(config: &Config) -> Settings {
         },
         concurrency: config.convex.concurrency,
         batch: config.convex.batch,
-        user_rules: UserRules {
-            app_id: users.app_id.clone(),
-            roles: users.roles.clone(),
-            default_role: users.default_role.clone(),
-            insert_defaults: users.insert_defaults.clone(),
-            extra_fields: users.extra_fields.iter().map(extra).collect(),
-            link_by_email: users.link_by_email,
-        },
+        user_rules: user_rules(users),
         delete_mode: users.delete_mode,
         files_on_delete: users.files_on_delete,
     }

@@ -138,6 +138,7 @@ fn by_clock(kind: RunKind) -> RunRequest {
         tables: Vec::new(),
         max_deletes: None,
         approve: None,
+        mapping: None,
         asked_by: AskedBy::Schedule,
     }
 }

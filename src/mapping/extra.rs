@@ -16,7 +16,7 @@ use super::{MapError, Note};
 use crate::{clerk::lenient::Text, model::Fields};
 
 /// Where a column's value lies in Clerk's user, and what it must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtraField {
     /// A JSON pointer (RFC 6901) into Clerk's user object, such as `/public_metadata/plan`.
     pub pointer: String,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ExtraField, MapError, Mapped, Note, extra, plain, sized};
@@ -19,7 +20,8 @@ use crate::{
 };
 
 /// What a person configured about users (section `users`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UserRules {
     /// The `appId` of users whose metadata names none.
     pub app_id: Option<String>,

@@ -162,9 +162,11 @@ fn overtaken(ends: &Ends, group: Group, key: &Key, listed: &Listed) -> bool {
     is_overtaken(listed.candidate().version, seen)
 }
 
-type Rows = HashMap<(Table, Key), Vec<Row>>;
+/// Rows by table and key, duplicates included.
+pub type Rows = HashMap<(Table, Key), Vec<Row>>;
 
-async fn rows_of(ends: &Ends, tables: &[Table], keys: &[Key]) -> Result<Rows, Trouble> {
+/// The rows of these keys in each of these tables.
+pub async fn rows_of(ends: &Ends, tables: &[Table], keys: &[Key]) -> Result<Rows, Trouble> {
     let mut rows = Rows::new();
     for table in tables {
         for keys in keys.chunks(MAX_KEYS) {

@@ -208,16 +208,16 @@ impl Desk {
         })
     }
 
-    /// Makes Convex agree with Clerk about one record.
+    /// Makes Convex agree with Clerk about one record; `revive` brings back what was deleted in Convex.
     ///
     /// # Errors
     /// As [`Desk::start`].
-    pub async fn sync_one(&self, record: RecordKey) -> Result<SyncedOne, RunError> {
+    pub async fn sync_one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, RunError> {
         if let Some(hold) = self.hold() {
             return Err(hold.refusal());
         }
         tokio::select! {
-            synced = self.0.options.runs.sync_one(record) => synced,
+            synced = self.0.options.runs.sync_one(record, revive) => synced,
             () = self.0.stop.cancelled() => Err(ending()),
         }
     }

@@ -217,6 +217,7 @@ mod tests {
             tables: Vec::new(),
             max_deletes: None,
             approve: None,
+            mapping: None,
             asked_by: AskedBy::Operator,
         };
         let whole = request(RunKind::Reconcile);

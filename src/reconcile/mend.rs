@@ -10,9 +10,12 @@ use super::{
     full::group::{Group, Name},
 };
 use crate::{
-    model::{Action, Difference, DriftKind, Origin, Outcome, RecordKey},
+    model::{Action, Difference, DriftKind, Origin, Outcome, RecordKey, Table},
     queue::repairs::{Repair, Repaired, Wish},
 };
+
+/// What is said of a row that was there before Clerk and is Clerk's from now on.
+pub const LINKED: &str = "a row without clerkId had the user's verified address and was linked";
 
 /// What came of a handful of records.
 #[derive(Debug, Default)]
@@ -107,6 +110,9 @@ fn settle(
                     mended.created.push(created_at);
                 }
                 for difference in &mut differences {
+                    if outcome == Outcome::Linked && difference.table == Table::Users {
+                        difference.reason = Some(LINKED.to_owned());
+                    }
                     match difference.kind {
                         DriftKind::Missing => difference.action = Action::Created,
                         DriftKind::Stale if difference.action == Action::None => {

@@ -4,6 +4,7 @@
 //! A run that was cut off is taken up where its cursors stand; what cannot be read begins anew and says so.
 
 mod approve;
+mod members;
 mod one;
 mod pins;
 mod whole;
@@ -25,6 +26,7 @@ use super::{
     scan::{
         census::{Census, Leave},
         missed::Known,
+        slices,
         sweep::Sweeper,
     },
 };
@@ -140,7 +142,13 @@ impl Reconciler {
             (self.options.want_full)(why);
         }
         match counted.report {
-            Some(report) => self.keep(report),
+            Some(mut report) => {
+                slices::go_on(&ends, leave.repair).await.add_to(&mut report);
+                report.finished_ms = (ends.now)();
+                report.calls = ends.cost.calls();
+                report.bytes = ends.cost.bytes();
+                self.keep(report)
+            }
             None => Err(RunError::Interrupted(
                 counted.wants_full.unwrap_or_default(),
             )),
@@ -194,8 +202,12 @@ impl Runs for Reconciler {
         .boxed()
     }
 
-    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
-        self.one(record, false).boxed()
+    fn sync_one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+    ) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
+        self.one(record, revive).boxed()
     }
 }
 

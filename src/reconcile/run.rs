@@ -5,6 +5,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    mapping::UserRules,
     model::{Action, RecordKey, Table},
     report::{Report, RunKind},
 };
@@ -29,6 +30,9 @@ pub struct RunRequest {
     pub max_deletes: Option<u64>,
     /// The digest of a held plan that is to be carried out.
     pub approve: Option<String>,
+    /// Of an audit: how users become rows, in place of the rules in use. What a change of them would change is
+    /// seen so before it is made.
+    pub mapping: Option<UserRules>,
     /// Who asked.
     pub asked_by: AskedBy,
 }
@@ -90,6 +94,11 @@ pub trait Runs: Send + Sync {
         stop: CancellationToken,
     ) -> BoxFuture<'_, Result<Report, RunError>>;
 
-    /// Makes Convex agree with Clerk about one record, now.
-    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
+    /// Makes Convex agree with Clerk about one record, now. `revive` brings back what was deleted in Convex,
+    /// if Clerk has it.
+    fn sync_one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+    ) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
 }

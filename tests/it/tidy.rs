@@ -59,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "apply",
             "model",
+            "mapping::UserRules",
             "config::Secret",
             "queue::dead_letters",
             "reconcile",
@@ -109,6 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "model",
+            "mapping::UserRules",
             "config",
             "daemon",
             "sandbox",

@@ -96,8 +96,8 @@ impl Here {
     ///
     /// # Errors
     /// Exit code 1 when a service does not answer.
-    pub async fn sync_one(&self, record: RecordKey) -> Result<SyncedOne, Failure> {
-        let synced = self.headless.desk().sync_one(record).await;
+    pub async fn sync_one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, Failure> {
+        let synced = self.headless.desk().sync_one(record, revive).await;
         synced.map_err(|error| failure(&error))
     }
 

@@ -225,6 +225,14 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[users]\nextra_fields = { plan = 1 }", "users.extra_fields"),
     (
+        "[users]\nextra_fields = { plan = { pointer = \"/p\", type = \"text\" } }",
+        "users.extra_fields",
+    ),
+    (
+        "[users]\nextra_fields = { plan = { pointer = \"/p\", kind = \"json\" } }",
+        "users.extra_fields",
+    ),
+    (
         "[clerk]\nwrite_back = true\n[users]\nextra_fields = { since = \"/private_metadata/syncedAt\" }",
         "clerk.write_back",
     ),

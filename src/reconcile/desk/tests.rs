@@ -52,7 +52,7 @@ impl Runs for ByOrder {
         })
     }
 
-    fn sync_one(&self, record: RecordKey) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
+    fn sync_one(&self, record: RecordKey, _: bool) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
         Box::pin(async move {
             Ok(SyncedOne {
                 record,
@@ -110,6 +110,7 @@ fn request(kind: RunKind) -> RunRequest {
         tables: Vec::new(),
         max_deletes: None,
         approve: None,
+        mapping: None,
         asked_by: AskedBy::Operator,
     }
 }
@@ -226,11 +227,11 @@ async fn nothing_that_writes_starts_while_it_is_held_but_a_look_does() {
         assert!(matches!(refused, RunError::Refused(_)), "{refused}");
     }
     let user = RecordKey::new(Table::Users, Key::parse("user_1").unwrap());
-    let refused = world.desk.sync_one(user.clone()).await.unwrap_err();
+    let refused = world.desk.sync_one(user.clone(), false).await.unwrap_err();
     assert!(matches!(refused, RunError::Refused(_)), "{refused}");
     assert!(world.desk.start(request(RunKind::Audit)).is_ok());
     world.paused.store(false, Ordering::Relaxed);
-    let synced = world.desk.sync_one(user).await.unwrap();
+    let synced = world.desk.sync_one(user, false).await.unwrap();
     assert_eq!(synced.action, Action::Updated);
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     clerk::RawRecord,
-    mapping::{self, UserRules},
+    mapping::{self, Note, UserRules},
     model::{Fields, Key, Table, Upsert, Version},
 };
 
@@ -20,6 +20,8 @@ pub struct Candidate {
     pub created_at: i64,
     /// Its version.
     pub version: Version,
+    /// True if its metadata claims a role that `users.roles` does not allow.
+    pub unknown_role: bool,
     /// Its rows, its own first; or why it cannot be a row.
     pub rows: Result<Vec<Upsert>, String>,
 }
@@ -28,6 +30,10 @@ impl Candidate {
     /// Maps a record.
     pub fn of(record: &RawRecord, rules: &UserRules, tables: &[Table]) -> Candidate {
         let rows = mapping::record(record.table(), record.text(), rules);
+        let unknown_role = rows.iter().flatten().any(|mapped| {
+            let is_role = |note: &Note| *note == Note::UnknownRole;
+            mapped.notes.iter().any(is_role)
+        });
         let rows = rows.map(|mapped| {
             let rows = mapped.into_iter().map(|mapped| mapped.upsert);
             rows.filter(|row| tables.contains(&row.table)).collect()
@@ -36,6 +42,7 @@ impl Candidate {
             key: record.key().clone(),
             created_at: record.created_at(),
             version: record.version(),
+            unknown_role,
             rows: rows.map_err(|error| error.to_string()),
         }
     }

@@ -4,6 +4,7 @@
 //! into ranges that are walked at once, as many as the service's answer time makes useful. A range that fails
 //! does not stop the others; a group of which one range was not walked to its end deletes nothing.
 
+pub mod affiliation;
 pub mod candidate;
 pub mod group;
 pub mod range;
@@ -20,6 +21,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
+    affiliation::Affiliations,
     group::Group,
     range::{Course, KeptOrphan, RangeRun, orphans_name},
     records::RecordPages,
@@ -107,6 +109,8 @@ pub struct Setting<'r> {
     pub dir: &'r Path,
     /// Hears how far it is.
     pub progress: &'r Watch,
+    /// What users' rows say about organizations.
+    pub affiliations: &'r Arc<Affiliations>,
 }
 
 /// Looks how many records there are, and cuts them into ranges.
@@ -180,6 +184,7 @@ pub async fn walk(
         page_rows: setting.page_rows,
         on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
         counted: Mutex::default(),
+        affiliations: Arc::clone(setting.affiliations),
     });
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();

@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    affiliation::{Affiliations, COLUMN},
     candidate::{Candidate, Listed},
     group::Name,
     records::RecordPages,
@@ -79,6 +80,8 @@ pub struct Course {
     pub on_page: OnPage,
     /// Ranges that were counted from their beginning to their end, for the census.
     pub counted: Mutex<BTreeMap<usize, Builder>>,
+    /// What users' rows say about organizations.
+    pub affiliations: Arc<Affiliations>,
 }
 
 /// One range in work.
@@ -142,7 +145,9 @@ impl RangeRun {
                 Some(page) => {
                     self.count(&page);
                     let map = |record| Candidate::of(record, &ends.rules, tables);
-                    let page = page.iter().map(map).collect();
+                    let page: Arc<[Candidate]> = page.iter().map(map).collect();
+                    let unknown = page.iter().filter(|one| one.unknown_role).count();
+                    self.cursor.tally.unknown_roles += unknown as u64;
                     let listed = Listed::all(&page);
                     for join in &mut joins {
                         join.merge.feed_left(listed.clone());
@@ -196,6 +201,10 @@ impl RangeRun {
                     match join.rows.next().await? {
                         Some(page) => {
                             self.cursor.tally.unmanaged += page.odd.len() as u64;
+                            if join.table == Table::Memberships {
+                                let notes = &self.course.affiliations;
+                                page.rows.iter().for_each(|row| notes.membership(row));
+                            }
                             join.merge.feed_right(page.rows);
                         }
                         None => join.merge.end_right(),
@@ -218,6 +227,10 @@ impl RangeRun {
                 figures.clerk += 1;
                 figures.convex += 1;
                 let fields = listed.candidate().fields(table);
+                if table == Table::Users {
+                    let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));
+                    self.course.affiliations.user(&row, named);
+                }
                 let equal = fields.is_some_and(|fields| compare::equal(fields, &row.fields));
                 if !equal || row.deleted_at.is_some() {
                     suspects.add_row(&row);

@@ -18,6 +18,9 @@ pub struct Tally {
     pub overtaken: u64,
     /// Rows whose `clerkId` can be none of Clerk's.
     pub unmanaged: u64,
+    /// Users whose metadata claims a role that is not allowed.
+    #[serde(default)]
+    pub unknown_roles: u64,
 }
 
 impl Tally {
@@ -54,6 +57,7 @@ impl Tally {
         }
         self.overtaken += other.overtaken;
         self.unmanaged += other.unmanaged;
+        self.unknown_roles += other.unknown_roles;
     }
 
     /// A table's figures; all zero if nothing was counted.
@@ -68,6 +72,7 @@ impl Tally {
             figures.clerk = 0;
             figures.convex = 0;
         }
+        rest.unknown_roles = 0;
         rest
     }
 

@@ -1,4 +1,7 @@
 //! One record, now: what Clerk says about it is what Convex gets.
+//!
+//! With an organization come its memberships. Promises: nothing is deleted but by Clerk's word about that very
+//! id, under a key that has shown a record of ours.
 
 use super::{Reconciler, pins};
 use crate::{
@@ -11,9 +14,13 @@ use crate::{
             candidate::Candidate,
             group::{Group, Name},
         },
+        mend::LINKED,
         run::{RunError, SyncedOne},
     },
 };
+
+/// What Clerk answers where organizations are switched off.
+const NOT_ENABLED: &str = "organization_not_enabled_in_instance";
 
 impl Reconciler {
     pub(super) async fn one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, RunError> {
@@ -31,7 +38,14 @@ impl Reconciler {
             }
         };
         let name = Name::plain(record.key.clone());
-        let found = group.fetch(&ends, &name).await?;
+        let found = match group.fetch(&ends, &name).await {
+            Err(Trouble::Clerk(error)) if error.code() == NOT_ENABLED => {
+                let words = "organizations are switched off in this Clerk instance: there are none to sync, and \
+                             the rows stay";
+                return Err(RunError::Refused(words.into()));
+            }
+            answer => answer?,
+        };
         let (clerk, wish) = match found {
             Lookup::Found(found) => {
                 self.options.identity.prove();
@@ -52,7 +66,18 @@ impl Reconciler {
         };
         let own = RecordKey::new(group.own_table(), record.key.clone());
         let done = ends.repair(vec![Repair { record: own, wish }]).await?.pop();
-        let (action, reason) = told(done.ok_or(Trouble::Ending)?)?;
+        let (mut action, mut reason) = told(done.ok_or(Trouble::Ending)?)?;
+        if group == Group::Organizations && clerk == "found" {
+            let members = self.members(&ends, &record.key).await?;
+            if action == Action::None && members.changed() {
+                action = Action::Updated;
+            }
+            if members.needs_a_look() && action != Action::Failed {
+                action = Action::Held;
+            }
+            let words = [reason, Some(members.words())];
+            reason = Some(words.into_iter().flatten().collect::<Vec<_>>().join("; "));
+        }
         Ok(SyncedOne {
             record,
             clerk,
@@ -65,7 +90,8 @@ impl Reconciler {
 fn told(done: Repaired) -> Result<(Action, Option<String>), Trouble> {
     Ok(match done {
         Repaired::Applied { outcome, .. } => match outcome {
-            Outcome::Created | Outcome::Linked => (Action::Created, None),
+            Outcome::Created => (Action::Created, None),
+            Outcome::Linked => (Action::Created, Some(LINKED.into())),
             Outcome::Updated => (Action::Updated, None),
             Outcome::Deleted => (Action::Deleted, None),
             Outcome::Unchanged | Outcome::Absent => (Action::None, None),

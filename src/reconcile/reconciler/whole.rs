@@ -1,9 +1,10 @@
 //! A full diff: group after group, walked, judged, and what may go removed.
 
+mod derived;
 mod ending;
 mod telling;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, group::Group, tally::Tally},
+        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
         parts::Parts,
         patiently,
         repair::{brake::Limits, plan::Plan},
@@ -44,6 +45,8 @@ pub(super) struct Whole<'r> {
     plan: Plan,
     held: bool,
     failed: bool,
+    /// What users' rows say about organizations, for the walk of memberships.
+    affiliations: Arc<Affiliations>,
 }
 
 impl Reconciler {
@@ -58,6 +61,21 @@ impl Reconciler {
         if request.kind == RunKind::Reconcile && !rules.repair {
             let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
             return Err(RunError::Refused(words.into()));
+        }
+        let mut notes = Vec::new();
+        if let Some(other) = request
+            .mapping
+            .as_ref()
+            .filter(|other| **other != ends.rules)
+        {
+            if request.kind != RunKind::Audit {
+                let words = "only an audit compares by other rules than those in use";
+                return Err(RunError::Refused(words.into()));
+            }
+            ends.rules = other.clone();
+            notes.push(
+                "users were compared by the rules that were given, not by those in use".into(),
+            );
         }
         let described = super::described(&ends).await?;
         let asked = |table: &Table| request.tables.is_empty() || request.tables.contains(table);
@@ -83,9 +101,10 @@ impl Reconciler {
             tables,
             progress,
             late: Vec::new(),
-            notes: Vec::new(),
+            notes,
             held: false,
             failed: false,
+            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -145,6 +164,9 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
+            if group == Group::Memberships {
+                self.derived(&run, &mut tally).await?;
+            }
             run.before.add(&tally);
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
@@ -223,6 +245,7 @@ impl Whole<'_> {
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
+                affiliations: &self.affiliations,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,
@@ -243,6 +266,11 @@ impl Whole<'_> {
             run.pass += 1;
         }
     }
+}
+
+fn day_of(now_ms: i64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    u64::try_from(now_ms).unwrap_or(0) / DAY_MS
 }
 
 fn new_id() -> String {

@@ -6,6 +6,7 @@
 pub mod census;
 pub mod missed;
 pub mod ranges;
+pub mod slices;
 pub mod sweep;
 
 use std::{

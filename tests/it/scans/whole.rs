@@ -88,6 +88,7 @@ impl Stage {
             tables: Vec::new(),
             max_deletes: None,
             approve,
+            mapping: None,
             asked_by: AskedBy::Operator,
         };
         let watch = watch::Sender::new(Progress::default());

@@ -154,7 +154,11 @@ impl Whole<'_> {
         self.count(removed.differences, tally)
     }
 
-    fn count(&mut self, differences: Vec<Difference>, tally: &mut Tally) -> Result<(), Trouble> {
+    pub(super) fn count(
+        &mut self,
+        differences: Vec<Difference>,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
         differences.iter().for_each(|one| tally.count(one));
         self.late.extend(differences);
         Ok(())

@@ -112,6 +112,12 @@ impl Whole<'_> {
                 tally.overtaken
             ));
         }
+        if tally.unknown_roles > 0 {
+            self.notes.push(format!(
+                "{} user(s) have a role in their metadata that users.roles does not allow; they have the default",
+                tally.unknown_roles
+            ));
+        }
         if tally.unmanaged > 0 {
             self.notes.push(format!(
                 "{} row(s) have a clerkId that can be none of Clerk's; they were left alone",

@@ -1,0 +1,233 @@
+//! The memberships of one organization, now: listed by Clerk, compared by key, put right.
+//!
+//! What Clerk lists is written where it differs. What Convex has beyond that goes only if the listing proved
+//! itself whole and the brake lets it, each after Clerk's word about it; anything else is left to a full diff,
+//! which makes a plan. Holds the ids of one organization's members, never their records.
+
+use std::collections::HashSet;
+
+use super::{Reconciler, Rules};
+use crate::{
+    clerk::{
+        client::MAX_PAGE,
+        proof::{Evidence, prove},
+        walk::{Listed as Listing, OffsetWalk, Walk},
+    },
+    convex::reader::Range,
+    model::{Action, Difference, DriftKind, Key, Table},
+    reconcile::{
+        Trouble,
+        confirm::{Looking, Suspects},
+        ends::Ends,
+        full::{
+            candidate::{Candidate, Listed},
+            group::{Group, Name},
+        },
+        mend::{Mended, Orphan, mend},
+        remove::{leave, remove},
+        repair::brake::{Brake, Limits, Situation, brake},
+        rows::RowPages,
+    },
+};
+
+/// Members of one organization that a person's command looks at; more is a full diff's work. Their ids take
+/// about 5 MB.
+const MOST: usize = 100_000;
+
+/// What became of an organization's memberships.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    listed: u64,
+    written: u64,
+    deleted: u64,
+    failed: u64,
+    /// Why some were left alone.
+    left: Option<String>,
+}
+
+impl Members {
+    /// True if any row was written or deleted.
+    pub(super) fn changed(&self) -> bool {
+        self.written + self.deleted > 0
+    }
+
+    /// True if something is left for a person or for a full diff.
+    pub(super) fn needs_a_look(&self) -> bool {
+        self.failed > 0 || self.left.is_some()
+    }
+
+    /// In words.
+    pub(super) fn words(&self) -> String {
+        let Members {
+            listed,
+            written,
+            deleted,
+            failed,
+            left,
+        } = self;
+        let mut words = format!("{listed} member(s)");
+        for (count, what) in [
+            (written, "brought up to date"),
+            (deleted, "deleted"),
+            (failed, "not put right"),
+        ] {
+            if *count > 0 {
+                words += &format!(", {count} {what}");
+            }
+        }
+        if let Some(left) = left {
+            words += &format!("; {left}");
+        }
+        words
+    }
+
+    fn count(&mut self, mended: &Mended) {
+        for difference in &mended.differences {
+            match difference.action {
+                Action::Created | Action::Updated => self.written += 1,
+                Action::Deleted => self.deleted += 1,
+                Action::None | Action::Held | Action::Failed => self.failed += 1,
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    pub(super) async fn members(
+        &self,
+        ends: &Ends,
+        organization: &Key,
+    ) -> Result<Members, Trouble> {
+        let mut members = Members::default();
+        if !ends.tables.contains(&Table::Memberships) {
+            return Ok(members);
+        }
+        let looking = Looking {
+            ends: ends.clone(),
+            group: Group::Memberships,
+            tables: vec![Table::Memberships],
+            bulk: false,
+        };
+        let listing = Listing::MembershipsOf(organization.clone());
+        let mut walk = OffsetWalk::new(ends.clerk.clone(), listing, MAX_PAGE);
+        let mut listed: HashSet<Key> = HashSet::new();
+        while let Some(page) = walk.next().await? {
+            listed.extend(page.records.iter().map(|record| record.key().clone()));
+            if listed.len() > MOST {
+                members.left = Some(format!(
+                    "it has more than {MOST}; `reconcile --table memberships` looks at all of them"
+                ));
+                return Ok(members);
+            }
+            let map = |record| Candidate::of(record, &ends.rules, &looking.tables);
+            let page = page.records.iter().map(map).collect();
+            let mut suspects = Suspects::default();
+            for one in Listed::all(&page) {
+                suspects.add_listed(one);
+            }
+            let judged = suspects.confirm(&looking).await?;
+            members.count(&mend(ends, Group::Memberships, judged, true).await?);
+        }
+        members.listed = listed.len() as u64;
+        let walked = walk.walked();
+        let (before, after) = walked.totals.unwrap_or_default();
+        let proof = prove(&Evidence {
+            counted_before: before,
+            counted_after: after,
+            rows: walked.rows,
+            flaws: walked.flaw_count,
+            ..Evidence::default()
+        });
+        let unproven = proof.err().map(|why| why.to_string());
+        self.leavers(ends, organization, &listed, unproven, &mut members)
+            .await?;
+        Ok(members)
+    }
+
+    /// Rows of members that Clerk does not list.
+    async fn leavers(
+        &self,
+        ends: &Ends,
+        organization: &Key,
+        listed: &HashSet<Key>,
+        unproven: Option<String>,
+        members: &mut Members,
+    ) -> Result<(), Trouble> {
+        let rules = (self.options.rules)();
+        let (orphans, rows) = beyond(ends, organization, listed, rules).await?;
+        let limits = Limits {
+            max_deletes: rules.max_deletes,
+            max_delete_ratio: rules.max_delete_ratio,
+        };
+        let situation = Situation {
+            deletions: orphans.len() as u64,
+            rows,
+            listed: listed.len() as u64,
+            unproven,
+            ..Situation::default()
+        };
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        match brake(limits, &situation) {
+            Brake::Released => {
+                let removed = remove(
+                    ends,
+                    Group::Memberships,
+                    orphans,
+                    self.options.known.as_ref(),
+                )
+                .await?;
+                members.count(&Mended {
+                    differences: removed.differences,
+                    ..Mended::default()
+                });
+            }
+            Brake::Held { reason } | Brake::Refused { reason } => {
+                let held = leave(orphans, Action::Held, &reason).len();
+                members.left = Some(format!(
+                    "{held} that Clerk does not list were left alone: {reason}; `reconcile --table memberships` \
+                     makes a plan of them"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The organization's rows that are not of these ids, and how many rows it has in all.
+async fn beyond(
+    ends: &Ends,
+    organization: &Key,
+    listed: &HashSet<Key>,
+    rules: Rules,
+) -> Result<(Vec<Orphan>, u64), Trouble> {
+    let (table, everything) = (Table::Memberships, Range::default());
+    let mut pages = RowPages::of(ends.reader.clone(), table, everything, rules.page_rows);
+    let (mut orphans, mut rows) = (Vec::new(), 0);
+    while let Some(page) = pages.next().await? {
+        for row in page.rows {
+            let name = Name::of(&row);
+            let its = name
+                .parents
+                .as_ref()
+                .is_some_and(|(of, _)| of == organization);
+            if !its || row.deleted_at.is_some() {
+                continue;
+            }
+            rows += 1;
+            if !listed.contains(&row.key) && orphans.len() < MOST {
+                let differences = vec![Difference {
+                    table,
+                    key: row.key,
+                    kind: DriftKind::Orphaned,
+                    fields: Vec::new(),
+                    action: Action::None,
+                    reason: None,
+                }];
+                orphans.push(Orphan { name, differences });
+            }
+        }
+    }
+    Ok((orphans, rows))
+}
