@@ -19,7 +19,8 @@ use crate::{
 #[command(after_help = "\
 The secrets come from the environment (CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET,
 CONVEX_DEPLOY_KEY), from files (the same names with _FILE) or from systemd
-credentials. `check` says what is missing.")]
+credentials. `check` says what is missing. The first start compares everything and
+copies who is there already (`schedule.full`, `repair.mode`).")]
 pub struct RunArgs {}
 
 /// Runs the daemon until it is told to stop.
