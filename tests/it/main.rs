@@ -28,6 +28,7 @@ mod orders;
 mod organizations;
 mod outage;
 mod parents;
+mod people;
 mod process;
 mod repetition;
 mod samples;

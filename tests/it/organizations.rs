@@ -4,6 +4,7 @@
 //! by the scan that the test is about.
 
 mod derived;
+mod histories;
 mod revived;
 
 use serde_json::{Value, json};
