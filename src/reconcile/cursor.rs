@@ -75,7 +75,7 @@ pub enum Held {
     /// Nothing.
     Nothing,
     /// A run that was cut off.
-    Cut(RunCursor, Vec<RangeCursor>),
+    Cut(Box<RunCursor>, Vec<RangeCursor>),
     /// Something that cannot be read.
     Damaged,
 }
@@ -182,7 +182,7 @@ impl Cursors {
                 _ => return Ok(Held::Damaged),
             }
         }
-        Ok(Held::Cut(run, ranges))
+        Ok(Held::Cut(Box::new(run), ranges))
     }
 
     /// Keeps the run and all its ranges, and hands them to the system: they survive a kill.

@@ -2,6 +2,7 @@
 
 mod derived;
 mod ending;
+mod purge;
 mod telling;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +17,10 @@ use crate::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
+        full::{
+            self, Setting, Walked, affiliation::Affiliations, group::Group, held::HeldRows,
+            tally::Tally,
+        },
         parts::Parts,
         repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
@@ -45,6 +49,8 @@ pub(super) struct Whole<'r> {
     failed: bool,
     /// What users' rows say about organizations, for the walk of memberships.
     affiliations: Arc<Affiliations>,
+    /// Softly deleted rows that were held long enough.
+    held_rows: Arc<HeldRows>,
 }
 
 impl Reconciler {
@@ -85,6 +91,9 @@ impl Reconciler {
         }
         pins::check(&ends, self.options.identity.as_ref()).await?;
         let now_ms = (ends.now)();
+        let hold = rules.purge_after.filter(|_| repair);
+        let hold = hold.and_then(|hold| i64::try_from(hold.as_millis()).ok());
+        let bound = hold.map(|hold| now_ms.saturating_sub(hold));
         let mut whole = Whole {
             reconciler: self,
             limits: Limits {
@@ -103,6 +112,7 @@ impl Reconciler {
             held: false,
             failed: false,
             affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
+            held_rows: Arc::new(HeldRows::deleted_before(bound)),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -157,8 +167,10 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
-            if group == Group::Memberships {
-                self.derived(&run, &mut tally).await?;
+            match group {
+                Group::Users => self.purge(&mut tally).await?,
+                Group::Memberships => self.derived(&run, &mut tally).await?,
+                Group::Organizations => {}
             }
             run.before.add(&tally);
         }
@@ -180,7 +192,7 @@ impl Whole<'_> {
                 let fresh = u128::try_from(age_ms).is_ok_and(|age| age < FRESH.as_millis());
                 if fresh && run.wish == wish {
                     run.resumed += 1;
-                    return Ok((run, Some(ranges)));
+                    return Ok((*run, Some(ranges)));
                 }
             }
             Held::Damaged => self.notes.push(
@@ -227,6 +239,7 @@ impl Whole<'_> {
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
                 affiliations: &self.affiliations,
+                held_rows: &self.held_rows,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,
