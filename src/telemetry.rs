@@ -36,6 +36,13 @@ pub struct WebhookLabels {
     pub result: &'static str,
 }
 
+/// Labels of `connections_refused_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedLabels {
+    /// Why nobody was let in.
+    pub reason: &'static str,
+}
+
 /// Labels of `changes_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ChangeLabels {
@@ -87,6 +94,8 @@ pub struct Metrics {
     pub webhooks: Family<WebhookLabels, Counter>,
     /// `ensure_total{result}`
     pub ensure: Family<EnsureLabels, Counter>,
+    /// `connections_refused_total{reason}`
+    pub refused: Family<RefusedLabels, Counter>,
     /// `changes_total{table,outcome,source}`
     pub changes: Family<ChangeLabels, Counter>,
     /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
@@ -120,7 +129,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("clerk_convex_sync");
         let latency = Histogram::new(LATENCY_SECONDS);
         let (webhooks, ensure) = (Family::default(), Family::default());
-        let changes = Family::default();
+        let (changes, refused) = (Family::default(), Family::default());
         let queue_depth = Gauge::default();
         let queue_oldest_age = Gauge::default();
         let dead_letters = Gauge::default();
@@ -136,6 +145,11 @@ impl Default for Metrics {
             webhooks.clone(),
         );
         registry.register("ensure", "Sign-ins by result", ensure.clone());
+        registry.register(
+            "connections_refused",
+            "Peers of the public listener that were not let in",
+            refused.clone(),
+        );
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -171,6 +185,7 @@ impl Default for Metrics {
             registry: Arc::new(registry),
             webhooks,
             ensure,
+            refused,
             changes,
             latency,
             queue_depth,
@@ -215,6 +230,11 @@ impl Metrics {
     /// Counts a request at sign-in.
     pub fn ensured(&self, result: &'static str) {
         self.ensure.get_or_create(&EnsureLabels { result }).inc();
+    }
+
+    /// Counts a peer that was not let in.
+    pub fn not_let_in(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { reason }).inc();
     }
 
     /// Counts what became of a change.
@@ -282,10 +302,11 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
 }
 
 // The scheduler's library reports every ordinary end as an error; that a strike of the clock did not come is
-// told by `schedule` itself.
+// told by `schedule` itself. What operators did is always told.
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
     EnvFilter::builder().parse(format!(
-        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off"
+        "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off,\
+         audit=info"
     ))
 }
 

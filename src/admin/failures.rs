@@ -12,7 +12,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Admin, ending, problem, status::rfc3339};
+use super::{Admin, access::Did, ending, problem, status::rfc3339};
 use crate::{
     queue::dead_letters::{DeadLetter, name_of, seq_of},
     store::journal::{Cause, CauseKind, Entry},
@@ -89,7 +89,11 @@ pub(super) async fn retry(State(admin): State<Admin>, Json(which): Json<Which>) 
     };
     let names: Vec<String> = retried.iter().map(|seq| name_of(*seq)).collect();
     let unknown: Vec<&String> = which.ids.iter().filter(|id| !names.contains(id)).collect();
-    Json(json!({ "retried": names.len(), "unknown": unknown })).into_response()
+    let did = Did(format!("{} dead letter(s) tried again", names.len()));
+    let said = Json(json!({ "retried": names.len(), "unknown": unknown }));
+    let mut response = said.into_response();
+    response.extensions_mut().insert(did);
+    response
 }
 
 pub(super) async fn drop_one(State(admin): State<Admin>, Path(id): Path<String>) -> Response {

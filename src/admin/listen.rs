@@ -1,27 +1,30 @@
-//! The two ways to the operators' door: a Unix socket, and TCP with a token.
+//! The two ways to the operators' door: a Unix socket, and TCP with tokens.
 //!
-//! The socket is made for its owner only, in a directory that is private; one that a dead process left
-//! is replaced, one that somebody listens on is not. Over TCP a request needs the token, compared in
-//! constant time, and a `Host` that is this listener's own, so that no web page can reach it.
+//! The socket is made for its owner only (for everyone, if some are listed as readers: then the kernel's word
+//! about who connects decides alone); one that a dead process left is replaced, one that somebody listens on is
+//! not. Over TCP a request needs a token, and a `Host` that is this listener's own, so that no web page can
+//! reach it.
 
 use std::{io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use axum::{
     Router,
-    extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware::{self, Next},
     response::Response,
+    serve::IncomingStream,
 };
-use subtle::ConstantTimeEq;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream, unix::UCred};
 use tokio_util::sync::CancellationToken;
 
-use super::problem;
-use crate::config::Secret;
+use super::{
+    access::{Readers, Tokens},
+    problem,
+};
 
 /// Binds the socket.
-pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+pub async fn bind_socket(path: &Path, readers: &Readers) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         let message = format!("another process listens on {}", path.display());
         return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
@@ -31,30 +34,67 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let mode = if readers.is_empty() { 0o600 } else { 0o666 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
+/// The process at the other end of the socket, as far as the kernel says.
+#[derive(Clone)]
+struct Process(Option<UCred>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Process {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Process(stream.io().peer_cred().ok())
+    }
+}
+
 /// Serves the socket until `stop`.
-pub async fn serve_socket(listener: UnixListener, router: Router, stop: CancellationToken) {
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+pub async fn serve_socket(
+    listener: UnixListener,
+    router: Router,
+    readers: Readers,
+    stop: CancellationToken,
+) {
+    let readers = Arc::new(readers);
+    let known = move |mut request: Request, next: Next| {
+        let readers = Arc::clone(&readers);
+        async move {
+            let process = request.extensions().get::<ConnectInfo<Process>>();
+            let peer = process.and_then(|ConnectInfo(Process(peer))| *peer);
+            match peer.and_then(|peer| readers.caller(&peer)) {
+                Some(caller) => {
+                    request.extensions_mut().insert(caller);
+                    next.run(request).await
+                }
+                None => problem(
+                    StatusCode::FORBIDDEN,
+                    "only root, the daemon's user and admin.readers may ask here",
+                ),
+            }
+        }
+    };
+    let service = router
+        .layer(middleware::from_fn(known))
+        .into_make_service_with_connect_info::<Process>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!("the operators' socket failed: {error}");
     }
 }
 
-/// Serves TCP until `stop`, to holders of the token only.
+/// Serves TCP until `stop`, to holders of a token only.
 pub async fn serve_tcp(
     listener: TcpListener,
     router: Router,
-    token: Secret,
+    tokens: Tokens,
     stop: CancellationToken,
 ) {
     let address = listener.local_addr().ok();
-    let token = Arc::new(token);
+    let tokens = Arc::new(tokens);
     let guarded = router.layer(middleware::from_fn(move |request: Request, next: Next| {
-        let token = Arc::clone(&token);
-        async move { guard(request, next, &token, address).await }
+        let tokens = Arc::clone(&tokens);
+        async move { guard(request, next, &tokens, address).await }
     }));
     let served = axum::serve(listener, guarded).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
@@ -63,45 +103,85 @@ pub async fn serve_tcp(
 }
 
 async fn guard(
-    request: Request,
+    mut request: Request,
     next: Next,
-    token: &Secret,
+    tokens: &Tokens,
     address: Option<SocketAddr>,
 ) -> Response {
     let headers = request.headers();
-    if !is_own_host(headers, address) || headers.contains_key(header::ORIGIN) {
+    let own = address.is_some_and(|address| is_own_host(headers, address));
+    if !own || headers.contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "not for browsers");
     }
-    if !bears(headers, token) {
+    let Some(caller) = tokens.caller(headers) else {
         return problem(
             StatusCode::UNAUTHORIZED,
-            "send `Authorization: Bearer` with admin.token",
+            "send `Authorization: Bearer` with one of the tokens of [admin]",
         );
-    }
+    };
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
-fn bears(headers: &HeaderMap, token: &Secret) -> bool {
-    let sent = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let sent = sent
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    // Hashes have one length whatever was sent.
-    let (sent, own) = (
-        blake3::hash(sent.as_bytes()),
-        blake3::hash(token.expose().as_bytes()),
-    );
-    sent.as_bytes().ct_eq(own.as_bytes()).into()
-}
-
-fn is_own_host(headers: &HeaderMap, address: Option<SocketAddr>) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok());
-    let (Some(host), Some(address)) = (host, address) else {
+/// A page whose name was made to lead here still sends its own name. An address cannot be made to lead
+/// elsewhere, so where the listener has all addresses each may stand here.
+fn is_own_host(headers: &HeaderMap, address: SocketAddr) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
     };
-    host == address.to_string() || host == format!("localhost:{}", address.port())
+    let Some(host) = host.to_str().ok().and_then(|host| host.parse::<Uri>().ok()) else {
+        return false;
+    };
+    let Some(host) = host.authority() else {
+        return false;
+    };
+    let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+    let named = match bare.parse::<std::net::IpAddr>() {
+        Ok(named) => named == address.ip() || named.is_loopback() || address.ip().is_unspecified(),
+        Err(_) => bare.eq_ignore_ascii_case("localhost"),
+    };
+    // A `Host` without a port means the scheme's own, 80.
+    named && host.port_u16().unwrap_or(80) == address.port() && !host.as_str().contains('@')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_listeners_own_names_are_hosts() {
+        let is_own = |host: &str, listener: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            is_own_host(&headers, listener.parse().unwrap())
+        };
+        for (host, listener, own) in [
+            ("127.0.0.1:9797", "127.0.0.1:9797", true),
+            ("localhost:9797", "127.0.0.1:9797", true),
+            ("LOCALHOST:9797", "127.0.0.1:9797", true),
+            ("[::1]:9797", "[::1]:9797", true),
+            ("10.0.0.7:9797", "10.0.0.7:9797", true),
+            ("10.0.0.7:9797", "0.0.0.0:9797", true),
+            ("localhost", "127.0.0.1:80", true),
+            ("10.0.0.7:9797", "127.0.0.1:9797", false),
+            ("127.0.0.1:9798", "127.0.0.1:9797", false),
+            ("127.0.0.1", "127.0.0.1:9797", false),
+            ("evil.example:9797", "127.0.0.1:9797", false),
+            ("evil.example:9797", "0.0.0.0:9797", false),
+            ("localhost.evil.example:9797", "127.0.0.1:9797", false),
+            ("x@localhost:9797", "127.0.0.1:9797", false),
+            ("", "127.0.0.1:9797", false),
+        ] {
+            assert_eq!(is_own(host, listener), own, "{host} at {listener}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append(header::HOST, "localhost:80".parse().unwrap());
+        twice.append(header::HOST, "evil.example".parse().unwrap());
+        assert!(!is_own_host(&twice, "127.0.0.1:80".parse().unwrap()));
+        assert!(!is_own_host(
+            &HeaderMap::new(),
+            "127.0.0.1:80".parse().unwrap()
+        ));
+    }
 }

@@ -1,9 +1,10 @@
 //! The operators' door: status, metrics, runs, dead letters, pause, reload.
 //!
-//! HTTP over a Unix socket in the state directory, which only the daemon's user and root may open;
-//! over TCP only with a token. Knows handles, never the store or a secret. Nothing here can delay an
+//! HTTP over a Unix socket in the state directory, which only the daemon's user and root may open, and
+//! whom they list; over TCP only with a token. Knows handles, never the store or a secret. Nothing here can delay an
 //! acknowledgement: it runs with the appliers, not with intake.
 
+mod access;
 mod failures;
 mod listen;
 mod runs;
@@ -15,6 +16,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -28,6 +30,7 @@ use crate::{
     telemetry::{METRICS_TYPE, Metrics},
 };
 
+pub use access::{Caller, Readers, Scope, Tokens};
 pub use listen::{bind_socket, serve_socket, serve_tcp};
 
 /// Re-reads the configuration. Answers with what needs a restart, or with what is wrong.
@@ -55,7 +58,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// All routes, without any check of who asks.
+    /// All routes, for a [`Caller`] that the way here has put into the request.
     pub fn router(self) -> Router {
         let runs = runs::router(self.desk.clone());
         Router::new()
@@ -73,6 +76,7 @@ impl Admin {
             .merge(runs)
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
             .with_state(self)
+            .layer(middleware::from_fn(access::authorise))
     }
 }
 

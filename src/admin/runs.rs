@@ -9,7 +9,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Extension, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -19,7 +19,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::problem;
+use super::{
+    Caller, Scope,
+    access::{Did, plain},
+    problem,
+};
 use crate::{
     mapping::UserRules,
     model::{Key, RecordKey, Table},
@@ -65,7 +69,18 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(desk: Desk) -> Router<S> 
         .with_state(desk)
 }
 
-async fn start(State(desk): State<Desk>, Json(wish): Json<Wish>) -> Response {
+async fn start(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Json(wish): Json<Wish>,
+) -> Response {
+    if wish.approve.is_some() && !caller.may(Scope::Approve) {
+        return problem(StatusCode::FORBIDDEN, "this token may not approve a plan");
+    }
+    let mut did = wish.kind.name().to_owned();
+    if let Some(digest) = &wish.approve {
+        did = format!("{did}, approve {}", plain(digest));
+    }
     let request = RunRequest {
         kind: wish.kind,
         tables: wish.tables,
@@ -79,7 +94,9 @@ async fn start(State(desk): State<Desk>, Json(wish): Json<Wish>) -> Response {
         Ok(running) => {
             let lines = Body::from_stream(lines(desk, running));
             let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-            (StatusCode::ACCEPTED, kind, lines).into_response()
+            let mut response = (StatusCode::ACCEPTED, kind, lines).into_response();
+            response.extensions_mut().insert(Did(did));
+            response
         }
     }
 }
@@ -88,8 +105,9 @@ async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
     let Some(key) = Key::parse(&which.key) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of Clerk's");
     };
+    let did = format!("{} {}", which.table.name(), key.as_str());
     let record = RecordKey::new(which.table, key);
-    match desk.sync_one(record, which.revive).await {
+    let mut response = match desk.sync_one(record, which.revive).await {
         Err(error) => refusal(&error),
         Ok(synced) => Json(json!({
             "table": synced.record.table.name(),
@@ -99,7 +117,9 @@ async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
             "reason": synced.reason,
         }))
         .into_response(),
-    }
+    };
+    response.extensions_mut().insert(Did(did));
+    response
 }
 
 fn refusal(error: &RunError) -> Response {

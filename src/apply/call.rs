@@ -49,7 +49,7 @@ pub(super) type Done<L> = (L, Fate);
 
 impl Shared {
     /// Writes all of this. Every load comes back exactly once.
-    pub(super) async fn write<L: Load>(&self, loads: Vec<L>, manner: Manner) -> Vec<Done<L>> {
+    pub(super) async fn write<L: Load>(&self, loads: Vec<L>, manner: Manner<'_>) -> Vec<Done<L>> {
         let bounds = Size::call_of(self.no_larger_than_fits(manner.changes));
         let mut done = Vec::with_capacity(loads.len());
         let mut calls = Calls::pack(loads, bounds, |load| load.rows().size);
@@ -65,6 +65,9 @@ impl Shared {
                     continue;
                 }
             };
+            if let Some(calls) = manner.calls {
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
             let sent = self.send(&call).await;
             drop(permit);
             match sent {

@@ -3,7 +3,7 @@
 //! Deliveries and repairs are packed, sent, split and counted by the same code, which sees nothing but
 //! this. Pure. Knows what a change costs in index ranges, read off the deployed functions.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::atomic::AtomicU64, time::Duration};
 
 use super::batch::Size;
 use crate::{
@@ -70,11 +70,13 @@ fn ranges(change: &Change) -> usize {
 
 /// How loads are to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct Manner<'c> {
     /// The most changes of one call.
     pub(super) changes: NonZeroUsize,
     /// True if somebody waits for it, so that it goes first where calls wait for their turn.
     pub(super) urgent: bool,
+    /// Counts the calls, for whoever wants to know what they cost.
+    pub(super) calls: Option<&'c AtomicU64>,
 }
 
 /// What became of a load.

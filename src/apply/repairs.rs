@@ -96,15 +96,17 @@ fn note(ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: CancellationToken) {
-    let manner = Manner {
-        changes: CHANGES,
-        urgent,
-    };
     let Batch {
         repairs,
         origin,
+        calls: counted,
         answer,
     } = batch;
+    let manner = Manner {
+        changes: CHANGES,
+        urgent,
+        calls: Some(&*counted),
+    };
     shared.learn_tables().await;
     let mut answers: Vec<Option<Repaired>> = Vec::new();
     answers.resize_with(repairs.len(), || None);
@@ -219,7 +221,7 @@ impl Shared {
     async fn write_patiently(
         &self,
         works: Vec<RepairWork>,
-        manner: Manner,
+        manner: Manner<'_>,
         origin: Origin,
         stop: &CancellationToken,
     ) -> Vec<(usize, Repaired)> {

@@ -248,11 +248,12 @@ impl Shared {
 
     /// How deliveries are written: at most `convex.batch` changes a call, which the configuration keeps
     /// above none.
-    pub(super) fn as_deliveries(&self) -> Manner {
+    pub(super) fn as_deliveries(&self) -> Manner<'static> {
         let batch = self.settings.load().batch;
         Manner {
             changes: NonZeroUsize::new(batch).unwrap_or(NonZeroUsize::MIN),
             urgent: true,
+            calls: None,
         }
     }
 

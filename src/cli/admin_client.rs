@@ -124,7 +124,9 @@ impl AdminClient {
         match admin.address {
             Some(address) if !admin.socket.exists() => {
                 let place = format!("http://{address}");
-                Self::build(Client::builder(), place.clone(), place, admin.token.clone())
+                let tokens = [&admin.token, &admin.operate_token, &admin.read_token];
+                let token = tokens.into_iter().flatten().next().cloned();
+                Self::build(Client::builder(), place.clone(), place, token)
             }
             _ => Self::by_socket(admin.socket.clone()),
         }

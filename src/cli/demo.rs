@@ -1,9 +1,10 @@
 //! `demo`: the whole system on one machine, for a minute or for as long as one likes.
 //!
-//! The real daemon between a simulated Clerk and a simulated Convex, over real sockets. People sign up
-//! and change; the network between loses, repeats and reorders deliveries for three quarters of the
-//! time and is calm for the last. At the end every row is compared with Clerk, and what differs must be
-//! explained by a delivery that was lost.
+//! The real daemon between a simulated Clerk and a simulated Convex, over real sockets. Some people are
+//! there already and are copied. Others sign up and change; the network between loses, repeats and reorders
+//! deliveries for three quarters of the time and is calm for the last. Then rows differ only where a lost
+//! delivery explains it; more is made to drift behind the daemon's back, the scans put all of it right, and an
+//! audit must find both sides equal, as must a comparison that shares nothing with it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::{
     compare::Comparison,
+    drift::Drift,
     network::Network,
     progress::Progress,
     system::System,
@@ -27,6 +29,8 @@ use super::{Context, Exit, Failure, JsonArg, signals::StopSignals};
 use crate::sandbox::clerk::sender::book::Fate;
 
 mod compare;
+mod drift;
+mod mend;
 mod network;
 mod progress;
 mod system;
@@ -45,6 +49,9 @@ const MOST_ACTS_PER_TICK: u64 = 5_000;
 /// In how long an endless demo lets everybody sign up.
 const ENDLESS_ROUND: Duration = Duration::from_secs(20);
 
+/// Of so many people who sign up, one was there before anybody listened.
+const SIGN_UPS_PER_SETTLER: u64 = 4;
+
 /// How long the system may take to come to rest when nothing happens any more.
 const REST_WITHIN: Duration = Duration::from_secs(60);
 
@@ -56,6 +63,12 @@ const MOST_COMMITS: usize = 1_000_000;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Some people are there and are copied; others sign up, change and leave while
+deliveries are lost, late and repeated. Then rows drift behind the daemon's back;
+sweep, census and reconcile put them right, an audit looks again, and a page about
+the repair is left in the directory for temporary files. Everything else goes away
+with the demo. Exit code 0: both sides agree at the end.")]
 pub struct DemoArgs {
     /// People who sign up
     #[arg(long, value_name = "N", default_value_t = 1_000,
@@ -79,17 +92,10 @@ pub(super) async fn demo(args: &DemoArgs, context: &Context) -> Result<Exit, Fai
     context
         .output
         .note(&system.greeting(context.output.paint_notes()));
-    let lived = live(args, context, &system, &mut stop).await;
-    let tally = match lived {
-        Ok(lived) => tokio::select! {
-            // Who asks a second time does not want to wait for the end of the story.
-            () = stop.next() => Err(Failure::failed("stopped before the rows were compared")),
-            tally = settle(lived, &system) => Ok(tally),
-        },
-        Err(failure) => Err(failure),
-    };
+    let tally = story(args, context, &system, &mut stop).await;
     system.stop().await;
     let tally = tally?;
+    context.output.note("");
     if args.json.json {
         context.output.document(&tally.document())?;
     } else {
@@ -101,6 +107,39 @@ pub(super) async fn demo(args: &DemoArgs, context: &Context) -> Result<Exit, Fai
         Err(Failure::failed("the demo did not end as it should")
             .help("please report it with the seed and what `demo --json` prints"))
     }
+}
+
+/// From the first copy to the last comparison.
+async fn story(
+    args: &DemoArgs,
+    context: &Context,
+    system: &System,
+    stop: &mut StopSignals,
+) -> Result<Tally, Failure> {
+    let settlers = args.users.div_ceil(SIGN_UPS_PER_SETTLER);
+    context.output.note(&format!(
+        "{settlers} people are there already: the first full diff copies them."
+    ));
+    system.ends.clerk.seed_users(settlers as usize);
+    let first = tokio::select! {
+        () = stop.next() => return Err(stopped()),
+        first = mend::first_copy(system, context.output) => first?,
+    };
+    context.output.note(&format!(
+        "  {}\nNow {} more sign up, change and leave, over a bad network.",
+        first.words(),
+        args.users
+    ));
+    let lived = live(args, context, system, stop).await?;
+    tokio::select! {
+        // Who asks a second time does not want to wait for the end of the story.
+        () = stop.next() => Err(stopped()),
+        tally = end(args, lived, first, context, system) => tally,
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::failed("stopped before the rows were compared")
 }
 
 /// What happened while the demo ran.
@@ -163,29 +202,51 @@ async fn live(
     })
 }
 
-/// Waits until everything has arrived and is applied, and compares.
-async fn settle(lived: Lived, system: &System) -> Tally {
+/// Lets everything arrive, then rows drift, then the scans put all of it right; and compares.
+async fn end(
+    args: &DemoArgs,
+    lived: Lived,
+    first: mend::Step,
+    context: &Context,
+    system: &System,
+) -> Result<Tally, Failure> {
+    let (drained, before) = settle(system).await;
+    let fates = system.ends.clerk.fates();
+    let visible = visible(system, &lived.network);
+    let drift = Drift::happen(args.seed, &system.ends)?;
+    context.output.note("Then, behind the daemon's back:");
+    for (what, happened) in drift.words() {
+        context.output.note(&format!("  {what}: {happened}"));
+    }
+    context.output.note("And now the scans:");
+    let mended = mend::mend(system, first, context.output).await?;
+    Ok(Tally {
+        seconds: lived.seconds,
+        acts: lived.acts,
+        fates,
+        visible,
+        drained,
+        before,
+        drift,
+        mended,
+        after: compare::compare(&system.ends.clerk, &system.ends.convex, &HashSet::new()),
+        own_rows: drift::own_rows(&system.ends.convex),
+        status: system.status().await,
+    })
+}
+
+/// Waits until everything has arrived and is applied: whether it was, and what differs then.
+async fn settle(system: &System) -> (bool, Comparison) {
     let deadline = Instant::now() + REST_WITHIN;
     // A message that never settles is not waited for; it shows in the figures.
     let _ = tokio::time::timeout(REST_WITHIN, system.ends.clerk.quiet()).await;
-    let mut comparison;
-    let mut drained;
     loop {
-        drained = system.queue_depth().await == Some(0);
-        comparison = compare_now(system);
+        let drained = system.queue_depth().await == Some(0);
+        let comparison = compare_now(system);
         if (drained && comparison.unexplained == 0) || Instant::now() >= deadline {
-            break;
+            return (drained, comparison);
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Tally {
-        seconds: lived.seconds,
-        acts: lived.acts,
-        fates: system.ends.clerk.fates(),
-        visible: visible(system, &lived.network),
-        drained,
-        comparison,
-        status: system.status().await,
     }
 }
 
@@ -245,7 +306,7 @@ mod tests {
     };
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn every_row_ends_as_clerk_says_but_those_whose_last_event_was_lost() {
+    async fn what_is_lost_and_what_drifts_is_found_and_every_row_ends_as_clerk_says() {
         let line = "clerk-convex-sync demo --users 60 --seconds 2 --seed 11 --json";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Demo(args) = cli.command else {
@@ -259,15 +320,35 @@ mod tests {
         };
         let mut stop = StopSignals::catch().unwrap();
         let system = System::start(args.seed).await.unwrap();
-        let lived = live(&args, &context, &system, &mut stop).await.unwrap();
-        assert_eq!(lived.acts.total(), 60 * ACTS_PER_USER);
-        let tally = settle(lived, &system).await;
+        let tally = story(&args, &context, &system, &mut stop).await.unwrap();
         system.stop().await;
+        assert_eq!(tally.acts.total(), 60 * ACTS_PER_USER);
         let document = tally.document();
         assert!(tally.is_well(), "{document:#}");
         assert!(tally.visible.samples > 0, "{document:#}");
         assert_eq!(tally.fates.sent, tally.fates.delivered + tally.fates.lost);
-        let users = tally.comparison.tables["users"];
-        assert!(users.equal + 10 > users.clerk, "{document:#}");
+        assert_eq!(
+            tally.mended.steps[0].figures.missing, 30,
+            "15 users, 15 profiles"
+        );
+        let found = |name: &str| {
+            let mut steps = tally.mended.steps.iter();
+            steps
+                .find(|step| step.name == name)
+                .map(|step| step.figures)
+        };
+        // Which of the two comes upon a stranger, follows from where it was put.
+        let (census, full) = (found("census").unwrap(), found("reconcile").unwrap());
+        assert!(census.orphaned > 0, "{document:#}");
+        assert!(census.orphaned + full.orphaned > 1, "{document:#}");
+        assert!(census.missing + full.missing > 1, "{document:#}");
+        assert!(census.stale + full.stale > 0, "{document:#}");
+        assert_eq!(found("audit").unwrap().differences(), 0, "{document:#}");
+        let page = std::fs::read_to_string(&tally.mended.page).unwrap();
+        std::fs::remove_file(&tally.mended.page).unwrap();
+        assert!(
+            page.starts_with("<!doctype html>") && page.contains("stale"),
+            "{page}"
+        );
     }
 }

@@ -26,12 +26,16 @@ pub struct RunArgs {}
 pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     // State and socket are for this user only, whichever library creates a file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let exposed = keep_memory_to_ourselves();
     let loaded = Config::load(context.config.as_deref(), &context.env)
         .map_err(|mistakes| Failure::mistakes(&mistakes))?;
     // systemd sets it for services whose output goes to the journal.
     let under_systemd = context.env.variable("JOURNAL_STREAM").is_some();
     let log_level = telemetry::init(&loaded.config.log, under_systemd);
     warn(&loaded);
+    if let Err(error) = exposed {
+        tracing::warn!("a crash may leave secrets in a core file: {error}");
+    }
     let around = Surroundings {
         reread: Some(reread(context)),
         log_level: Some(log_level),
@@ -40,6 +44,19 @@ pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure>
         .await
         .map_err(|error| start_failure(&error))?;
     Ok(Exit::Done)
+}
+
+/// Keys are in memory: a crash writes none of it to a file, and no other process of this user may read it.
+fn keep_memory_to_ourselves() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // A program that takes crashes over a pipe goes by the second only.
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 /// Reads the same sources again, for SIGHUP and the operators' `reload`.

@@ -23,8 +23,8 @@ use crate::{
 };
 
 pub(super) mod here;
-mod progress;
-mod watch;
+pub(super) mod progress;
+pub(super) mod watch;
 
 /// The tables as the command line spells them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The `[admin]` section: how operators reach the daemon.
 //!
-//! The socket's own permissions guard it; the TCP listener asks for a token.
+//! The socket is guarded by who connects; the TCP listener asks for a token, and there are three, which open
+//! more or less.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -12,6 +13,9 @@ const LONGEST_SOCKET_PATH: usize = 107;
 /// The shortest token that cannot be guessed in practice.
 const SHORTEST_TOKEN: usize = 16;
 
+/// Users and groups in a list at most.
+const MOST_READERS: usize = 64;
+
 /// The operators' listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
@@ -19,8 +23,23 @@ pub struct Admin {
     pub socket: PathBuf,
     /// A TCP listener, if one is wanted.
     pub address: Option<SocketAddr>,
-    /// The bearer token of the TCP listener; there is one whenever `address` is.
+    /// The bearer token for everything. There is one of the three whenever `address` is.
     pub token: Option<Secret>,
+    /// The bearer token for everything but approving deletions.
+    pub operate_token: Option<Secret>,
+    /// The bearer token for looking.
+    pub read_token: Option<Secret>,
+    /// Who may look, over the socket.
+    pub readers: Vec<Reading>,
+}
+
+/// Somebody on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A user id.
+    User(u32),
+    /// A group id.
+    Group(u32),
 }
 
 impl Admin {
@@ -29,6 +48,9 @@ impl Admin {
         let state_dir = r.optional_path("state.dir");
         let address = r.optional_address("admin.address");
         let token = r.optional_secret("admin.token");
+        let operate_token = r.optional_secret("admin.operate_token");
+        let read_token = r.optional_secret("admin.read_token");
+        let readers = read_readers(r);
         let socket = match socket? {
             Some(socket) => socket,
             None => state_dir??.join("admin.sock"),
@@ -44,24 +66,21 @@ impl Admin {
             return None;
         }
         let (address, token) = (address?, token?);
-        if address.is_some() && token.is_none() {
+        let (operate_token, read_token) = (operate_token?, read_token?);
+        let tokens = [
+            ("admin.token", &token),
+            ("admin.operate_token", &operate_token),
+            ("admin.read_token", &read_token),
+        ];
+        if address.is_some() && tokens.iter().all(|(_, token)| token.is_none()) {
             r.mistake(
                 "admin.address",
-                "is set, but admin.token is not",
+                "is set, but none of admin.token, admin.operate_token and admin.read_token is",
                 "set admin.token, or leave the address out and use the socket",
             );
             return None;
         }
-        if let Some(token) = &token
-            && token.expose().len() < SHORTEST_TOKEN
-        {
-            r.mistake(
-                "admin.token",
-                format!("has fewer than {SHORTEST_TOKEN} characters"),
-                "make one with `openssl rand -hex 32`",
-            );
-            return None;
-        }
+        check_tokens(&tokens, r)?;
         if address.is_some_and(|address| !address.ip().is_loopback()) {
             r.warn(
                 "`admin.address` is not loopback, and the admin listener does not encrypt: \
@@ -72,6 +91,47 @@ impl Admin {
             socket,
             address,
             token,
+            operate_token,
+            read_token,
+            readers: readers?,
         })
     }
+}
+
+fn check_tokens(tokens: &[(&str, &Option<Secret>)], r: &mut Reader) -> Option<()> {
+    for (at, (key, token)) in tokens.iter().enumerate() {
+        let Some(token) = token else { continue };
+        if token.expose().len() < SHORTEST_TOKEN {
+            let problem = format!("has fewer than {SHORTEST_TOKEN} characters");
+            r.mistake(key, problem, "make one with `openssl rand -hex 32`");
+            return None;
+        }
+        let earlier = tokens[..at].iter();
+        if let Some((other, _)) = earlier
+            .clone()
+            .find(|(_, other)| other.as_ref() == Some(token))
+        {
+            let problem = format!("is the same as {other}, which opens more");
+            r.mistake(key, problem, "make another with `openssl rand -hex 32`");
+            return None;
+        }
+    }
+    Some(())
+}
+
+fn read_readers(r: &mut Reader) -> Option<Vec<Reading>> {
+    let texts = r.texts("admin.readers", MOST_READERS)?;
+    let one = |text: &String| match text.split_once(':')? {
+        ("uid", id) => Some(Reading::User(id.parse().ok()?)),
+        ("gid", id) => Some(Reading::Group(id.parse().ok()?)),
+        _ => None,
+    };
+    let readers: Vec<Option<Reading>> = texts.iter().map(one).collect();
+    if let Some(at) = readers.iter().position(Option::is_none) {
+        let problem = format!("entry {} of {} is nobody", at + 1, texts.len());
+        let remedy = "write uid:1000 or gid:1000; names are not looked up";
+        r.mistake("admin.readers", problem, remedy);
+        return None;
+    }
+    Some(readers.into_iter().flatten().collect())
 }

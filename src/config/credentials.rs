@@ -17,11 +17,13 @@ use super::{
 const LARGEST_SECRET: u64 = 64 * 1024;
 
 /// Keys that hold a secret, and further names that a credential with it may have.
-pub(super) const SECRETS: [(&str, &[&str]); 5] = [
+pub(super) const SECRETS: [(&str, &[&str]); 7] = [
     ("clerk.secret_key", &[]),
     ("clerk.webhook_secrets", &[]),
     ("convex.deploy_key", &[]),
     ("admin.token", &[]),
+    ("admin.operate_token", &[]),
+    ("admin.read_token", &[]),
     ("state.encryption_key", &["state_keys"]),
 ];
 

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, fs::File, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
 use super::reader::Reader;
 
 /// Paths that the listener answers itself.
@@ -12,6 +14,9 @@ const OWN_PATHS: [&str; 5] = ["/ensure", "/healthz", "/readyz", "/metrics", "/st
 
 /// Webhook paths at most; two names are usual.
 const MOST_PATHS: usize = 16;
+
+/// Networks in a list at most.
+const MOST_NETWORKS: usize = 256;
 
 /// The public listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +37,16 @@ pub struct Listen {
     pub idle_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Connections of one peer open at once.
+    pub max_connections_per_peer: usize,
     /// Requests a second from all senders; 0 is no limit.
     pub rate_per_second: u32,
+    /// Requests a second of one client; 0 is no limit.
+    pub rate_per_peer: u32,
+    /// Who may connect; empty is everyone.
+    pub allow: Vec<IpNet>,
+    /// Proxies that are believed about whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Who ends TLS.
@@ -68,8 +81,14 @@ impl Listen {
             Duration::from_secs(1)..=Duration::from_secs(3_600),
         );
         let max_connections = r.count("listen.max_connections", 1..=100_000);
+        let max_connections_per_peer = r.count("listen.max_connections_per_peer", 1..=100_000);
         let rate_per_second = r.small("listen.rate_per_second", 0..=1_000_000);
+        let rate_per_peer = r.small("listen.rate_per_peer", 0..=1_000_000);
+        let allow = r.networks("listen.allow", MOST_NETWORKS);
+        let trusted_proxies = r.networks("listen.trusted_proxies", MOST_NETWORKS);
         let (address, tls) = (address?, tls?);
+        let (allow, trusted_proxies) = (allow?, trusted_proxies?);
+        check_proxies(&tls, &allow, &trusted_proxies, rate_per_peer, r);
         if !address.ip().is_loopback() && tls == Tls::Off {
             r.mistake(
                 "listen.address",
@@ -88,8 +107,46 @@ impl Listen {
             header_timeout: header_timeout?,
             idle_timeout: idle_timeout?,
             max_connections: max_connections?,
+            max_connections_per_peer: max_connections_per_peer?,
             rate_per_second: rate_per_second?,
+            rate_per_peer: rate_per_peer?,
+            allow,
+            trusted_proxies,
         })
+    }
+}
+
+/// Behind a proxy every request has the proxy's address, unless the proxy is asked.
+fn check_proxies(
+    tls: &Tls,
+    allow: &[IpNet],
+    trusted: &[IpNet],
+    rate_per_peer: Option<u32>,
+    r: &mut Reader,
+) {
+    let behind = *tls == Tls::BehindProxy;
+    if !behind && !trusted.is_empty() {
+        r.mistake(
+            "listen.trusted_proxies",
+            "is set, but listen.behind_proxy is not",
+            "set listen.behind_proxy = true, or leave the list out",
+        );
+    }
+    let needing = [
+        ("listen.allow", !allow.is_empty()),
+        (
+            "listen.rate_per_peer",
+            rate_per_peer.is_some_and(|rate| rate > 0),
+        ),
+    ];
+    for (key, set) in needing {
+        if behind && set && trusted.is_empty() {
+            r.mistake(
+                key,
+                "is set, but everyone comes with the address of the proxy",
+                "name the proxy in listen.trusted_proxies, and let it set X-Forwarded-For",
+            );
+        }
     }
 }
 

@@ -32,7 +32,7 @@ mod sync;
 mod users;
 
 pub use self::{
-    admin::Admin,
+    admin::{Admin, Reading},
     clerk::Clerk,
     convex::Convex,
     ensure::Ensure,

@@ -42,8 +42,8 @@ const RESTART: &[(&str, Differs)] = keys! {
     clerk.api_url, write_back, requests_per_10s, instance_id;
     convex.url, module, page, timeout, allow_mixed_environments;
     listen.address, webhook_paths, tls, max_body_bytes, body_timeout, header_timeout, idle_timeout,
-        max_connections;
-    admin.socket, address, token;
+        max_connections, max_connections_per_peer, rate_per_peer, allow, trusted_proxies;
+    admin.socket, address, token, operate_token, read_token, readers;
     state.dir, encryption_key, backend, max_queue_events, max_journal_bytes, ledger_records,
         max_dead_letters;
     schedule.sweep, census, full, digest;

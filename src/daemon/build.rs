@@ -1,13 +1,13 @@
 //! Opens the disk and puts the parts together, each with its part of the configuration.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
-use super::StartError;
+use super::{StartError, skew};
 use crate::{
     apply::{
         Clock, Edges, Settings, Shared,
@@ -25,6 +25,7 @@ use crate::{
     queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{
+        directory,
         journal::{self, Journal, Notice, Recovered},
         state::{self, State},
         state_file::{LAYOUT, Loaded, StateFile},
@@ -56,14 +57,13 @@ impl Disk {
 
 fn open(section: &config::State) -> Result<Disk, StartError> {
     let dir = &section.dir;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| StartError::Directory {
-            path: dir.clone(),
-            source,
-        })?;
+    let opened = directory::make_own(dir).map_err(|source| StartError::Directory {
+        path: dir.clone(),
+        source,
+    })?;
+    for path in opened {
+        tracing::warn!(path = %path.display(), "was open to other users; it is private now");
+    }
     let alerts = Alerts::default();
     let now_ms = Clock.now_ms();
     let known = match StateFile::load(dir)? {
@@ -161,7 +161,7 @@ impl Parts {
         alerts: Alerts,
     ) -> Result<Parts, StartError> {
         let metrics = Metrics::default();
-        let dialer = Dialer::default();
+        let dialer = Dialer::default().telling(skew::watch(alerts.clone()));
         let pace = Pace::new(rate(config));
         let edges = edges(config, &dialer, &pace, &metrics)?;
         let pin = Shared::recall_instance(&state, config.clerk.instance_id.as_deref());
@@ -224,7 +224,7 @@ pub fn edges(
         api_url: config.clerk.api_url.clone(),
         secret_key: secret(&config.clerk.secret_key),
         timeout: CLERK_TIMEOUT,
-        dialer: dialer.clone(),
+        dialer: dialer.to("Clerk"),
         on_request,
         pace: pace.clone(),
     })
@@ -246,7 +246,7 @@ pub fn edges(
         deploy_key: secret(&config.convex.deploy_key),
         module: config.convex.module.clone(),
         timeout: config.convex.timeout,
-        dialer: dialer.clone(),
+        dialer: dialer.to("Convex"),
         on_request,
     })
     .map_err(|error| StartError::Edge {

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     StartError,
     build::{Disk, Parts},
+    runs::WantsFull,
     scans,
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct Core {
     pub shared: Arc<Shared>,
     pub desk: Desk,
     pub lane: Lane,
+    /// Set when a scan has found that only a full diff can tell.
+    pub wants_full: WantsFull,
     /// Cancelled when the applier is gone.
     pub applier_ended: CancellationToken,
     dir: PathBuf,
@@ -95,10 +98,12 @@ impl Core {
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
         let (lane, batches) = repairs::lane();
+        let wants_full = WantsFull::default();
         let core = Core {
             journal,
             state,
-            desk: scans::desk(config, &shared, &lane)?,
+            desk: scans::desk(config, &shared, &lane, wants_full.clone())?,
+            wants_full,
             shared,
             lane,
             applier_ended: CancellationToken::new(),

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::StartError;
 use crate::{
-    admin,
-    config::{Config, Tls},
+    admin::{self, Caller, Readers, Scope, Tokens},
+    config::{self, Config, Reading, Tls},
     intake::{Listener, TlsFiles},
 };
 
@@ -29,7 +29,7 @@ impl Doors {
         let public = listener
             .address()
             .map_err(|source| cannot_listen(&config.listen.address, source))?;
-        let socket = admin::bind_socket(&config.admin.socket)
+        let socket = admin::bind_socket(&config.admin.socket, &readers(&config.admin))
             .await
             .map_err(|source| cannot_listen(&config.admin.socket.display(), source))?;
         let tcp = match config.admin.address {
@@ -52,6 +52,37 @@ impl Doors {
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
     }
+}
+
+/// Who may look over the socket.
+pub fn readers(section: &config::Admin) -> Readers {
+    let mut readers = Readers::default();
+    for reader in &section.readers {
+        match reader {
+            Reading::User(id) => readers.uids.push(*id),
+            Reading::Group(id) => readers.gids.push(*id),
+        }
+    }
+    readers
+}
+
+/// Which token opens what.
+pub fn tokens(section: &config::Admin) -> Tokens {
+    let mut tokens = Tokens::default();
+    for (name, token, scope) in [
+        ("admin.token", &section.token, Scope::Approve),
+        (
+            "admin.operate_token",
+            &section.operate_token,
+            Scope::Operate,
+        ),
+        ("admin.read_token", &section.read_token, Scope::Read),
+    ] {
+        if let Some(token) = token {
+            tokens.add(token, Caller::new(name, scope));
+        }
+    }
+    tokens
 }
 
 async fn listen(config: &Config) -> Result<Listener, StartError> {

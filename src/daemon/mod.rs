@@ -12,6 +12,7 @@ mod reload;
 mod runs;
 mod scans;
 mod sign_in;
+mod skew;
 mod watch;
 
 use std::{
@@ -35,8 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
-    config::{Config, Secret},
-    intake::{self, Bounds, Listener},
+    config::{self, Config},
+    intake::{self, Bounds, Listener, Peers, Rules},
     report::history::HistoryError,
     schedule::{Pulse, rhythm::NotARhythm},
     store::{journal::OpenError, state::StateError, state_file::StateFileError},
@@ -179,6 +180,7 @@ impl Daemon {
             Arc::clone(&parts.intake),
             applier.clone(),
             parts.dialer.clone(),
+            doors.listener.certificate().cloned(),
         ));
         let scheduled = scans::schedule(&config, &core.desk, &core.shared)?;
         let mut handle = Handle {
@@ -199,8 +201,7 @@ impl Daemon {
         if let Some(carrier) = carrier {
             handle.tasks.spawn(carrier.run(handle.stop.clone()));
         }
-        let tcp = doors.tcp.zip(config.admin.token.clone());
-        handle.open_admin(applier.clone(), doors.socket, tcp);
+        handle.open_admin(applier.clone(), doors.socket, doors.tcp, &config.admin);
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
         handle.watch(applier, pulse);
         handle.start_intake(doors.listener, parts.intake, &config)?;
@@ -276,8 +277,9 @@ impl Handle {
         } = scheduled;
         self.tasks.spawn(schedule.run(self.stop_schedule.clone()));
         let (desk, shared) = (self.core.desk.clone(), Arc::clone(&self.core.shared));
-        self.tasks
-            .spawn(scans::watch(scans, desk, shared, self.stop.clone()));
+        let wants_full = self.core.wants_full.clone();
+        let watch = scans::watch(scans, desk, wants_full, shared, self.stop.clone());
+        self.tasks.spawn(watch);
         pulse
     }
 
@@ -285,7 +287,8 @@ impl Handle {
         &self,
         applier: apply::Handle,
         socket: UnixListener,
-        tcp: Option<(TcpListener, Secret)>,
+        tcp: Option<TcpListener>,
+        section: &config::Admin,
     ) {
         let reloader = Arc::clone(&self.reloader);
         let admin = Admin {
@@ -299,10 +302,12 @@ impl Handle {
             reload: Arc::new(move || reloader.reload()),
         };
         let router = admin.router();
-        let serve = admin::serve_socket(socket, router.clone(), self.stop.clone());
+        let (readers, stop) = (doors::readers(section), self.stop.clone());
+        let serve = admin::serve_socket(socket, router.clone(), readers, stop);
         self.tasks.spawn(serve);
-        if let Some((tcp, token)) = tcp {
-            let serve = admin::serve_tcp(tcp, router, token, self.stop.clone());
+        if let Some(tcp) = tcp {
+            let tokens = doors::tokens(section);
+            let serve = admin::serve_tcp(tcp, router, tokens, self.stop.clone());
             self.tasks.spawn(serve);
         }
     }
@@ -334,9 +339,16 @@ impl Handle {
             idle_timeout: config.listen.idle_timeout,
             max_connections: config.listen.max_connections,
         };
+        let rules = Rules {
+            allow: config.listen.allow.clone(),
+            trusted_proxies: config.listen.trusted_proxies.clone(),
+            max_connections: config.listen.max_connections_per_peer,
+            rate_per_second: config.listen.rate_per_peer,
+        };
+        let peers = Peers::new(rules, self.core.shared.metrics.clone());
         let ensure = sign_in::routes(config, &self.core.shared, &intake, self.core.lane.clone());
         let router = intake.router(&config.listen.webhook_paths).merge(ensure);
-        let serve = intake::serve(listener, router, bounds, self.stop_intake.clone());
+        let serve = intake::serve(listener, router, bounds, peers, self.stop_intake.clone());
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);
         Ok(())

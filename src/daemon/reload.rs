@@ -9,7 +9,7 @@ use super::{Surroundings, build};
 use crate::{
     apply::{self, Shared},
     config::Config,
-    intake::{Intake, Secrets},
+    intake::{Certificate, Intake, Secrets},
     outbound::Dialer,
 };
 
@@ -21,6 +21,7 @@ pub struct Reloader {
     intake: Arc<Intake>,
     applier: apply::Handle,
     dialer: Dialer,
+    certificate: Option<Certificate>,
 }
 
 impl Reloader {
@@ -31,6 +32,7 @@ impl Reloader {
         intake: Arc<Intake>,
         applier: apply::Handle,
         dialer: Dialer,
+        certificate: Option<Certificate>,
     ) -> Self {
         Reloader {
             config: Mutex::new(config),
@@ -39,6 +41,7 @@ impl Reloader {
             intake,
             applier,
             dialer,
+            certificate,
         }
     }
 
@@ -56,6 +59,18 @@ impl Reloader {
                 "the configuration was not reloaded, the old one stays in force: {mistakes}"
             );
         })?;
+        let renewed = match self
+            .certificate
+            .as_ref()
+            .map(Certificate::renew)
+            .transpose()
+        {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                tracing::error!("nothing was reloaded, the old certificate stays in use: {error}");
+                return Err(format!("the certificate cannot be used: {error}"));
+            }
+        };
         let differs = Config::reloadable_diff(&config, &new);
         // Keys that need a restart keep their old value, also in what is rebuilt below.
         let mut next = config.clone();
@@ -82,6 +97,9 @@ impl Reloader {
         self.intake
             .limiter
             .store(Intake::limiter(next.listen.rate_per_second));
+        if let Some(renewed) = renewed {
+            renewed.put_in_place();
+        }
         if let Some(level) = &self.around.log_level {
             level.set(&next.log.level);
         }

@@ -3,7 +3,10 @@
 //! Services and mapping are taken anew at the beginning of each run, so a reload counts from the next run on;
 //! the rules of repair need a restart.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::StartError;
 use crate::{
@@ -26,11 +29,29 @@ use crate::{
     report::history::History,
 };
 
+/// Set when only a full diff can tell; whoever starts it takes it back. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct WantsFull(Arc<AtomicBool>);
+
+impl WantsFull {
+    fn say(&self, why: &str) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::info!("a full comparison is needed: {why}");
+        }
+    }
+
+    /// True once for each wish.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// Who carries runs out. Connects to nothing.
 pub fn runs(
     config: &Config,
     shared: &Arc<Shared>,
     lane: &Lane,
+    wants_full: WantsFull,
 ) -> Result<Arc<dyn Runs>, StartError> {
     let history = History::open(&config.state.dir, config.report.show_values)?;
     let beliefs = Beliefs::load(&shared.state)?;
@@ -60,6 +81,7 @@ pub fn runs(
         census: Census::new(missed, beliefs.clone()),
         beliefs,
         known: Box::new(Intake(Arc::clone(shared))),
+        want_full: Box::new(move |why| wants_full.say(why)),
     }))
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, runs};
+use super::{
+    StartError,
+    runs::{self, WantsFull},
+};
 use crate::{
     apply::{Clock, Shared},
     config::{Config, RepairMode},
@@ -25,10 +28,15 @@ use crate::{
 };
 
 /// Where runs are asked for.
-pub fn desk(config: &Config, shared: &Arc<Shared>, lane: &Lane) -> Result<Desk, StartError> {
+pub fn desk(
+    config: &Config,
+    shared: &Arc<Shared>,
+    lane: &Lane,
+    wants_full: WantsFull,
+) -> Result<Desk, StartError> {
     let held = Arc::clone(shared);
     Ok(Desk::new(Options {
-        runs: runs::runs(config, shared, lane)?,
+        runs: runs::runs(config, shared, lane, wants_full)?,
         state: shared.state.clone(),
         metrics: shared.metrics.clone(),
         now_ms,
@@ -54,6 +62,8 @@ fn full_kind(config: &Config) -> RunKind {
 pub struct Scan {
     /// Which.
     pub slot: Slot,
+    /// What it runs.
+    pub kind: RunKind,
     /// When.
     pub rhythm: Rhythm,
 }
@@ -84,6 +94,7 @@ pub fn schedule(
         };
         scans.push(Scan {
             slot,
+            kind,
             rhythm: rhythm.clone(),
         });
         jobs.push(scan(slot, kind, rhythm, desk));
@@ -116,18 +127,19 @@ fn scan(slot: Slot, kind: RunKind, rhythm: Rhythm, desk: &Desk) -> Job {
         recall: Arc::new(move || standing(&recalled, slot)),
         start: Arc::new(move || {
             let desk = started.clone();
-            Box::pin(async move {
-                let request = RunRequest {
-                    kind,
-                    tables: Vec::new(),
-                    max_deletes: None,
-                    approve: None,
-                    mapping: None,
-                    asked_by: AskedBy::Schedule,
-                };
-                ending(run(&desk, request).await, &desk)
-            })
+            Box::pin(async move { ending(run(&desk, by_clock(kind)).await, &desk) })
         }),
+    }
+}
+
+fn by_clock(kind: RunKind) -> RunRequest {
+    RunRequest {
+        kind,
+        tables: Vec::new(),
+        max_deletes: None,
+        approve: None,
+        mapping: None,
+        asked_by: AskedBy::Schedule,
     }
 }
 
@@ -197,7 +209,15 @@ fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
 
 /// Raises and clears the alert about scans that have not succeeded for long. A task of its own: an alarm must
 /// not depend on what it watches.
-pub async fn watch(scans: Vec<Scan>, desk: Desk, shared: Arc<Shared>, stop: CancellationToken) {
+/// Also starts a full diff ahead of its time when a smaller scan has said that only that can tell; after a
+/// failure the schedule's own waits count.
+pub async fn watch(
+    scans: Vec<Scan>,
+    desk: Desk,
+    wants_full: WantsFull,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
     const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
     let since_ms = now_ms();
     while stop
@@ -205,6 +225,15 @@ pub async fn watch(scans: Vec<Scan>, desk: Desk, shared: Arc<Shared>, stop: Canc
         .await
         .is_some()
     {
+        let full = scans.iter().find(|scan| scan.slot == Slot::Full);
+        if let Some(full) = full
+            && desk.view(Slot::Full).memory.failures == 0
+            && desk.hold().is_none()
+            && wants_full.take()
+        {
+            // If one runs already, that one will do: smaller scans ask again until the gap is closed.
+            let _busy = desk.start(by_clock(full.kind));
+        }
         let now_ms = now_ms();
         let overdue: Vec<&str> = scans
             .iter()

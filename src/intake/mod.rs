@@ -6,6 +6,7 @@
 //! signature holds; answers never echo the input.
 
 mod ensure;
+mod peer;
 mod serve;
 mod verify;
 
@@ -35,7 +36,8 @@ use crate::{
 };
 
 pub use ensure::{Ensure, MakeSure};
-pub use serve::{Bounds, Listener, TlsFiles, serve};
+pub use peer::{Peers, Rules};
+pub use serve::{Bounds, Certificate, Listener, TlsFiles, serve};
 pub use verify::{Claim, Refusal, Secrets, VerifiedEvent};
 
 /// What intake needs. Secrets are swapped when the configuration is read again.
@@ -117,8 +119,10 @@ impl Intake {
     }
 
     async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Verdict> {
-        if headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(Verdict::Unreadable);
+        // What was signed are the bytes that came; a bomb is not unpacked to find that out.
+        let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+        if encodings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Verdict::Encoded);
         }
         let announced = headers
             .get(header::CONTENT_LENGTH)
@@ -230,6 +234,7 @@ enum Verdict {
     Malformed,
     BadHeaders,
     Unreadable,
+    Encoded,
     TooFarOff,
     Forged,
     TooLarge,
@@ -259,6 +264,7 @@ impl Verdict {
             Verdict::Malformed => "malformed",
             Verdict::BadHeaders => "bad_headers",
             Verdict::Unreadable => "unreadable",
+            Verdict::Encoded => "encoded",
             Verdict::TooFarOff => "too_far_off",
             Verdict::Forged => "bad_signature",
             Verdict::TooLarge => "too_large",
@@ -277,6 +283,11 @@ impl Verdict {
             Verdict::BadHeaders | Verdict::Unreadable => {
                 (StatusCode::BAD_REQUEST, "bad request\n", None)
             }
+            Verdict::Encoded => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send it as it was signed\n",
+                None,
+            ),
             Verdict::TooFarOff | Verdict::Forged => {
                 (StatusCode::UNAUTHORIZED, "unauthorized\n", None)
             }

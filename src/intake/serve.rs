@@ -1,20 +1,20 @@
 //! Connections: accept, bound, serve, drain.
 //!
 //! HTTP/1.1 by hyper with the deadlines that its defaults lack: a silent socket, half a header block
-//! and an idle connection are closed. At most so many connections at once. Knows nothing of what is
-//! served. On stop it accepts no more, lets requests in hand finish and closes idle connections.
+//! and an idle connection are closed. At most so many connections at once, and of one peer. Knows nothing
+//! of what is served. On stop it accepts no more, lets requests in hand finish and closes idle connections.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
 };
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -23,6 +23,15 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use self::head::{Tap, Tapped};
+use super::peer::{self, Peer, Peers};
+
+mod head;
+mod tls;
+
+pub use self::tls::{Certificate, TlsFiles};
 
 /// Deadlines and caps of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -36,46 +45,16 @@ pub struct Bounds {
     pub max_connections: usize,
 }
 
-/// Where the certificate and its key lie.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// PEM, leaf first.
-    pub cert: PathBuf,
-    /// PEM.
-    pub key: PathBuf,
-}
-
-impl TlsFiles {
-    fn load(&self) -> io::Result<TlsAcceptor> {
-        let bad = |what: &str, path: &PathBuf| {
-            let message = format!("{} holds no {what} in PEM form", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, message)
-        };
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&self.cert)
-            .map_err(|_| bad("certificate", &self.cert))?
-            .collect();
-        let chain = chain.map_err(|_| bad("certificate", &self.cert))?;
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|_| bad("private key", &self.key))?;
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
 /// A bound address, not yet served.
 pub struct Listener {
     tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Certificate>,
 }
 
 impl Listener {
     /// Binds; reads the certificate first, so that a wrong one stops the start.
     pub async fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> io::Result<Self> {
-        let tls = tls.map(TlsFiles::load).transpose()?;
+        let tls = tls.map(Certificate::load).transpose()?;
         let tcp = TcpListener::bind(address).await?;
         Ok(Listener { tcp, tls })
     }
@@ -84,12 +63,25 @@ impl Listener {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
+
+    /// The certificate, if the daemon ends TLS.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.tls.as_ref()
+    }
 }
 
 /// Serves until `stop`, then waits for requests in hand.
-pub async fn serve(listener: Listener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    bounds: Bounds,
+    peers: Arc<Peers>,
+    stop: CancellationToken,
+) {
     // How long to wait when the process is out of file descriptors.
     const EXHAUSTED: Duration = Duration::from_millis(50);
+    let gate = middleware::from_fn_with_state(Arc::clone(&peers), peer::gate);
+    let router = router.layer(gate);
     let places = Arc::new(Semaphore::new(bounds.max_connections));
     let connections = TaskTracker::new();
     loop {
@@ -101,20 +93,28 @@ pub async fn serve(listener: Listener, router: Router, bounds: Bounds, stop: Can
             () = stop.cancelled() => break,
             accepted = listener.tcp.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(EXHAUSTED).await;
                 continue;
             }
         };
-        let router = router.clone();
-        let tls = listener.tls.clone();
+        // Whoever is not let in is hung up on: an answer would cost more than it says.
+        let Some(admitted) = peers.admit(address.ip()) else {
+            continue;
+        };
+        let served = Served {
+            router: router.clone(),
+            peer: Peer(address.ip().to_canonical()),
+            tap: Tap::default(),
+        };
+        let tls = listener.tls.as_ref().map(Certificate::acceptor);
         let stop = stop.clone();
         connections.spawn(async move {
-            let _place = place;
-            connection(socket, tls, router, bounds, stop).await;
+            let _places = (place, admitted);
+            connection(socket, tls, served, bounds, stop).await;
         });
     }
     drop(listener);
@@ -125,7 +125,7 @@ pub async fn serve(listener: Listener, router: Router, bounds: Bounds, stop: Can
 async fn connection(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    served: Served,
     bounds: Bounds,
     stop: CancellationToken,
 ) {
@@ -140,20 +140,46 @@ async fn connection(
         return;
     }
     match tls {
-        None => http(socket, router, bounds, stop).await,
+        None => http(socket, served, bounds, stop).await,
         Some(tls) => {
             if let Ok(Ok(socket)) = timeout(bounds.header_timeout, tls.accept(socket)).await {
-                http(socket, router, bounds, stop).await;
+                http(socket, served, bounds, stop).await;
             }
         }
     }
 }
 
-async fn http<S>(socket: S, router: Router, bounds: Bounds, stop: CancellationToken)
+/// What is served on one connection.
+struct Served {
+    router: Router,
+    peer: Peer,
+    tap: Tap,
+}
+
+impl Served {
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        request.extensions_mut().insert(self.peer);
+        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let answered = if chunked && self.tap.names("content-length") {
+            let mut refusal = (StatusCode::BAD_REQUEST, "bad request\n").into_response();
+            let close = HeaderValue::from_static("close");
+            refusal.headers_mut().insert(header::CONNECTION, close);
+            Ok(refusal)
+        } else {
+            self.router.clone().oneshot(request.map(Body::new)).await
+        };
+        self.tap.begin_anew();
+        answered
+    }
+}
+
+async fn http<S>(socket: S, served: Served, bounds: Bounds, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let tap = served.tap.clone();
+    let socket = Tapped { socket, tap };
+    let service = service_fn(|request| served.answer(request));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)

@@ -71,6 +71,16 @@ impl Claim {
         let complete = |names: &[&str; 3]| names.iter().all(|name| headers.contains_key(*name));
         let spelling = SPELLINGS.into_iter().find(complete);
         let spelling = spelling.ok_or(Refusal::Malformed)?;
+        for [ours, theirs] in pairs() {
+            // Two headers that disagree are somebody's attempt to have each reader see another one.
+            let (mut ours, mut theirs) =
+                (headers.get_all(ours).iter(), headers.get_all(theirs).iter());
+            if let (Some(first), Some(second)) = (ours.next(), theirs.next())
+                && (first != second || theirs.next().is_some())
+            {
+                return Err(Refusal::Malformed);
+            }
+        }
         let [id, timestamp, signature] = spelling.map(|name| single(headers, name));
         let (id, timestamp, signature) = (id?, timestamp?, signature?);
         let delivery = DeliveryId::parse(id).ok_or(Refusal::Malformed)?;
@@ -128,6 +138,12 @@ impl Secrets {
                 .collect(),
         }
     }
+}
+
+/// Each header in both spellings.
+fn pairs() -> impl Iterator<Item = [&'static str; 2]> {
+    let [ours, theirs] = SPELLINGS;
+    ours.into_iter().zip(theirs).map(<[_; 2]>::from)
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Refusal> {

@@ -163,14 +163,28 @@ fn headers_that_are_missing_doubled_or_malformed_are_told_from_forgeries() {
 }
 
 #[test]
-fn a_complete_set_counts_even_beside_an_incomplete_one_and_the_first_spelling_decides() {
+fn both_spellings_may_be_there_if_they_say_the_same_and_one_of_them_is_whole() {
     let at = now_s();
     let good = sign(SECRET, "m", at, BODY);
     let mut both = headers("webhook", "m", at, &good);
-    both.insert("svix-id", HeaderValue::from_static("other"));
+    both.insert("svix-id", HeaderValue::from_static("m"));
     assert_eq!(check(&both, BODY, &[SECRET]), Ok("m".into()));
-    both.extend(headers("svix", "other", at, &good));
-    assert_eq!(check(&both, BODY, &[SECRET]), Err(Refusal::Forged));
+    both.extend(headers("svix", "m", at, &good));
+    assert_eq!(check(&both, BODY, &[SECRET]), Ok("m".into()));
+    for (name, other) in [
+        ("svix-id", "other".to_owned()),
+        ("webhook-id", "other".to_owned()),
+        ("svix-timestamp", (at + 1).to_string()),
+        ("webhook-signature", sign(OTHER, "m", at, BODY)),
+    ] {
+        let mut disagreeing = both.clone();
+        disagreeing.insert(name, other.parse().unwrap());
+        let refused = check(&disagreeing, BODY, &[SECRET, OTHER]);
+        assert_eq!(refused, Err(Refusal::Malformed), "{name}");
+    }
+    let mut doubled = both.clone();
+    doubled.append("webhook-id", HeaderValue::from_static("m"));
+    assert_eq!(check(&doubled, BODY, &[SECRET]), Err(Refusal::Malformed));
 }
 
 #[test]

@@ -14,9 +14,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Client, Method, Response,
-    header::{HeaderMap, HeaderValue},
+    header::{AGE, DATE, HeaderMap, HeaderValue},
     redirect::Policy,
 };
+use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::model::Fault;
@@ -27,6 +28,10 @@ mod retry_after;
 /// came back. For metrics and for what a run cost.
 pub type OnRequest = Arc<dyn Fn(&'static str, u16, usize) + Send + Sync>;
 
+/// Who is told of the time in an answer: the service, its `Date` in seconds since the epoch, and how long the
+/// exchange had taken when it came.
+pub type OnDate = Arc<dyn Fn(&'static str, i64, Duration) + Send + Sync>;
+
 /// To find out that a host does not answer. Well below the time of any whole exchange.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections a host: as many as Convex calls run at once by default, and a few for Clerk.
@@ -36,7 +41,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Makes connections when they are first needed.
 #[derive(Clone)]
-pub struct Dialer(Arc<Clients>);
+pub struct Dialer {
+    clients: Arc<Clients>,
+    service: &'static str,
+    on_date: Option<OnDate>,
+}
 
 struct Clients {
     user_agent: String,
@@ -46,10 +55,15 @@ struct Clients {
 
 impl Default for Dialer {
     fn default() -> Self {
-        Dialer(Arc::new(Clients {
+        let clients = Clients {
             user_agent: concat!("clerk-convex-sync/", env!("CARGO_PKG_VERSION")).into(),
             built: Default::default(),
-        }))
+        };
+        Dialer {
+            clients: Arc::new(clients),
+            service: "a service",
+            on_date: None,
+        }
     }
 }
 
@@ -180,6 +194,20 @@ impl ExchangeError {
 }
 
 impl Dialer {
+    /// The same, telling of the times in the answers.
+    pub fn telling(self, on_date: OnDate) -> Dialer {
+        let on_date = Some(on_date);
+        Dialer { on_date, ..self }
+    }
+
+    /// The same connections, for talking to this service.
+    pub fn to(&self, service: &'static str) -> Dialer {
+        Dialer {
+            service,
+            ..self.clone()
+        }
+    }
+
     /// Sends one request and reads the whole answer.
     pub async fn exchange(
         &self,
@@ -206,7 +234,14 @@ impl Dialer {
             builder = builder.body(body);
         }
         let named = |error: reqwest::Error| name_error(&error, timeout);
+        let asked = Instant::now();
         let response = builder.send().await.map_err(named)?;
+        // What came out of a cache has the time at which it went in.
+        let fresh = !response.headers().contains_key(AGE);
+        let date = retry_after::seconds(response.headers(), DATE).filter(|_| fresh);
+        if let (Some(tell), Some(date_s)) = (&self.on_date, date) {
+            tell(self.service, date_s, asked.elapsed());
+        }
         let status = response.status().as_u16();
         let retry_after = retry_after::read(response.headers());
         let body = read_body(response, max_bytes, timeout).await?;
@@ -218,12 +253,12 @@ impl Dialer {
     }
 
     fn client(&self, route: Route) -> Result<&Client, ExchangeError> {
-        let slot = &self.0.built[route.index()];
+        let slot = &self.clients.built[route.index()];
         if let Some(client) = slot.get() {
             return Ok(client);
         }
         let client = route
-            .build(&self.0.user_agent)
+            .build(&self.clients.user_agent)
             .map_err(|_| ExchangeError::Unbuildable)?;
         // Of two callers that build at once, the first one's client is kept.
         Ok(slot.get_or_init(|| client))

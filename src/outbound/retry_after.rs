@@ -25,7 +25,8 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     Some(asked.min(MAX))
 }
 
-fn seconds(headers: &HeaderMap, name: HeaderName) -> Option<i64> {
+/// The date in a header, in seconds since the epoch.
+pub(super) fn seconds(headers: &HeaderMap, name: HeaderName) -> Option<i64> {
     let text = headers.get(name)?.to_str().ok()?;
     Some(DateTime::parse_from_rfc2822(text.trim()).ok()?.timestamp())
 }

@@ -4,6 +4,8 @@
 //! the size of a batch and the number of batches that wait. Knows rows and proofs of deletion, not who
 //! writes them; deliveries go first.
 
+use std::sync::{Arc, atomic::AtomicU64};
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{ConfirmedDelete, Origin, Outcome, RecordKey, Upsert, Version};
@@ -67,21 +69,40 @@ pub struct Batch {
     pub repairs: Vec<Repair>,
     /// For logs and metrics.
     pub origin: Origin,
+    /// Counts the calls that it took, for what a run cost.
+    pub calls: Arc<AtomicU64>,
     /// One answer for each, in order.
     pub answer: oneshot::Sender<Vec<Repaired>>,
 }
 
 /// The end where scans put repairs in. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Lane(mpsc::Sender<Batch>);
+pub struct Lane {
+    batches: mpsc::Sender<Batch>,
+    calls: Arc<AtomicU64>,
+}
 
 /// A lane and the end where the applier takes batches out.
 pub fn lane() -> (Lane, mpsc::Receiver<Batch>) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Lane(sender), receiver)
+    let lane = Lane {
+        batches: sender,
+        calls: Arc::default(),
+    };
+    (lane, receiver)
 }
 
 impl Lane {
+    /// The same lane with a count of calls of its own, and that count.
+    pub fn counted(&self) -> (Lane, Arc<AtomicU64>) {
+        let calls = Arc::new(AtomicU64::new(0));
+        let lane = Lane {
+            batches: self.batches.clone(),
+            calls: Arc::clone(&calls),
+        };
+        (lane, calls)
+    }
+
     /// Waits until all of this was dealt with. `None` once the applier has ended: then some may be written.
     pub async fn apply(&self, repairs: Vec<Repair>, origin: Origin) -> Option<Vec<Repaired>> {
         if repairs.is_empty() {
@@ -91,9 +112,10 @@ impl Lane {
         let batch = Batch {
             repairs,
             origin,
+            calls: Arc::clone(&self.calls),
             answer,
         };
-        self.0.send(batch).await.ok()?;
+        self.batches.send(batch).await.ok()?;
         answered.await.ok()
     }
 }

@@ -63,6 +63,9 @@ pub struct RangeCursor {
     pub tally: Tally,
     /// Why its listing proves nothing, in words.
     pub flaws: Vec<String>,
+    /// Its last page, in words, once it was read.
+    #[serde(default)]
+    pub end: Option<String>,
     /// Bytes of its part of the list of differences that count.
     pub log_bytes: u64,
     /// Orphans that wait in its part of the list.

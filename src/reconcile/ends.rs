@@ -46,7 +46,11 @@ pub struct Ends {
 impl Ends {
     /// The same ends with a bill of their own.
     pub fn metered(self) -> Ends {
-        let cost = Arc::new(Cost::default());
+        let (lane, mutations) = self.lane.counted();
+        let cost = Arc::new(Cost {
+            mutations,
+            ..Cost::default()
+        });
         let (clerk, convex) = (Arc::clone(&cost), Arc::clone(&cost));
         Ends {
             clerk: self.clerk.also_heard_by(Arc::new(move |_, _, bytes| {
@@ -60,6 +64,7 @@ impl Ends {
                     .fetch_add(bytes as u64, Ordering::Relaxed);
             })),
             cost,
+            lane,
             ..self
         }
     }
@@ -70,17 +75,13 @@ impl Ends {
 pub struct Cost {
     clerk: AtomicU64,
     queries: AtomicU64,
-    mutations: AtomicU64,
+    /// Counted where the lane ends.
+    mutations: Arc<AtomicU64>,
     clerk_bytes: AtomicU64,
     convex_bytes: AtomicU64,
 }
 
 impl Cost {
-    /// Mutations that the lane made for this run.
-    pub fn mutations(&self, calls: u64) {
-        self.mutations.fetch_add(calls, Ordering::Relaxed);
-    }
-
     /// Requests so far.
     pub fn calls(&self) -> Calls {
         Calls {

@@ -79,6 +79,8 @@ pub struct Options {
     pub beliefs: Beliefs,
     /// Where else a change may be.
     pub known: Box<dyn Known>,
+    /// Hears, with the reason, when only a full diff can tell.
+    pub want_full: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// See the module's words.
@@ -116,7 +118,7 @@ impl Reconciler {
             .run(&ends, known, rules.repair, watch)
             .await?;
         if let Some(why) = swept.wants_full {
-            tracing::info!("a full comparison is needed: {why}");
+            (self.options.want_full)(why);
         }
         self.keep(swept.report)
     }
@@ -139,7 +141,7 @@ impl Reconciler {
         let known = self.options.known.as_ref();
         let counted = self.options.census.run(&ends, known, leave, watch).await?;
         if let Some(why) = &counted.wants_full {
-            tracing::info!("a full comparison is needed: {why}");
+            (self.options.want_full)(why);
         }
         match counted.report {
             Some(mut report) => {

@@ -9,6 +9,7 @@ use super::{
     ends::Ends,
     full::group::{Group, Name},
     mend::Orphan,
+    scan::missed::{Cause, Known},
 };
 use crate::{
     clerk::Lookup,
@@ -26,6 +27,8 @@ pub struct Removed {
     pub differences: Vec<Difference>,
     /// Records that exist again, or still.
     pub spared: Vec<Name>,
+    /// Records that are gone and of whose deletion no delivery told.
+    pub missed: u64,
 }
 
 /// Marks a whole plan with what was decided about it.
@@ -39,8 +42,13 @@ pub fn leave(orphans: Vec<Orphan>, action: Action, reason: &str) -> Vec<Differen
     all.map(marked).collect()
 }
 
-/// Removes those of these records that Clerk says do not exist.
-pub async fn remove(ends: &Ends, group: Group, orphans: Vec<Orphan>) -> Result<Removed, Trouble> {
+/// Removes those of these records that Clerk says do not exist. `known` tells where deliveries about them are.
+pub async fn remove(
+    ends: &Ends,
+    group: Group,
+    orphans: Vec<Orphan>,
+    known: &dyn Known,
+) -> Result<Removed, Trouble> {
     let mut removed = Removed::default();
     let mut orphans = orphans.into_iter().peekable();
     while orphans.peek().is_some() {
@@ -51,9 +59,10 @@ pub async fn remove(ends: &Ends, group: Group, orphans: Vec<Orphan>) -> Result<R
             match group.fetch(ends, &orphan.name).await {
                 Ok(Lookup::Gone(proof)) => {
                     let record = orphan.record(group);
+                    let cause = Cause::from(known.underway(&record));
                     let wish = Wish::Delete(proof);
                     repairs.push(Repair { record, wish });
-                    waiting.push(orphan);
+                    waiting.push((orphan, cause));
                 }
                 Ok(Lookup::Found(_)) => removed.spared.push(orphan.name),
                 Err(trouble @ Trouble::Nameless) => {
@@ -65,17 +74,36 @@ pub async fn remove(ends: &Ends, group: Group, orphans: Vec<Orphan>) -> Result<R
             }
         }
         let done = ends.repair(repairs).await?;
-        for (orphan, done) in waiting.into_iter().zip(done) {
-            removed.differences.extend(settle(orphan, done)?);
+        for ((orphan, cause), done) in waiting.into_iter().zip(done) {
+            let (differences, missed) = settle(orphan, cause, done)?;
+            removed.differences.extend(differences);
+            removed.missed += u64::from(missed);
         }
     }
     Ok(removed)
 }
 
-fn settle(orphan: Orphan, done: Repaired) -> Result<Vec<Difference>, Trouble> {
+/// What was done, and whether a delivery that should have told of it is missing.
+fn settle(
+    orphan: Orphan,
+    cause: Cause,
+    done: Repaired,
+) -> Result<(Vec<Difference>, bool), Trouble> {
+    let mut missed = false;
     let (action, reason) = match done {
         Repaired::Applied {
-            outcome: Outcome::Deleted | Outcome::Absent | Outcome::Unchanged | Outcome::Tombstoned,
+            outcome: Outcome::Deleted,
+            ..
+        } => {
+            missed = cause.is_missing_delivery();
+            let why = cause.words();
+            (
+                Action::Deleted,
+                format!("Clerk says that it does not exist; {why}"),
+            )
+        }
+        Repaired::Applied {
+            outcome: Outcome::Absent | Outcome::Unchanged | Outcome::Tombstoned,
             ..
         } => (
             Action::Deleted,
@@ -96,5 +124,5 @@ fn settle(orphan: Orphan, done: Repaired) -> Result<Vec<Difference>, Trouble> {
         ),
         Repaired::Away { reason } => return Err(Trouble::Away(reason)),
     };
-    Ok(leave(vec![orphan], action, &reason))
+    Ok((leave(vec![orphan], action, &reason), missed))
 }

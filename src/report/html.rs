@@ -345,7 +345,7 @@ fn charts(runs: &[Summary]) -> Vec<Chart> {
             .map(|run| run.tables.get(&table).map_or(0, TableFigures::differences))
             .collect(),
     });
-    let calls: [(&str, fn(&Summary) -> u64); 3] = [
+    let calls: [(&str, OfSummary); 3] = [
         ("Clerk requests", |run| run.calls.clerk),
         ("Convex queries", |run| run.calls.convex_queries),
         ("Convex mutations", |run| run.calls.convex_mutations),
@@ -366,6 +366,9 @@ fn charts(runs: &[Summary]) -> Vec<Chart> {
         Chart::new("duration", "Duration", runs, &took, &words::duration),
     ]
 }
+
+/// A figure of a run.
+type OfSummary = fn(&Summary) -> u64;
 
 #[cfg(test)]
 mod tests;

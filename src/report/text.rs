@@ -113,7 +113,7 @@ fn figures(report: &Report) -> String {
     grid.load_style(presets::NOTHING);
     let names = report.tables.keys().map(|table| table.name().to_owned());
     grid.set_header(std::iter::once(String::new()).chain(names));
-    let rows: [(&str, fn(&TableFigures) -> u64); 9] = [
+    let rows: [(&str, OfTable); 9] = [
         ("in Clerk", |f| f.clerk),
         ("in Convex", |f| f.convex),
         ("missing", |f| f.missing),
@@ -239,6 +239,9 @@ fn words_of(text: &str) -> Vec<String> {
     }
     found
 }
+
+/// A figure of a table.
+type OfTable = fn(&TableFigures) -> u64;
 
 #[cfg(test)]
 mod tests {

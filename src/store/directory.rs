@@ -1,15 +1,98 @@
 //! Directories for the owner only, whose names are on stable storage.
 //!
 //! State holds personal data, so nobody else on the machine may look. A file that was synced is not
-//! safe before its directory is: a power cut may take the name.
+//! safe before its directory is: a power cut may take the name. Nor may anybody have put a link there that
+//! leads what is written elsewhere.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Read, write and enter for the owner.
 const DIR_MODE: u32 = 0o700;
+
+/// Read and write for the owner.
+const FILE_MODE: u32 = 0o600;
+/// Everybody but the owner.
+const OTHERS: u32 = 0o077;
+/// What tells our directory from one that was named by mistake.
+const OURS: [&str; 3] = ["STATE", "journal", "derived"];
+/// How deep the directories lie in one another, at most.
+const MAX_DEPTH: usize = 8;
+
+/// Makes the state directory the owner's alone, with all that is in it, and answers with what was open to
+/// others and no longer is.
+///
+/// # Errors
+/// A link in it, which could lead anywhere; and a directory that holds other things and is open to others,
+/// which is left as it is: it was most likely named by mistake.
+pub fn make_own(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut opened = Vec::new();
+    if !dir.is_dir() {
+        make_private(dir)?;
+        return Ok(opened);
+    }
+    if mode(dir)? & OTHERS != 0 && !is_ours(dir)? {
+        return Err(io::Error::other(
+            "it holds other things and other users may enter it; name a directory for the state alone, or              take the others' rights away (chmod 700)",
+        ));
+    }
+    close(dir, DIR_MODE, &mut opened)?;
+    close_all(dir, MAX_DEPTH, &mut opened)?;
+    Ok(opened)
+}
+
+/// True for an empty directory, too, and a fresh file system.
+fn is_ours(dir: &Path) -> io::Result<bool> {
+    let mut empty = true;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if OURS.iter().any(|ours| name == OsStr::new(ours)) {
+            return Ok(true);
+        }
+        empty &= name == "lost+found";
+    }
+    Ok(empty)
+}
+
+fn close_all(dir: &Path, depth: usize, opened: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_symlink() {
+            let message = format!(
+                "{} is a link; nothing is written through one",
+                path.display()
+            );
+            return Err(io::Error::other(message));
+        } else if kind.is_dir() && entry.file_name() != "lost+found" {
+            if depth == 0 {
+                let message = format!("{} lies deeper than anything of ours", path.display());
+                return Err(io::Error::other(message));
+            }
+            close(&path, DIR_MODE, opened)?;
+            close_all(&path, depth - 1, opened)?;
+        } else if kind.is_file() {
+            close(&path, FILE_MODE, opened)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes others' rights away, if they have any.
+fn close(path: &Path, own: u32, opened: &mut Vec<PathBuf>) -> io::Result<()> {
+    if mode(path)? & OTHERS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(own))?;
+        opened.push(path.to_owned());
+    }
+    Ok(())
+}
+
+fn mode(path: &Path) -> io::Result<u32> {
+    Ok(fs::metadata(path)?.permissions().mode())
+}
 
 /// Makes the directory, or takes others' access to it away.
 pub fn make_private(dir: &Path) -> io::Result<()> {
@@ -22,7 +105,7 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
             sync(parent)?;
         }
     }
-    if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
+    if mode(dir)? & OTHERS != 0 {
         fs::set_permissions(dir, Permissions::from_mode(DIR_MODE))?;
     }
     Ok(())
@@ -31,4 +114,72 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
 /// Returns when the directory's names are on stable storage.
 pub fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn lax(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_lax_state_directory_is_closed_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("new/state");
+        assert!(make_own(&state).unwrap().is_empty());
+        assert_eq!(mode(&state).unwrap() & 0o777, DIR_MODE);
+        let journal = state.join("journal");
+        fs::create_dir(&journal).unwrap();
+        let (segment, private) = (journal.join("1.seg"), state.join("STATE"));
+        for path in [&segment, &private] {
+            fs::write(path, "x").unwrap();
+        }
+        lax(&private, 0o600);
+        lax(&segment, 0o644);
+        lax(&journal, 0o755);
+        lax(&state, 0o750);
+        assert_eq!(
+            make_own(&state).unwrap(),
+            [state.clone(), journal.clone(), segment.clone()]
+        );
+        for (path, own) in [
+            (&state, DIR_MODE),
+            (&journal, DIR_MODE),
+            (&segment, FILE_MODE),
+        ] {
+            assert_eq!(mode(path).unwrap() & 0o777, own, "{path:?}");
+        }
+        assert!(make_own(&state).unwrap().is_empty());
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        lax(dir.path(), 0o755);
+        let other = dir.path().join("photo.jpg");
+        fs::write(&other, "x").unwrap();
+        lax(&other, 0o644);
+        assert!(make_own(dir.path()).is_err());
+        assert_eq!(mode(dir.path()).unwrap() & 0o777, 0o755);
+        assert_eq!(mode(&other).unwrap() & 0o777, 0o644);
+        fs::remove_file(&other).unwrap();
+        assert_eq!(make_own(dir.path()).unwrap(), [dir.path()]);
+    }
+
+    #[test]
+    fn a_link_in_it_is_refused_and_what_it_leads_to_is_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, outside) = (dir.path().join("state"), dir.path().join("outside"));
+        fs::create_dir_all(state.join("journal")).unwrap();
+        fs::write(&outside, "x").unwrap();
+        lax(&outside, 0o644);
+        symlink(&outside, state.join("journal/2.seg")).unwrap();
+        let refused = make_own(&state).unwrap_err().to_string();
+        assert!(refused.contains("2.seg is a link"), "{refused}");
+        assert_eq!(mode(&outside).unwrap() & 0o777, 0o644);
+    }
 }

@@ -112,6 +112,11 @@ async fn search_everything(system: &System, answers: &[Answer]) {
         &["status", "--json"],
         &["check"],
         &["check", "--online"],
+        &["reports", "list", "--json"],
+        &["reports", "show"],
+        &["reports", "show", "--format", "json"],
+        &["reports", "show", "--format", "md"],
+        &["reports", "show", "--format", "html"],
     ] {
         let output = system.run(command).await;
         search(&command.join(" "), &String::from_utf8_lossy(&output.stdout));
@@ -126,6 +131,13 @@ async fn search_everything(system: &System, answers: &[Answer]) {
         search("an answer", &answer.text);
     }
     search("the log", &system.log.text());
+    // Of a report that is kept, others than the daemon may be shown a copy.
+    let kept = std::fs::read_dir(system.state.path().join("reports"));
+    for file in kept.into_iter().flatten() {
+        let path = file.expect("an entry").path();
+        let text = std::fs::read(&path).expect("a report");
+        search(&path.display().to_string(), &String::from_utf8_lossy(&text));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,5 +286,78 @@ async fn what_an_error_of_convex_quotes_is_in_no_output() {
         system.door().failures().await.len() == 3
     })
     .await;
+    search_everything(&system, &answers).await;
+}
+
+/// Somebody full of what must not be found, as Clerk is asked to make them.
+fn somebody() -> Value {
+    json!({
+        "first_name": PERSONAL[0],
+        "last_name": PERSONAL[1],
+        "email_address": [format!("{}@post.example", PERSONAL[2])],
+        "public_metadata": { "role": PERSONAL[4], "bio": PERSONAL[4] },
+        "private_metadata": { "note": PERSONAL[4] },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_run_that_finds_and_repairs_differences_is_in_any_output() {
+    let bio = r#"{"bio":{"pointer":"/public_metadata/bio"}}"#;
+    let system = system(&[("CCS_USERS__EXTRA_FIELDS", bio)]).await;
+    let hand = hand(&system);
+    system.clerk.enable_endpoint(false);
+    let mut answers = Vec::new();
+    // Missing, stale, and changed by hand; and one whom Clerk does not know.
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(system.clerk.create_user(somebody()).expect("created"));
+    }
+    for id in &ids[..2] {
+        let event = personal(created(id, 1, "x"));
+        answers.push(hand.deliver(&new_id(), &event).await);
+    }
+    system.door().idle().await;
+    let row = system.convex.row("users", &ids[0]).expect("a row");
+    let patch = json!({ "name": format!("{} by hand", PERSONAL[1]) });
+    let document = row["_id"].as_str().expect("an id");
+    let patched = system.convex.patch_row("users", document, &patch);
+    patched.expect("a row that is there");
+    let orphan = personal(created("user_orphan", 1, "x"));
+    answers.push(hand.deliver(&new_id(), &orphan).await);
+    system.door().idle().await;
+    let door = system.door();
+    for kind in ["audit", "reconcile", "audit"] {
+        let lines = door
+            .text("POST", "/runs", Some(json!({ "kind": kind })))
+            .await;
+        assert!(
+            lines.contains("\"progress\"") && lines.contains("\"report\""),
+            "{lines}"
+        );
+        search(&format!("the lines of {kind}"), &lines);
+        search("/status", &door.text("GET", "/status", None).await);
+    }
+    let synced = json!({ "table": "users", "key": ids[2] });
+    search("/sync", &door.text("POST", "/sync", Some(synced)).await);
+    for command in [
+        &["audit"][..],
+        &["audit", "--json"],
+        &["reconcile"],
+        &["sync", "user", &ids[2]],
+    ] {
+        let output = system.run(command).await;
+        search(&command.join(" "), &String::from_utf8_lossy(&output.stdout));
+        search(&command.join(" "), &String::from_utf8_lossy(&output.stderr));
+    }
+    // What is searched for did travel.
+    let row = system
+        .convex
+        .row("users", &ids[2])
+        .expect("it was repaired");
+    assert!(row.to_string().contains(PERSONAL[0]), "{row}");
+    let listed = system.run(&["reports", "list", "--json"]).await;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.matches("\"audit\"").count() >= 2, "{listed}");
+    assert!(system.log.count("an operator asked for a change") >= 4);
     search_everything(&system, &answers).await;
 }

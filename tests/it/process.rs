@@ -243,6 +243,10 @@ impl System {
 
     /// The state directory as the daemon sees it, which may have mounted something there.
     pub fn inside(&self) -> PathBuf {
+        // The daemon's own view may be looked into by root only; without a command before it, it is ours.
+        if self.prefix.is_empty() {
+            return self.state.path().to_owned();
+        }
         let own = Path::new("/proc").join(self.pid().as_raw_nonzero().to_string());
         let path = self.state.path();
         own.join("root")

@@ -80,6 +80,11 @@ impl World {
         self.daemon = Some(daemon);
     }
 
+    /// Changes a setting from the next start on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Ends the daemon as SIGTERM does.
     pub async fn stop_daemon(&mut self) {
         if let Some(daemon) = self.daemon.take() {

@@ -40,6 +40,9 @@ fn admin(socket: PathBuf) -> Admin {
         socket,
         address: None,
         token: None,
+        operate_token: None,
+        read_token: None,
+        readers: Vec::new(),
     }
 }
 

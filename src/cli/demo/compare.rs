@@ -213,7 +213,7 @@ fn user_row(user: &Value, organization: Option<&String>) -> Value {
     };
     json!({
         "email": email(user), "name": name, "username": user["username"], "imageUrl": user["image_url"],
-        "role": role, "appId": null, "organizationId": organization,
+        "role": role, "appId": user["public_metadata"]["appId"], "organizationId": organization,
     })
 }
 

@@ -65,7 +65,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         self.output
-            .note("Nothing happens any more; waiting for the last rows, then comparing.");
+            .note("Nothing happens any more; waiting for the last rows.");
     }
 }
 

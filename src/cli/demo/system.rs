@@ -1,28 +1,41 @@
 //! The system of a demo: both simulated ends, and the real daemon between them.
 //!
 //! The daemon gets its settings as it would from an environment and keeps its state in a directory that
-//! goes away with the demo.
+//! goes away with the demo. Its clock sweeps every few seconds; the other scans are asked for, so that one
+//! seed ends in one story.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde_json::Value;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     cli::{
-        admin_client::AdminClient,
+        admin_client::{AdminClient, AdminError, Lines},
         ends::{Ends, EndsOptions},
         exit::Failure,
-        output::{Paint, Tone},
+        output::{Output, Paint, Tone},
         run::start_failure,
+        runs::{progress::Watcher, watch::Listening},
     },
     config::{Config, Env},
     daemon::{Daemon, Handle},
+    report::{Report, RunKind, Summary, history::History},
 };
 
 /// The path that deliveries are sent to.
 const WEBHOOK_PATH: &str = "/api/webhooks/clerk";
+
+/// When the daemon's own clock looks for changes that no delivery told.
+const SWEEP: &str = "*/2 * * * * *";
+
+/// How long a run waits for one of its sort that the clock has started.
+const BUSY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is asked whether that one has ended.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything that runs.
 pub(super) struct System {
@@ -74,7 +87,7 @@ impl System {
         let daemon = format!("http://{}", self.daemon.public_addr());
         let socket = self.daemon.admin_socket().display();
         let mut text = format!(
-            "Simulated Clerk {}, daemon {daemon}, simulated Convex {}.\nTo try meanwhile:\n",
+            "Simulated Clerk   {}\nThe daemon        {daemon}\nSimulated Convex  {}\n\nTo try meanwhile:\n",
             self.ends.clerk.url(),
             self.ends.convex.url(),
         );
@@ -105,6 +118,47 @@ impl System {
         self.status().await["queue"]["depth"].as_u64()
     }
 
+    /// A run, to its end; on a terminal with a bar. With the digest of a plan: carries that out.
+    ///
+    /// # Errors
+    /// Exit code 1 when it comes to no report.
+    pub async fn run(
+        &self,
+        kind: RunKind,
+        approve: Option<String>,
+        output: Output,
+    ) -> Result<Report, Failure> {
+        let lines = self.start_run(kind, approve).await?;
+        let mut watcher = Watcher::new(kind, output);
+        let report = Listening::new(lines).to_the_end(&mut watcher).await;
+        watcher.end();
+        report
+    }
+
+    async fn start_run(&self, kind: RunKind, approve: Option<String>) -> Result<Lines, Failure> {
+        let wish = json!({ "kind": kind, "tables": [], "max_deletes": null, "approve": approve });
+        let deadline = Instant::now() + BUSY_WITHIN;
+        loop {
+            match self.admin.post_for_lines("/runs", &wish).await {
+                Err(AdminError::Refused {
+                    status: StatusCode::CONFLICT,
+                    ..
+                }) if Instant::now() < deadline => tokio::time::sleep(ASK_EVERY).await,
+                started => return Ok(started?),
+            }
+        }
+    }
+
+    /// The runs that have left a report.
+    ///
+    /// # Errors
+    /// Exit code 1 when they cannot be read.
+    pub fn past(&self) -> Result<Vec<Summary>, Failure> {
+        let listing = History::look(self.state.path(), false).list();
+        let listing = listing.map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(listing.summaries)
+    }
+
     /// Ends everything, the sender first, and removes the state.
     pub async fn stop(self) {
         self.ends.clerk.stop().await;
@@ -122,6 +176,10 @@ fn config(ends: &Ends, state: &TempDir) -> Result<Config, Failure> {
         ("CCS_LISTEN__WEBHOOK_PATHS", WEBHOOK_PATH.to_owned()),
         // The simulated instance has a development key but nobody to share its limit with.
         ("CCS_CLERK__REQUESTS_PER_10S", "10000".to_owned()),
+        ("CCS_SCHEDULE__SWEEP", SWEEP.to_owned()),
+        ("CCS_SCHEDULE__CENSUS", "off".to_owned()),
+        ("CCS_SCHEDULE__FULL", "off".to_owned()),
+        ("CCS_SCHEDULE__DIGEST", "off".to_owned()),
     ];
     let env = Env::new(ends.environment().into_iter().chain(own));
     let loaded = Config::load(None, &env).map_err(|mistakes| Failure::mistakes(&mistakes))?;

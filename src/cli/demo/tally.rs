@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{compare::Comparison, traffic::Acts};
+use super::{compare::Comparison, drift::Drift, mend::Mended, traffic::Acts};
 use crate::{
     cli::{
         output::{self, Paint, Tone},
@@ -60,16 +60,34 @@ pub(super) struct Tally {
     pub visible: Spread,
     /// Whether everything had been applied when the sides were compared.
     pub drained: bool,
-    /// Both sides.
-    pub comparison: Comparison,
+    /// Both sides when the traffic was over: what differs must be explained by a lost delivery.
+    pub before: Comparison,
+    /// What was made to differ then.
+    pub drift: Drift,
+    /// What the scans found and put right.
+    pub mended: Mended,
+    /// Both sides at the end: nothing may differ.
+    pub after: Comparison,
+    /// The rows that belong to the app alone, at the end.
+    pub own_rows: usize,
     /// The daemon's own status at the end.
     pub status: Value,
 }
 
 impl Tally {
-    /// Whether the daemon did its part: nothing left waiting, no difference without a lost delivery.
+    /// Whether the daemon did its part: nothing left waiting, no difference without a lost delivery, and none
+    /// at all at the end, as the audit and the comparison see it.
     pub fn is_well(&self) -> bool {
-        self.drained && self.comparison.unexplained == 0 && self.fates.failed == 0
+        self.drained
+            && self.before.unexplained == 0
+            && self.fates.failed == 0
+            && self.mended.in_sync
+            && self.is_equal()
+            && self.own_rows == self.drift.own
+    }
+
+    fn is_equal(&self) -> bool {
+        self.after.unexplained + self.after.explained == 0
     }
 
     /// For programs.
@@ -91,116 +109,181 @@ impl Tally {
             "ack_ms": fates.ack_latency_ms,
             "row_visible_ms": self.visible,
             "drained": self.drained,
-            "comparison": self.comparison,
+            "before_repair": self.before,
+            "drift": self.drift,
+            "repair": self.mended,
+            "comparison": self.after,
+            "own_rows": self.own_rows,
             "status": self.status,
         })
     }
 
     /// For people.
     pub fn text(&self, paint: Paint) -> String {
-        let fates = &self.fates;
         let mut text = format!(
-            "In {:.0} s {} people signed up, {} left, and {} other things changed.\n\n",
+            "In {:.0} s {} people signed up, {} left, and {} other things changed.\n",
             self.seconds,
             self.acts.signed_up,
             self.acts.deleted,
             self.acts.changed + self.acts.founded + self.acts.memberships,
         );
-        let mut line = |name: &str, value: String| {
-            let name = paint.tone(Tone::Quiet, &format!("{name:<13}"));
-            text += &format!("  {name}  {value}\n");
+        let mut part = |heading: &str, lines: Vec<(&str, String)>| {
+            text += &format!("\n{}\n", paint.tone(Tone::Strong, heading));
+            for (name, value) in lines {
+                let name = paint.tone(Tone::Quiet, &format!("{name:<13}"));
+                text += &format!("  {name}  {value}\n");
+            }
         };
-        line(
-            "events",
-            format!(
-                "{} emitted by Clerk, many of them out of order, {} sent twice",
-                fates.sent, fates.repeated
+        part("On the way", self.on_the_way(paint));
+        let mut drifted = vec![("lost events", self.left_behind())];
+        drifted.extend(self.drift.words());
+        part("What no delivery told", drifted);
+        part("Found and put right", Vec::new());
+        text += &self.mended.table();
+        text += "The sweeps, here every two seconds, also bring what is still on its way; the delivery\n\
+                 that comes after them changes nothing.\n";
+        let raised = self.alerts();
+        if !raised.is_empty() {
+            text += &format!(
+                "The daemon has raised {raised}: docs/operating.md says what that means.\n"
+            );
+        }
+        if self.mended.approved > 0 {
+            text += &format!(
+                "The reconcile held back its deletions, as too many to go without a person's word. The\n\
+                 demo gave it: {} were carried out.\n",
+                self.mended.approved
+            );
+        }
+        text + "\n" + &self.verdict(paint)
+    }
+
+    fn on_the_way(&self, paint: Paint) -> Vec<(&'static str, String)> {
+        let fates = &self.fates;
+        let mut lines = vec![
+            (
+                "events",
+                format!(
+                    "{} emitted by Clerk, many of them out of order, {} sent twice",
+                    fates.sent, fates.repeated
+                ),
             ),
-        );
-        line(
-            "lost",
-            format!(
-                "{} on the way, on purpose; the daemon never heard of them",
-                fates.lost
+            (
+                "lost",
+                format!("{} on purpose; the daemon never heard of them", fates.lost),
             ),
-        );
-        line(
-            "arrived",
-            format!(
-                "{}, each stored before it was acknowledged",
-                fates.delivered
+            (
+                "arrived",
+                format!(
+                    "{}, each stored before it was acknowledged",
+                    fates.delivered
+                ),
             ),
-        );
+        ];
         if fates.failed > 0 {
             let failed = format!("{} events, after every attempt", fates.failed);
-            line("refused", paint.tone(Tone::Bad, &failed));
+            lines.push(("refused", paint.tone(Tone::Bad, &failed)));
         }
-        line("acknowledged", acknowledged(fates));
-        line("in Convex", self.visible_text());
-        text += &format!("\n{}\n", self.table());
-        text += &self.verdict(paint);
-        text
+        lines.push(("acknowledged", acknowledged(fates)));
+        lines.push(("in Convex", self.visible_text()));
+        lines
+    }
+
+    fn left_behind(&self) -> String {
+        match self.before.explained {
+            0 => "the sweeps had made good for all of them when the traffic was over".to_owned(),
+            rows => format!("{rows} rows were still wrong when the traffic was over"),
+        }
     }
 
     fn visible_text(&self) -> String {
         match self.visible.samples {
             0 => "not measured: the network was never calm".to_owned(),
             samples => format!(
-                "half within {} of the change in Clerk, 99 of 100 within {} ({samples} rows, while \
-                 the network was calm)",
+                "half within {} of the change, 99 of 100 within {}\n{:17}(of {samples} rows, while the network \
+                 was calm)",
                 millis(self.visible.p50),
                 millis(self.visible.p99),
+                ""
             ),
         }
     }
 
-    fn table(&self) -> String {
-        let rows = self.comparison.tables.iter().map(|(table, tally)| {
-            let figures = [
-                tally.clerk,
-                tally.convex,
-                tally.equal,
-                tally.missing,
-                tally.stale,
-                tally.orphaned,
-            ];
-            std::iter::once((*table).to_owned())
-                .chain(figures.iter().map(u64::to_string))
-                .collect()
-        });
-        let headings = [
-            "table", "clerk", "convex", "equal", "missing", "stale", "orphaned",
-        ];
-        output::table(&headings, rows)
+    fn alerts(&self) -> String {
+        let raised = self.status["alerts"].as_array();
+        let codes = raised.into_iter().flatten();
+        let codes: Vec<&str> = codes.filter_map(|alert| alert["code"].as_str()).collect();
+        codes.join(", ")
     }
 
     fn verdict(&self, paint: Paint) -> String {
         let mut text = String::new();
+        let mut bad = |words: &str| text += &format!("{}\n", paint.tone(Tone::Bad, words));
         if !self.drained {
-            let late = "Some events were still waiting when the rows were compared.";
-            text += &paint.tone(Tone::Bad, late);
-            text.push('\n');
+            bad("Some events were still waiting when the traffic was compared.");
         }
-        let comparison = &self.comparison;
-        let verdict = match (comparison.unexplained, comparison.explained) {
-            (0, 0) => paint.tone(Tone::Good, "Every row equals Clerk."),
-            (0, lost) => paint.tone(
-                Tone::Good,
-                &format!(
-                    "Every row equals Clerk but {lost}: the last event about each of them was lost \
-                     on the way."
-                ),
-            ),
-            (odd, lost) => paint.tone(
-                Tone::Bad,
-                &format!(
-                    "{odd} rows differ although every event about them arrived; {lost} more differ \
-                     because the last event about them was lost."
-                ),
-            ),
-        };
-        text + &verdict + "\n"
+        if self.before.unexplained > 0 {
+            bad(&format!(
+                "{} rows differed after the traffic although every event about them arrived.",
+                self.before.unexplained
+            ));
+        }
+        if !self.mended.in_sync {
+            bad("The audit at the end still found differences.");
+        }
+        if self.own_rows != self.drift.own {
+            bad("Rows of the app's own, without a clerkId, were touched.");
+        }
+        if !self.is_equal() {
+            let rows = self.after.unexplained + self.after.explained;
+            bad(&format!("{rows} rows differ at the end:"));
+            text += &table(&self.after);
+        } else if self.is_well() {
+            let words =
+                "Both sides agree: the audit says so, and so does a comparison of the demo's own.";
+            text += &format!("{}\n{}\n", paint.tone(Tone::Good, words), self.counts());
+        }
+        let page = self.mended.page.display();
+        text += &format!(
+            "\nTo read:   file://{page}\n           (the report of the reconcile; delete it when you have)\n\
+             To play:   clerk-convex-sync demo --seconds 0, and the curl lines that it begins with\n"
+        );
+        text
     }
+
+    fn counts(&self) -> String {
+        let tables: Vec<String> = self
+            .after
+            .tables
+            .iter()
+            .map(|(table, tally)| format!("{} {table}", tally.equal))
+            .collect();
+        format!(
+            "Equal: {}.\n{} row of the app's own, which has no clerkId, was left alone.",
+            tables.join(", "),
+            self.own_rows
+        )
+    }
+}
+
+fn table(comparison: &Comparison) -> String {
+    let rows = comparison.tables.iter().map(|(table, tally)| {
+        let figures = [
+            tally.clerk,
+            tally.convex,
+            tally.equal,
+            tally.missing,
+            tally.stale,
+            tally.orphaned,
+        ];
+        std::iter::once((*table).to_owned())
+            .chain(figures.iter().map(u64::to_string))
+            .collect()
+    });
+    let headings = [
+        "table", "clerk", "convex", "equal", "missing", "stale", "orphaned",
+    ];
+    output::table(&headings, rows)
 }
 
 fn acknowledged(fates: &Fates) -> String {
@@ -213,77 +296,4 @@ fn acknowledged(fates: &Fates) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{cli::demo::compare::TableTally, sandbox::clerk::sender::book::AckLatency};
-
-    fn tally() -> Tally {
-        let mut comparison = Comparison {
-            explained: 3,
-            ..Comparison::default()
-        };
-        let users = TableTally {
-            clerk: 95,
-            convex: 94,
-            equal: 92,
-            missing: 1,
-            stale: 2,
-            orphaned: 0,
-        };
-        comparison.tables.insert("users", users);
-        Tally {
-            seconds: 20.02,
-            acts: Acts {
-                signed_up: 100,
-                changed: 60,
-                deleted: 5,
-                founded: 3,
-                memberships: 32,
-            },
-            fates: Fates {
-                sent: 200,
-                delivered: 197,
-                lost: 3,
-                repeated: 11,
-                ack_latency_ms: AckLatency {
-                    p50: 1.8,
-                    p99: 6.1,
-                    max: 9.0,
-                },
-                ..Fates::default()
-            },
-            visible: Spread::of((1..=100).map(f64::from).collect()),
-            drained: true,
-            comparison,
-            status: json!({}),
-        }
-    }
-
-    #[test]
-    fn the_closing_words() {
-        insta::assert_snapshot!(tally().text(Paint::PLAIN));
-    }
-
-    #[test]
-    fn what_is_not_well_is_said() {
-        let mut tally = tally();
-        assert!(tally.is_well());
-        tally.comparison.unexplained = 2;
-        tally.drained = false;
-        tally.fates.failed = 1;
-        assert!(!tally.is_well());
-        assert_eq!(tally.document()["ok"], false);
-        let text = tally.text(Paint::PLAIN);
-        assert!(text.contains("still waiting"), "{text}");
-        assert!(text.contains("2 rows differ although"), "{text}");
-        assert!(text.contains("1 events, after every attempt"), "{text}");
-    }
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        let spread = Spread::of((1..=200).rev().map(f64::from).collect());
-        assert_eq!((spread.p50, spread.p99, spread.max), (100.0, 198.0, 200.0));
-        assert_eq!(Spread::of(vec![7.0]).p99, 7.0);
-        assert_eq!(Spread::of(vec![]), Spread::default());
-    }
-}
+mod tests;

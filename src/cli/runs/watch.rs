@@ -47,39 +47,33 @@ impl Listening {
         watcher: &mut Watcher,
         stop: &mut StopSignals,
     ) -> Result<Report, Failure> {
+        let told = tokio::select! {
+            () = stop.next() => Err(Failure::failed("no longer watched; the run goes on in the daemon")
+                .help("`clerk-convex-sync status` shows how far it is, `reports show` what came of it")),
+            told = self.to_the_end(watcher) => told,
+        };
+        watcher.end();
+        told
+    }
+
+    /// The same, for whoever ends the daemon too when it is enough.
+    ///
+    /// # Errors
+    /// As [`Listening::report`].
+    pub async fn to_the_end(&mut self, watcher: &mut Watcher) -> Result<Report, Failure> {
         loop {
-            let line = tokio::select! {
-                () = stop.next() => {
-                    watcher.end();
-                    return Err(Failure::failed("no longer watched; the run goes on in the daemon")
-                        .help("`clerk-convex-sync status` shows how far it is, `reports show` what came of it"));
-                }
-                line = self.lines.next() => line,
-            };
-            match line {
+            match self.lines.next().await {
                 Ok(Some(line)) => match heard(&line)? {
                     Heard::Progress(progress) => watcher.show(&progress),
-                    Heard::Report(report) => {
-                        watcher.end();
-                        return Ok(*report);
-                    }
-                    Heard::Error(message) => {
-                        watcher.end();
-                        return Err(Failure::failed(message));
-                    }
+                    Heard::Report(report) => return Ok(*report),
+                    Heard::Error(message) => return Err(Failure::failed(message)),
                     Heard::Unknown => {}
                 },
-                Ok(None) => {
-                    watcher.end();
-                    return Err(went_away("the daemon ended before the run did"));
+                Ok(None) => return Err(went_away("the daemon ended before the run did")),
+                Err(error @ AdminError::Broken { .. }) => {
+                    return Err(went_away(&error.to_string()));
                 }
-                Err(error) => {
-                    watcher.end();
-                    return Err(match error {
-                        AdminError::Broken { .. } => went_away(&error.to_string()),
-                        error => error.into(),
-                    });
-                }
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! Knows the rule that what leaves this machine is encrypted. Looks no name up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::Reader;
@@ -31,6 +32,23 @@ impl Reader {
             Some(address) => Some(address),
             None => self.missing(key),
         }
+    }
+
+    /// A list of networks such as `10.0.0.0/8`, or of single addresses.
+    pub fn networks(&mut self, key: &str, most: usize) -> Option<Vec<IpNet>> {
+        let texts = self.texts(key, most)?;
+        let network = |text: &String| {
+            let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
+            text.parse::<IpNet>().ok().or_else(one)
+        };
+        let networks: Vec<Option<IpNet>> = texts.iter().map(network).collect();
+        if let Some(at) = networks.iter().position(Option::is_none) {
+            let problem = format!("entry {} of {} is no network", at + 1, texts.len());
+            let remedy = "write it like 203.0.113.0/24, 2001:db8::/32 or 203.0.113.7";
+            self.mistake(key, problem, remedy);
+            return None;
+        }
+        Some(networks.into_iter().flatten().collect())
     }
 
     /// The origin of a service: `https://`, or `http://` on a loopback address, and no path other

@@ -58,6 +58,8 @@ const FEWEST_RANGES: usize = 4;
 const MOST_RANGES: usize = 32;
 /// Parts into which the rest of a range goes when one of its pages cannot be read.
 const PARTS: usize = 8;
+/// Ranges of which the last page is named.
+const MAX_ENDS: usize = 4;
 /// Answer time that one more range makes up for, in milliseconds.
 const MS_A_RANGE: u128 = 3;
 
@@ -69,10 +71,26 @@ pub struct Walked {
     pub orphans: Vec<Orphan>,
     /// Why the listings prove nothing; none is proof.
     pub flaws: Vec<String>,
+    /// The last pages of the first ranges, in words: where a listing that is too short may have been cut.
+    pub ends: Vec<String>,
     /// How many there are in which time, if all of it was counted.
     pub belief: Option<Belief>,
     /// Set if a range was not walked to its end.
     pub cut_off: Option<Trouble>,
+}
+
+impl Walked {
+    /// Of a group that could not be walked at all.
+    pub fn unseen(trouble: Trouble) -> Walked {
+        Walked {
+            tally: Tally::default(),
+            orphans: Vec::new(),
+            flaws: Vec::new(),
+            ends: Vec::new(),
+            belief: None,
+            cut_off: Some(trouble),
+        }
+    }
 }
 
 /// What a walk needs beside its cursor.
@@ -186,19 +204,33 @@ pub async fn walk(
         }
         cut_off = Some(trouble);
     }
-    let ranges = places.all();
+    sum_up(run, &course, places.all(), cut_off)
+}
+
+/// Adds up what the ranges came to.
+fn sum_up(
+    run: &RunCursor,
+    course: &Course,
+    ranges: Vec<RangeCursor>,
+    cut_off: Option<Trouble>,
+) -> Result<Walked, Trouble> {
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
         flaws: Vec::new(),
-        belief: belief(&course, ranges.len()),
+        ends: Vec::new(),
+        belief: belief(course, ranges.len()),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {
         walked.tally.add(&range.tally);
         walked.flaws.extend(range.flaws);
+        let room = MAX_ENDS - walked.ends.len();
+        walked.ends.extend(range.end.into_iter().take(room));
         let name = orphans_name(&run.walk(), number);
-        parts.read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course
+            .parts
+            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
     }
     Ok(walked)
 }

@@ -58,6 +58,9 @@ pub struct KeptOrphan {
     tables: Vec<Table>,
 }
 
+/// Hears of a page by the number of its range.
+pub type OnPage = Box<dyn Fn(usize, &RangeCursor) + Send + Sync>;
+
 /// What the ranges of a run have in common.
 pub struct Course {
     /// Where and how to look again.
@@ -75,7 +78,7 @@ pub struct Course {
     /// Rows in one page.
     pub page_rows: u32,
     /// Hears of every page that was dealt with, by the number of the range.
-    pub on_page: Box<dyn Fn(usize, &RangeCursor) + Send + Sync>,
+    pub on_page: OnPage,
     /// Ranges that were counted from their beginning to their end, for the census.
     pub counted: Mutex<BTreeMap<usize, Builder>>,
     /// What users' rows say about organizations.
@@ -163,6 +166,9 @@ impl RangeRun {
                 self.drain(join, &mut suspects).await?;
             }
             self.deal_with(suspects).await?;
+            if ended {
+                self.cursor.end = records.end();
+            }
             let settled = joins.iter().map(|join| join.merge.settled());
             self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
         }

@@ -20,6 +20,8 @@ pub struct RecordPages {
     from: Option<i64>,
     /// Flaws that were told already.
     told: usize,
+    /// The number of the page that was read last, and its new records.
+    last: Option<(u32, usize)>,
 }
 
 enum Kind {
@@ -61,6 +63,7 @@ impl RecordPages {
             walk,
             from,
             told: 0,
+            last: None,
         }
     }
 
@@ -74,11 +77,20 @@ impl RecordPages {
         let Some(page) = page? else {
             return Ok(None);
         };
+        self.last = Some((page.number, page.records.len()));
         let mut records = page.records;
         if let Some(from) = self.from {
             records.retain(|record| record.created_at() >= from);
         }
         Ok(Some(records))
+    }
+
+    /// Which page was the last so far, in words.
+    pub fn end(&self) -> Option<String> {
+        let (page, records) = self.last?;
+        Some(format!(
+            "page {page} was the last, with {records} record(s)"
+        ))
     }
 
     /// What was wrong with pages since the last question, in words.

@@ -74,7 +74,8 @@ impl Reconciler {
                 let Removed {
                     differences: done,
                     spared,
-                } = remove(&ends, group, orphans).await?;
+                    ..
+                } = remove(&ends, group, orphans, self.options.known.as_ref()).await?;
                 differences.extend(done);
                 differences.extend(spared.into_iter().map(|name| left_alone(own, name)));
                 progress.send_modify(|at| {

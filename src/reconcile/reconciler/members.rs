@@ -171,7 +171,13 @@ impl Reconciler {
         }
         match brake(limits, &situation) {
             Brake::Released => {
-                let removed = remove(ends, Group::Memberships, orphans).await?;
+                let removed = remove(
+                    ends,
+                    Group::Memberships,
+                    orphans,
+                    self.options.known.as_ref(),
+                )
+                .await?;
                 members.count(&Mended {
                     differences: removed.differences,
                     ..Mended::default()

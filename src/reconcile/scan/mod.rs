@@ -72,7 +72,8 @@ impl MissedDeliveries {
     }
 }
 
-fn lost_note(lost: u64) -> Option<String> {
+/// The sentence of a report about changes that had to be found.
+pub(super) fn lost_note(lost: u64) -> Option<String> {
     (lost > 0).then(|| format!("{lost} change(s) were told by no delivery"))
 }
 

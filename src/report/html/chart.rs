@@ -157,7 +157,7 @@ fn round_up(n: u64) -> u64 {
 
 fn lines(top: u64, say: &dyn Fn(u64) -> String) -> Vec<Line> {
     let mut at = vec![0, top];
-    if top % 2 == 0 {
+    if top.is_multiple_of(2) {
         at.insert(1, top / 2);
     }
     at.into_iter()

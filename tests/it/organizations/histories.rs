@@ -63,7 +63,7 @@ fn change(club: &mut Club, dice: &mut Dice) {
             club.organizations.extend(clerk.create_organization(body));
         }
         5 => drop(clerk.update_organization(&organization, json!({"name": format!("R{number}")}))),
-        6 if club.organizations.len() > 3 && number % 3 == 0 => {
+        6 if club.organizations.len() > 3 && number.is_multiple_of(3) => {
             drop(clerk.delete_organization(&organization))
         }
         7 if user != club.users[0] => drop(clerk.remove_member(&organization, &user)),

@@ -70,6 +70,7 @@ impl Stage {
             census: Census::new(missed, beliefs.clone()),
             beliefs,
             known: Box::new(()),
+            want_full: Box::new(|_| {}),
         });
         Stage {
             scene,

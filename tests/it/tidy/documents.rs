@@ -65,6 +65,7 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     // What has never been counted is not in the text.
     metrics.webhook("user.created", "stored");
     metrics.ensured("created");
+    metrics.not_let_in("too_many");
     metrics.change("users", "created", "webhook");
     let record = RetryLabels { cause: "record" };
     metrics.retries.get_or_create(&record).inc();

@@ -16,7 +16,7 @@ use crate::{
         reconciler::emptied,
         remove::{leave, remove},
         repair::brake::{Brake, Situation, brake},
-        scan::sweep,
+        scan::{lost_note, sweep},
     },
 };
 
@@ -35,9 +35,13 @@ impl Whole<'_> {
             Ok(_) => None,
             Err(why) => {
                 self.failed = true;
-                let flaws = walked.flaws.join("; ");
+                // A listing that is only too short ends somewhere, and that is the page to look at.
+                let pages = match walked.flaws.is_empty() {
+                    true => walked.ends.join("; "),
+                    false => walked.flaws.join("; "),
+                };
                 self.notes
-                    .push(format!("{}: {why} {flaws}", group.own_table()));
+                    .push(format!("{}: {why} ({pages})", group.own_table()));
                 Some(why.clone())
             }
         };
@@ -137,7 +141,9 @@ impl Whole<'_> {
             clerk: self.ends.clerk.at(Priority::Confirm),
             ..self.ends.clone()
         };
-        let removed = remove(&ends, group, orphans).await?;
+        let known = self.reconciler.options.known.as_ref();
+        let removed = remove(&ends, group, orphans, known).await?;
+        self.notes.extend(lost_note(removed.missed));
         if !removed.spared.is_empty() {
             self.notes.push(format!(
                 "{} of {} exist in Clerk after all and were left alone",

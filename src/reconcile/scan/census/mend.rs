@@ -219,14 +219,7 @@ impl Mending<'_> {
         let count = repairs.len();
         let done = self.ends.lane.apply(repairs, Origin::Repair).await;
         let done = done.filter(|done| done.len() == count);
-        let done = done.ok_or("the daemon ends, or its applier has failed")?;
-        if done
-            .iter()
-            .any(|done| matches!(done, Repaired::Applied { .. }))
-        {
-            self.ends.cost.mutations(1);
-        }
-        Ok(done)
+        Ok(done.ok_or("the daemon ends, or its applier has failed")?)
     }
 
     fn rows(&self, user: &RawRecord) -> Result<Vec<Upsert>, mapping::MapError> {

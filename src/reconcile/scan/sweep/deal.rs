@@ -211,12 +211,6 @@ impl<'e> Dealing<'e> {
         let answers = self.ends.lane.apply(repairs, Origin::Repair).await;
         let answers = answers.filter(|answers| answers.len() == batch.len());
         let answers = answers.ok_or("the daemon ends, or its applier has failed")?;
-        if answers
-            .iter()
-            .any(|answer| matches!(answer, Repaired::Applied { .. }))
-        {
-            self.ends.cost.mutations(1);
-        }
         let mut away = None;
         for ((wanted, cause), answer) in batch.into_iter().zip(causes).zip(answers) {
             match answer {

@@ -1,0 +1,241 @@
+//! Who asks, and what they may.
+//!
+//! Reading is one thing, operating another, and approving deletions a third. Over the socket the kernel says
+//! who is there (`SO_PEERCRED`): root and the daemon's own user may do everything, and those who are listed may
+//! read. Over TCP a token says it. Every request that changes something leaves a line with the target `audit`:
+//! who, what, and what came of it; never a body.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use rustix::process::geteuid;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::net::unix::UCred;
+
+use super::problem;
+use crate::config::Secret;
+
+/// The longest path that is logged, in characters: longer than any that leads somewhere.
+const LONGEST_PATH: usize = 128;
+
+/// What somebody may do; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Look at figures and lists, which hold no personal value.
+    Read,
+    /// See an event as it came, pause, retry, drop, reload, start runs.
+    Operate,
+    /// Approve a plan that was held back.
+    Approve,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// For the log: `uid 0`, or the name of a token's setting.
+    pub name: Arc<str>,
+    scope: Scope,
+}
+
+impl Caller {
+    /// Somebody with this scope.
+    pub fn new(name: impl Into<Arc<str>>, scope: Scope) -> Caller {
+        let name = name.into();
+        Caller { name, scope }
+    }
+
+    /// Whether this is theirs to do.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scope >= scope
+    }
+}
+
+/// What a request did, for the log; a handler puts it into its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Did(pub String);
+
+/// Who may read over the socket, beside root and the daemon's user, who may do everything.
+#[derive(Clone, Debug, Default)]
+pub struct Readers {
+    /// User ids.
+    pub uids: Vec<u32>,
+    /// Group ids; a process's own group counts, not its further ones.
+    pub gids: Vec<u32>,
+}
+
+impl Readers {
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    /// Who a process on this machine is.
+    pub(super) fn caller(&self, peer: &UCred) -> Option<Caller> {
+        let scope = self.scope(peer.uid(), peer.gid(), geteuid().as_raw())?;
+        Some(Caller::new(format!("uid {}", peer.uid()), scope))
+    }
+
+    fn scope(&self, uid: u32, gid: u32, own: u32) -> Option<Scope> {
+        if uid == 0 || uid == own {
+            Some(Scope::Approve)
+        } else if self.uids.contains(&uid) || self.gids.contains(&gid) {
+            Some(Scope::Read)
+        } else {
+            None
+        }
+    }
+}
+
+/// The tokens of the TCP listener, as hashes: they have one length, whatever is sent.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<(blake3::Hash, Caller)>);
+
+impl Tokens {
+    /// A token opens what its caller may.
+    pub fn add(&mut self, token: &Secret, caller: Caller) {
+        let hash = blake3::hash(token.expose().as_bytes());
+        self.0.push((hash, caller));
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose token these headers bear. Takes as long whichever it is, and if it is none.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
+        let sent = headers.get(header::AUTHORIZATION);
+        let sent = sent.and_then(|value| value.to_str().ok());
+        let sent = sent.and_then(|value| value.strip_prefix("Bearer "));
+        let sent = blake3::hash(sent.unwrap_or_default().as_bytes());
+        let mut found = u64::MAX;
+        for (at, (own, _)) in (0..).zip(&self.0) {
+            let same: Choice = own.as_bytes().ct_eq(sent.as_bytes());
+            found = u64::conditional_select(&found, &at, same);
+        }
+        let (_, caller) = self.0.get(usize::try_from(found).ok()?)?;
+        Some(caller.clone())
+    }
+}
+
+/// What a request asks for. Approving is asked for in a body, so the handler of runs looks at that itself.
+fn needed(method: &Method, path: &str) -> Scope {
+    let shows_an_event = path.starts_with("/failures/");
+    match *method {
+        Method::GET | Method::HEAD if !shows_an_event => Scope::Read,
+        _ => Scope::Operate,
+    }
+}
+
+/// Lets through who may, logs what changes something, and keeps answers out of caches.
+pub(super) async fn authorise(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(LONGEST_PATH).collect();
+    let caller = request.extensions().get::<Caller>().cloned();
+    let changes = !matches!(method, Method::GET | Method::HEAD);
+    let mut response = match &caller {
+        Some(caller) if caller.may(needed(&method, &path)) => next.run(request).await,
+        _ => problem(StatusCode::FORBIDDEN, "this is not yours to do"),
+    };
+    if let Some(caller) = caller.filter(|_| changes) {
+        let did = response.extensions_mut().remove::<Did>();
+        tracing::info!(
+            target: "audit",
+            who = &*caller.name,
+            what = %format_args!("{method} {path}"),
+            did = did.map(|did| did.0),
+            status = response.status().as_u16(),
+            "an operator asked for a change"
+        );
+    }
+    let headers = response.headers_mut();
+    let no_store = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, no_store);
+    let no_sniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
+    response
+}
+
+/// A word that came from outside, as the log may carry it.
+pub(super) fn plain(word: &str) -> String {
+    const LONGEST: usize = 64;
+    let fine = |c: &char| c.is_ascii_alphanumeric() || "_-:.".contains(*c);
+    word.chars().filter(fine).take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_the_daemons_own_user_may_all_listed_ones_read_and_nobody_else_anything() {
+        let readers = Readers {
+            uids: vec![1001],
+            gids: vec![50],
+        };
+        for (uid, gid, scope) in [
+            (0, 0, Some(Scope::Approve)),
+            (999, 1, Some(Scope::Approve)),
+            (1001, 1, Some(Scope::Read)),
+            (1002, 50, Some(Scope::Read)),
+            (1002, 51, None),
+            (50, 1001, None),
+        ] {
+            assert_eq!(readers.scope(uid, gid, 999), scope, "{uid} {gid}");
+        }
+        assert_eq!(Readers::default().scope(1001, 50, 999), None);
+    }
+
+    #[test]
+    fn a_token_is_whole_and_alone() {
+        let mut tokens = Tokens::default();
+        let all = Secret::from("a-token-of-sixteen");
+        tokens.add(&all, Caller::new("all", Scope::Approve));
+        let read = Secret::from("another-of-sixteen");
+        tokens.add(&read, Caller::new("read", Scope::Read));
+        let whose = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            tokens
+                .caller(&headers)
+                .map(|caller| caller.name.to_string())
+        };
+        assert_eq!(whose("Bearer a-token-of-sixteen").as_deref(), Some("all"));
+        assert_eq!(whose("Bearer another-of-sixteen").as_deref(), Some("read"));
+        for wrong in [
+            "Bearer ",
+            "Bearer",
+            "a-token-of-sixteen",
+            "Basic a-token-of-sixteen",
+            "Bearer a-token-of-sixtee",
+            "Bearer a-token-of-sixteen ",
+            "Bearer b-token-of-sixteen",
+            "Bearer a-token-of-sixteen,another-of-sixteen",
+        ] {
+            assert_eq!(whose(wrong), None, "{wrong}");
+        }
+        assert_eq!(tokens.caller(&HeaderMap::new()).map(|c| c.name), None);
+        assert!(Tokens::default().caller(&HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_harmless_needs_an_operator() {
+        for (method, path, scope) in [
+            (Method::GET, "/status", Scope::Read),
+            (Method::GET, "/metrics", Scope::Read),
+            (Method::GET, "/failures", Scope::Read),
+            (Method::GET, "/failures/dl_1", Scope::Operate),
+            (Method::DELETE, "/failures/dl_1", Scope::Operate),
+            (Method::POST, "/pause", Scope::Operate),
+            (Method::PUT, "/status", Scope::Operate),
+            (Method::OPTIONS, "/runs", Scope::Operate),
+        ] {
+            assert_eq!(needed(&method, path), scope, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the daemon keeps to itself: its state directory and its memory.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::{hand::created, process::System};
+
+/// Everything below a directory that others than its owner could get at.
+fn open_to_others(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    let mut left = vec![dir.to_owned()];
+    while let Some(path) = left.pop() {
+        let kind = fs::symlink_metadata(&path).expect("it is there");
+        looked_at += 1;
+        if kind.is_dir() {
+            let entries = fs::read_dir(&path).expect("a directory");
+            left.extend(entries.map(|entry| entry.expect("an entry").path()));
+        }
+        if kind.permissions().mode() & 0o077 != 0 {
+            found.push(path);
+        }
+    }
+    assert!(
+        looked_at > 3,
+        "only {looked_at} entries in {}",
+        dir.display()
+    );
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_directory_is_the_daemons_alone_even_if_it_was_not() {
+    let mut system = System::start().await;
+    system.hand().say(&created("user_1", 1, "Ada")).await;
+    system.door().idle().await;
+    assert_eq!(open_to_others(system.state.path()), Vec::<PathBuf>::new());
+    assert_eq!(system.terminate().await, 0);
+    let state = system.state.path().to_owned();
+    for (path, mode) in [
+        ("STATE", 0o644),
+        ("journal", 0o755),
+        ("derived", 0o777),
+        ("", 0o755),
+    ] {
+        fs::set_permissions(state.join(path), Permissions::from_mode(mode)).expect("ours");
+    }
+    system.start_daemon().await;
+    assert_eq!(open_to_others(&state), Vec::<PathBuf>::new());
+    let told = system.log.count("was open to other users");
+    assert_eq!(told, 4, "{}", system.log.text());
+    system.door().every_delivery_has_one_end(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_the_state_directory_stops_the_start() {
+    let mut system = System::start().await;
+    assert_eq!(system.terminate().await, 0);
+    let elsewhere = tempfile::NamedTempFile::new().expect("a file");
+    symlink(elsewhere.path(), system.state.path().join("journal/9.seg")).expect("a link");
+    let ended = system.run(&["run"]).await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert!(complaint.contains("9.seg is a link"), "{complaint}");
+    assert_eq!(fs::metadata(elsewhere.path()).expect("there").len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_leaves_no_memory_behind() {
+    let system = System::start().await;
+    let process = format!("/proc/{}", system.pid().as_raw_nonzero());
+    let limits = fs::read_to_string(format!("{process}/limits")).expect("a running process");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let words: Vec<&str> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{limits}");
+    // The kernel gives the files of a process that may not be dumped to root.
+    let owner = fs::metadata(format!("{process}/environ")).expect("a running process");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0);
+}

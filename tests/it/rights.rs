@@ -1,0 +1,164 @@
+//! Who may do what at the operators' door: tokens and their scopes, hosts, origins, and the audit trail.
+//!
+//! Over TCP by hand, since no client library would lie about its host; over the socket as this process.
+
+use std::net::SocketAddr;
+
+use crate::{
+    process::System,
+    wire::{Reply, ask},
+    world::World,
+};
+
+const ALL: &str = "token-that-opens-everything";
+const OPERATE: &str = "token-that-opens-much";
+const READ: &str = "token-that-opens-little";
+
+async fn world() -> World {
+    World::with(&[
+        ("CCS_ADMIN__ADDRESS", "127.0.0.1:0"),
+        ("CCS_ADMIN__TOKEN", ALL),
+        ("CCS_ADMIN__OPERATE_TOKEN", OPERATE),
+        ("CCS_ADMIN__READ_TOKEN", READ),
+    ])
+    .await
+}
+
+async fn asked(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    let mut request = format!("{what} HTTP/1.1\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let length = body.len();
+    request.push_str(&format!(
+        "content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    ));
+    ask(address, request.as_bytes()).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_token_opens_what_is_its_own_and_nothing_more() {
+    let world = world().await;
+    let address = world.daemon().admin_addr().expect("a TCP address");
+    let host = address.to_string();
+    let look = r#"{"kind":"audit"}"#;
+    let approve = r#"{"kind":"reconcile","approve":"no-such-plan"}"#;
+    // What is asked, and what the tokens for everything, for operating and for looking get.
+    for (what, body, expected) in [
+        ("GET /status", "", [200, 200, 200]),
+        ("GET /metrics", "", [200, 200, 200]),
+        ("GET /failures", "", [200, 200, 200]),
+        ("GET /failures/dl_7", "", [404, 404, 403]),
+        ("DELETE /failures/dl_7", "", [404, 404, 403]),
+        ("POST /failures/retry", r#"{"all":true}"#, [200, 200, 403]),
+        ("POST /pause", "", [200, 200, 403]),
+        ("POST /resume", "", [200, 200, 403]),
+        ("POST /reload", "", [200, 200, 403]),
+        (
+            "POST /sync",
+            r#"{"table":"users","key":"?"}"#,
+            [422, 422, 403],
+        ),
+        ("POST /nothing", "", [404, 404, 403]),
+    ] {
+        for (token, status) in [ALL, OPERATE, READ].into_iter().zip(expected) {
+            let bearer = format!("Bearer {token}");
+            let headers = [("host", host.as_str()), ("authorization", &bearer)];
+            let reply = asked(address, what, &headers, body).await;
+            assert_eq!(reply.status, status, "{what} with {token}: {}", reply.body);
+            assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+            assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+        }
+    }
+    for (token, looks, approves) in [(READ, 403, 403), (OPERATE, 202, 403)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("host", host.as_str()), ("authorization", &bearer)];
+        let refused = asked(address, "POST /runs", &headers, approve).await;
+        assert_eq!(refused.status, approves, "{token}: {}", refused.body);
+        // The answer to a run is a stream of lines, of which the status is enough.
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        let run = client
+            .post(format!("http://{host}/runs"))
+            .header("authorization", &bearer)
+            .header("content-type", "application/json");
+        let run = run.body(look).send().await.expect("an answer");
+        assert_eq!(run.status(), looks, "{token}");
+    }
+    let bearer = format!("Bearer {ALL}");
+    let headers = [("host", host.as_str()), ("authorization", &bearer)];
+    let allowed = asked(address, "POST /runs", &headers, approve).await;
+    assert_ne!(allowed.status, 403, "{}", allowed.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_or_as_a_web_page_nobody_comes_in() {
+    let world = world().await;
+    let address = world.daemon().admin_addr().expect("a TCP address");
+    let host = address.to_string();
+    let bearer = format!("Bearer {ALL}");
+    let nearly = format!("Bearer {}", &ALL[..ALL.len() - 1]);
+    let rebound = format!("evil.example:{}", address.port());
+    for (headers, status) in [
+        (
+            vec![("host", host.as_str()), ("authorization", &bearer)],
+            200,
+        ),
+        (vec![("host", &host)], 401),
+        (vec![("host", &host), ("authorization", "Bearer ")], 401),
+        (vec![("host", &host), ("authorization", &nearly)], 401),
+        (vec![("host", &host), ("authorization", ALL)], 401),
+        (vec![("host", &rebound), ("authorization", &bearer)], 403),
+        (vec![("host", "127.0.0.1"), ("authorization", &bearer)], 403),
+        (
+            vec![
+                ("host", &host),
+                ("authorization", &bearer),
+                ("origin", "http://localhost"),
+            ],
+            403,
+        ),
+    ] {
+        for what in ["GET /status", "POST /pause"] {
+            let reply = asked(address, what, &headers, "").await;
+            assert_eq!(reply.status, status, "{what} {headers:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_that_an_operator_asks_for_is_in_the_log_at_any_level() {
+    let system = System::with(&[("CCS_LOG__LEVEL", "warn,clerk_convex_sync::daemon=info")]).await;
+    const LINE: &str = "an operator asked for a change";
+    system.door().get("/status").await;
+    assert_eq!(system.log.count(LINE), 0, "looking is no change");
+    let uid = rustix::process::geteuid().as_raw();
+    for (method, path, body, did) in [
+        ("POST", "/pause", None, None),
+        ("POST", "/resume", None, None),
+        (
+            "POST",
+            "/failures/retry",
+            Some(serde_json::json!({ "all": true })),
+            Some("0 dead letter(s) tried again"),
+        ),
+        ("DELETE", "/failures/dl_9", None, None),
+        (
+            "POST",
+            "/sync",
+            Some(serde_json::json!({ "table": "users", "key": "user_audited" })),
+            Some("users user_audited"),
+        ),
+    ] {
+        let before = system.log.count(LINE);
+        system.door().text(method, path, body).await;
+        crate::world::eventually("there is a line", async || system.log.count(LINE) > before).await;
+        let field = |name: &str| system.log.field_since(0, LINE, name);
+        assert_eq!(field("who"), Some(format!("uid {uid}")));
+        assert_eq!(field("what"), Some(format!("{method} {path}")));
+        assert_eq!(field("did").as_deref(), did, "{path}");
+        assert!(field("status").is_some());
+    }
+}
