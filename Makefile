@@ -44,6 +44,16 @@ rust: ## Only the Rust tests
 bench: ## The daemon beside a webhook route on Node (about five minutes)
 	cargo bench --bench intake
 
+.PHONY: release
+release: ## The program as it is published; two builds of one commit and one compiler are to be equal
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
+	  CFLAGS="-ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" cargo build --release --locked
+	sha256sum target/release/clerk-convex-sync
+
+.PHONY: sbom
+sbom: ## What the program is made of, as CycloneDX on stdout
+	@node tools/sbom.mjs
+
 .PHONY: fmt
 fmt: ## Format the Rust sources
 	cargo fmt

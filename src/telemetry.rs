@@ -131,25 +131,14 @@ impl Default for Metrics {
         let (webhooks, ensure) = (Family::default(), Family::default());
         let (changes, refused) = (Family::default(), Family::default());
         let queue_depth = Gauge::default();
-        let queue_oldest_age = Gauge::default();
-        let dead_letters = Gauge::default();
+        let (queue_oldest_age, dead_letters) = (Gauge::default(), Gauge::default());
         let retries = Family::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
         let carried = CarriedMetrics::register(&mut registry);
         register_calls(&mut registry, &clerk_requests, &convex_requests);
-        registry.register(
-            "webhooks",
-            "Webhook requests by type and result",
-            webhooks.clone(),
-        );
-        registry.register("ensure", "Sign-ins by result", ensure.clone());
-        registry.register(
-            "connections_refused",
-            "Peers of the public listener that were not let in",
-            refused.clone(),
-        );
+        register_door(&mut registry, &webhooks, &ensure, &refused);
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -198,6 +187,25 @@ impl Default for Metrics {
             carried,
         }
     }
+}
+
+fn register_door(
+    registry: &mut Registry,
+    webhooks: &Family<WebhookLabels, Counter>,
+    ensure: &Family<EnsureLabels, Counter>,
+    refused: &Family<RefusedLabels, Counter>,
+) {
+    registry.register(
+        "webhooks",
+        "Webhook requests by type and result",
+        webhooks.clone(),
+    );
+    registry.register("ensure", "Sign-ins by result", ensure.clone());
+    registry.register(
+        "connections_refused",
+        "Peers of the public listener that were not let in",
+        refused.clone(),
+    );
 }
 
 fn register_calls(

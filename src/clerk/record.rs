@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{
     shape::{ShapeError, read},
-    wire::{Identity, key_of},
+    wire::{Identity, User, UserOutline, key_of},
 };
 use crate::model::{ConfirmedDelete, Key, RecordKey, Table, Version};
 
@@ -19,6 +19,8 @@ pub struct RawRecord {
     created_at: i64,
     version: Version,
     text: Box<str>,
+    /// Of a user: the members that can be mapped, as an object of their own.
+    outline: Option<Box<str>>,
 }
 
 // The text is personal, so Debug does not show it.
@@ -36,23 +38,45 @@ impl fmt::Debug for RawRecord {
 impl RawRecord {
     /// Takes a record's text.
     pub fn read(table: Table, text: &str) -> Result<RawRecord, ShapeError> {
+        if table == Table::Users {
+            let outline = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
+            return RawRecord::of_user(&outline, text);
+        }
         let identity: Identity = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
-        RawRecord::of(table, &identity, text)
-    }
-
-    /// Takes a record's text with what was already read of it.
-    pub(super) fn of(
-        table: Table,
-        identity: &Identity<'_>,
-        text: &str,
-    ) -> Result<RawRecord, ShapeError> {
         Ok(RawRecord {
             table,
             key: key_of(&identity.id)?,
             created_at: identity.created_at.0,
             version: Version(identity.updated_at.0),
             text: text.into(),
+            outline: None,
         })
+    }
+
+    /// Takes a user's text with what was already read of it.
+    pub(super) fn of_user(outline: &UserOutline<'_>, text: &str) -> Result<RawRecord, ShapeError> {
+        let key = key_of(&outline.id)?;
+        Ok(RawRecord {
+            table: Table::Users,
+            created_at: outline.created_at.0,
+            version: Version(outline.updated_at.0),
+            outline: Some(outline.text(&key)),
+            key,
+            text: text.into(),
+        })
+    }
+
+    /// The user as the mapping reads it, without another walk through everything that it has.
+    pub fn user(&self) -> Result<User<'_>, ShapeError> {
+        let outline = self.outline.as_deref().map(User::parse);
+        match outline {
+            Some(Ok(user)) => Ok(User {
+                text: &self.text,
+                ..user
+            }),
+            // What is wrong is told by its place in what Clerk sent.
+            _ => User::parse(&self.text),
+        }
     }
 
     /// The table that it belongs to.

@@ -267,7 +267,8 @@ impl Initialised {
             "Next:\n  1. deploy the functions: npx convex dev, or npx convex deploy\n  \
              2. set CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET, CONVEX_URL and CONVEX_DEPLOY_KEY\n  \
              3. clerk-convex-sync check --online --config {config}\n  \
-             4. clerk-convex-sync run --config {config}"
+             4. clerk-convex-sync audit --config {config} (only looks), then reconcile (copies)\n  \
+             5. clerk-convex-sync run --config {config}"
         )
     }
 }

@@ -19,7 +19,8 @@ use crate::{
 #[command(after_help = "\
 The secrets come from the environment (CLERK_SECRET_KEY, CLERK_WEBHOOK_SECRET,
 CONVEX_DEPLOY_KEY), from files (the same names with _FILE) or from systemd
-credentials. `check` says what is missing.")]
+credentials. `check` says what is missing. The first start compares everything and
+copies who is there already (`schedule.full`, `repair.mode`).")]
 pub struct RunArgs {}
 
 /// Runs the daemon until it is told to stop.
@@ -49,13 +50,13 @@ pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure>
 /// Keys are in memory: a crash writes none of it to a file, and no other process of this user may read it.
 fn keep_memory_to_ourselves() -> std::io::Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // A program that takes crashes over a pipe goes by this one only.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    // A program that takes crashes over a pipe goes by the second only.
     setrlimit(Resource::Core, none)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
 

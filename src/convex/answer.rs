@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -135,6 +135,22 @@ struct FunctionReply<'a> {
 #[derive(Deserialize)]
 struct SystemReply {
     code: String,
+}
+
+/// The value of a function that succeeded, read together with what it is wrapped in; `None` for everything
+/// else, which [`read`] gives its name.
+pub fn success<T: DeserializeOwned>(status: u16, body: &[u8]) -> Option<T> {
+    #[derive(Deserialize)]
+    struct Success<T> {
+        status: String,
+        value: T,
+    }
+    if status != 200 {
+        return None;
+    }
+    let body = std::str::from_utf8(body).ok()?;
+    let reply: Success<T> = serde_json::from_str(body).ok()?;
+    (reply.status == "success").then_some(reply.value)
 }
 
 /// Reads the reply to a function call: the function's value, as it came, or why there is none.

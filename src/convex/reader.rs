@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use super::{
     deployment::{CallError, Deployment},
     wire::{
-        Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, NoArgs, Page, Records,
+        Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, ListedPage,
+        ListedRecords, NoArgs, Page, Records,
     },
 };
 use crate::{
@@ -62,25 +63,26 @@ impl Reader {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Page, CallError> {
-        let limit = limit.clamp(1, MAX_PAGE_ROWS);
-        let args = ListArgs {
-            table,
-            from: range.from,
-            before: range.before,
-            cursor,
-            limit,
-        };
+        let args = listing(table, range, cursor, limit);
         let page: Page = self.0.call::<Records>(Function::LIST, args).await?.into();
-        let off = |what| CallError::OffContract {
-            function: Function::LIST.name,
-            what,
-        };
-        if page.rows.len() + page.odd.len() > limit as usize {
-            return Err(off("more rows than asked for"));
-        }
-        if cursor.is_some() && page.cursor.as_deref() == cursor {
-            return Err(off("a cursor that does not move"));
-        }
+        let rows = page.rows.len() + page.odd.len();
+        believe(rows, limit, cursor, page.cursor.as_deref())?;
+        Ok(page)
+    }
+
+    /// The same page with the columns as text, for whoever reads all pages.
+    pub async fn list_texts(
+        &self,
+        table: Table,
+        range: Range,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<ListedPage, CallError> {
+        let args = listing(table, range, cursor, limit);
+        let read = self.0.call::<ListedRecords>(Function::LIST, args).await?;
+        let page = ListedPage::from(read);
+        let rows = page.rows.len() + page.odd;
+        believe(rows, limit, cursor, page.cursor.as_deref())?;
         Ok(page)
     }
 
@@ -115,4 +117,34 @@ impl Reader {
         }
         Ok(answer.edits.into_iter().map(Edit::from).collect())
     }
+}
+
+fn listing(table: Table, range: Range, cursor: Option<&str>, limit: u32) -> ListArgs<'_> {
+    ListArgs {
+        table,
+        from: range.from,
+        before: range.before,
+        cursor,
+        limit: limit.clamp(1, MAX_PAGE_ROWS),
+    }
+}
+
+/// Whether a page is of the size that was asked for, and its cursor moves.
+fn believe(
+    rows: usize,
+    limit: u32,
+    asked: Option<&str>,
+    next: Option<&str>,
+) -> Result<(), CallError> {
+    let off = |what| CallError::OffContract {
+        function: Function::LIST.name,
+        what,
+    };
+    if rows > limit.clamp(1, MAX_PAGE_ROWS) as usize {
+        return Err(off("more rows than asked for"));
+    }
+    if asked.is_some() && next == asked {
+        return Err(off("a cursor that does not move"));
+    }
+    Ok(())
 }

@@ -14,6 +14,11 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::{Change, Fields, Key, Outcome, Table, Version};
 
+mod listed;
+
+pub(super) use listed::ListedRecords;
+pub use listed::{ListedPage, ListedRow};
+
 /// The version of the contract that this crate speaks.
 pub const CONTRACT: i64 = 1;
 

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use super::StartError;
@@ -29,20 +29,22 @@ use crate::{
     report::history::History,
 };
 
-/// Set when only a full diff can tell; whoever starts it takes it back. Clones are the same one.
+/// When it was said last that only a full diff can tell, milliseconds since the epoch, or 0; whoever starts it takes it back. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct WantsFull(Arc<AtomicBool>);
+pub struct WantsFull(Arc<AtomicI64>);
 
 impl WantsFull {
     fn say(&self, why: &str) {
-        if !self.0.swap(true, Ordering::Relaxed) {
+        if self.0.swap(Clock.now_ms().max(1), Ordering::Relaxed) == 0 {
             tracing::info!("a full comparison is needed: {why}");
         }
     }
 
-    /// True once for each wish.
-    pub fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+    /// True once for each wish that came after the last full diff that saw everything, which ended at
+    /// `success_ms`: while one runs, smaller scans go on asking for it.
+    pub fn take(&self, success_ms: Option<i64>) -> bool {
+        let said_ms = self.0.swap(0, Ordering::Relaxed);
+        said_ms > success_ms.unwrap_or(0)
     }
 }
 
@@ -158,5 +160,23 @@ impl Known for Intake {
             last_ms,
             since_ms,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_counts_once_and_not_if_it_came_before_the_full_diff_ended() {
+        let wants = WantsFull::default();
+        assert!(!wants.take(None), "nobody asked");
+        wants.say("nobody has counted");
+        wants.say("nobody has counted");
+        assert!(wants.take(Some(Clock.now_ms() - 1_000)));
+        assert!(!wants.take(None), "once");
+        wants.say("said while the full diff ran");
+        assert!(!wants.take(Some(Clock.now_ms() + 1_000)));
+        assert!(!wants.take(None));
     }
 }

@@ -226,10 +226,11 @@ pub async fn watch(
         .is_some()
     {
         let full = scans.iter().find(|scan| scan.slot == Slot::Full);
+        let memory = desk.view(Slot::Full).memory;
         if let Some(full) = full
-            && desk.view(Slot::Full).memory.failures == 0
+            && memory.failures == 0
             && desk.hold().is_none()
-            && wants_full.take()
+            && wants_full.take(memory.success_ms)
         {
             // If one runs already, that one will do: smaller scans ask again until the gap is closed.
             let _busy = desk.start(by_clock(full.kind));

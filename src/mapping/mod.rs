@@ -19,6 +19,7 @@ pub use user::{UserRules, user};
 
 use crate::{
     clerk::{
+        RawRecord,
         shape::ShapeError,
         wire::{Membership, Organization, User},
     },
@@ -128,6 +129,32 @@ pub fn record(table: Table, text: &str, rules: &UserRules) -> Result<Vec<Mapped>
         Table::Organizations => Ok(vec![organization(&Organization::parse(text)?)?]),
         Table::Memberships => Ok(vec![membership(&Membership::parse(text)?)?]),
     }
+}
+
+/// Maps a record of a listing to its rows of these tables, its own first. `note` hears what was not taken over as
+/// it is.
+pub fn rows(
+    record: &RawRecord,
+    rules: &UserRules,
+    tables: &[Table],
+    mut note: impl FnMut(&Note),
+) -> Result<Vec<Upsert>, MapError> {
+    if record.table() != Table::Users {
+        let mapped = self::record(record.table(), record.text(), rules)?;
+        let rows = mapped.into_iter().map(|mapped| mapped.upsert);
+        return Ok(rows.filter(|row| tables.contains(&row.table)).collect());
+    }
+    let read = record.user()?;
+    let mut rows = Vec::with_capacity(tables.len());
+    if tables.contains(&Table::Users) {
+        let mapped = user(&read, rules)?;
+        mapped.notes.iter().for_each(&mut note);
+        rows.push(mapped.upsert);
+    }
+    if tables.contains(&Table::Profiles) {
+        rows.push(profile(&read)?.upsert);
+    }
+    Ok(rows)
 }
 
 /// A row without the parts that only users have.

@@ -2,6 +2,8 @@
 //!
 //! The rows expected here are written by hand from the rules, not taken from what the code answers.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -292,6 +294,52 @@ fn every_example_record_becomes_a_row_of_contract_columns() {
         }
     }
     assert!(mapped_records > 4, "only {mapped_records} rows were mapped");
+}
+
+#[test]
+fn a_record_of_a_listing_is_mapped_as_its_text_is() {
+    let rules = UserRules {
+        extra_fields: BTreeMap::from([(
+            "crm".to_owned(),
+            ExtraField {
+                pointer: "/private_metadata/crm".into(),
+                kind: ExtraKind::Any,
+            },
+        )]),
+        link_by_email: true,
+        ..rules()
+    };
+    let (_, events) = samples::events();
+    let mut mapped_records = 0;
+    for (name, body) in &events {
+        let envelope = Envelope::parse(body.as_bytes()).unwrap();
+        let Ok(data) = envelope.data() else { continue };
+        for table in [Table::Users, Table::Organizations, Table::Memberships] {
+            let Ok(listed) = RawRecord::read(table, data) else {
+                continue;
+            };
+            let whole = record(table, data, &rules).map(|all| {
+                let rows = all.into_iter().map(|mapped| mapped.upsert);
+                rows.collect::<Vec<_>>()
+            });
+            assert_eq!(rows(&listed, &rules, &Table::ALL, |_| {}), whole, "{name}");
+            if let Ok(whole) = whole {
+                let own = rows(&listed, &rules, &[table], |_| {}).unwrap();
+                assert_eq!(own, whole[..1], "{name}");
+                mapped_records += 1;
+            }
+        }
+    }
+    assert!(mapped_records > 2, "only {mapped_records} were mapped");
+    let odd = user_json(json!({"email_addresses": "none", "zzz": [1]}));
+    let listed = RawRecord::read(Table::Users, &odd).unwrap();
+    let told = rows(&listed, &rules, &Table::ALL, |_| {})
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        told,
+        record(Table::Users, &odd, &rules).unwrap_err().to_string()
+    );
 }
 
 proptest! {

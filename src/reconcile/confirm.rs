@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     clerk::client::MAX_IDS,
-    convex::{reader::MAX_KEYS, wire::Row},
+    convex::{
+        reader::MAX_KEYS,
+        wire::{ListedRow, Row},
+    },
     model::{Key, RecordKey, Table},
 };
 
@@ -77,8 +80,8 @@ impl Suspects {
     }
 
     /// Adds a record of which only a row was seen.
-    pub fn add_row(&mut self, row: &Row) {
-        let name = Name::of(row);
+    pub fn add_row(&mut self, row: &ListedRow) {
+        let name = Name::of(&row.key, &row.fields());
         let slot = self.0.entry(row.key.clone());
         let suspect = slot.or_insert(Suspect {
             listed: None,

@@ -9,7 +9,7 @@ use super::{Trouble, patiently};
 use crate::{
     convex::{
         reader::{Range, Reader},
-        wire::Page,
+        wire::ListedPage,
     },
     model::Table,
 };
@@ -19,7 +19,7 @@ const AHEAD: usize = 1;
 
 /// See the module's words.
 pub struct RowPages {
-    pages: mpsc::Receiver<Result<Page, Trouble>>,
+    pages: mpsc::Receiver<Result<ListedPage, Trouble>>,
     // Ends the task when it is dropped.
     _task: JoinSet<()>,
 }
@@ -32,10 +32,15 @@ impl RowPages {
         task.spawn(async move {
             let mut cursor: Option<String> = None;
             loop {
+                // The room first, then the page: no second page waits in this hand.
+                let Ok(room) = sender.reserve().await else {
+                    return;
+                };
                 let asked = cursor.as_deref();
-                let page = patiently(|| reader.list(table, range, asked, limit)).await;
+                let page = patiently(|| reader.list_texts(table, range, asked, limit)).await;
                 let next = page.as_ref().ok().and_then(|page| page.cursor.clone());
-                if sender.send(page).await.is_err() || next.is_none() {
+                room.send(page);
+                if next.is_none() {
                     return;
                 }
                 cursor = next;
@@ -45,7 +50,7 @@ impl RowPages {
     }
 
     /// The next page; `None` after the last.
-    pub async fn next(&mut self) -> Result<Option<Page>, Trouble> {
+    pub async fn next(&mut self) -> Result<Option<ListedPage>, Trouble> {
         self.pages.recv().await.transpose()
     }
 }

@@ -34,27 +34,41 @@ pub fn make_own(dir: &Path) -> io::Result<Vec<PathBuf>> {
         make_private(dir)?;
         return Ok(opened);
     }
-    if mode(dir)? & OTHERS != 0 && !is_ours(dir)? {
+    let holds = holds(dir)?;
+    if mode(dir)? & OTHERS != 0 && holds == Holds::OtherThings {
         return Err(io::Error::other(
             "it holds other things and other users may enter it; name a directory for the state alone, or              take the others' rights away (chmod 700)",
         ));
     }
     close(dir, DIR_MODE, &mut opened)?;
     close_all(dir, MAX_DEPTH, &mut opened)?;
+    if holds == Holds::Nothing {
+        // Nobody has seen anything.
+        opened.clear();
+    }
     Ok(opened)
 }
 
-/// True for an empty directory, too, and a fresh file system.
-fn is_ours(dir: &Path) -> io::Result<bool> {
-    let mut empty = true;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    State,
+    OtherThings,
+}
+
+fn holds(dir: &Path) -> io::Result<Holds> {
+    let mut holds = Holds::Nothing;
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         if OURS.iter().any(|ours| name == OsStr::new(ours)) {
-            return Ok(true);
+            return Ok(Holds::State);
         }
-        empty &= name == "lost+found";
+        // That is in a fresh file system.
+        if name != "lost+found" {
+            holds = Holds::OtherThings;
+        }
     }
-    Ok(empty)
+    Ok(holds)
 }
 
 fn close_all(dir: &Path, depth: usize, opened: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -163,11 +177,13 @@ mod tests {
         let other = dir.path().join("photo.jpg");
         fs::write(&other, "x").unwrap();
         lax(&other, 0o644);
-        assert!(make_own(dir.path()).is_err());
+        let refused = make_own(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("other things"), "{refused}");
         assert_eq!(mode(dir.path()).unwrap() & 0o777, 0o755);
         assert_eq!(mode(&other).unwrap() & 0o777, 0o644);
         fs::remove_file(&other).unwrap();
-        assert_eq!(make_own(dir.path()).unwrap(), [dir.path()]);
+        assert!(make_own(dir.path()).unwrap().is_empty());
+        assert_eq!(mode(dir.path()).unwrap() & 0o777, DIR_MODE);
     }
 
     #[test]

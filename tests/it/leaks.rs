@@ -7,7 +7,10 @@
 
 use axum::{Router, body::Bytes, routing::post};
 use clerk_convex_sync::sandbox::{
-    clerk::faults::{Fault, Wrong},
+    clerk::{
+        ClerkOptions, ClerkSim,
+        faults::{Fault, Wrong},
+    },
     convex::{FaultKind, FaultRule},
 };
 use serde_json::{Value, json};
@@ -19,12 +22,14 @@ use crate::{
 };
 
 /// What must be found nowhere. Secrets first, then what is somebody's.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     "sk_test_c4n4ryKey000000000000000000",
     "c4n4ryDeploy",
     "YzRuNHJ5LXNpZ25pbmcta2V5LTAwMDAx",
     "YzRuNHJ5LXNpZ25pbmcta2V5LTAwMDAy",
     "c4n4ryToken0000000000000",
+    "c4n4ryOperates0000000000",
+    "c4n4ryReads0000000000000",
 ];
 const PERSONAL: [&str; 5] = [
     "Qu1xada",
@@ -34,7 +39,7 @@ const PERSONAL: [&str; 5] = [
     "qu1xmeta",
 ];
 
-fn settings() -> [(&'static str, String); 6] {
+fn settings() -> [(&'static str, String); 8] {
     [
         ("CLERK_SECRET_KEY", SECRETS[0].to_owned()),
         (
@@ -46,18 +51,26 @@ fn settings() -> [(&'static str, String); 6] {
             format!("whsec_{},{}", SECRETS[2], SECRETS[3]),
         ),
         ("CCS_ADMIN__TOKEN", SECRETS[4].to_owned()),
+        ("CCS_ADMIN__OPERATE_TOKEN", SECRETS[5].to_owned()),
+        ("CCS_ADMIN__READ_TOKEN", SECRETS[6].to_owned()),
         ("CCS_ADMIN__ADDRESS", "127.0.0.1:0".to_owned()),
         ("CCS_LOG__LEVEL", "trace".to_owned()),
     ]
 }
 
 async fn system(more: &[(&str, &str)]) -> System {
+    let mut system = prepared(more).await;
+    system.start_daemon().await;
+    system
+}
+
+/// Convex knows the planted key; Clerk does not, and refuses it.
+async fn prepared(more: &[(&str, &str)]) -> System {
     let settings = settings();
     let pairs = settings.iter().map(|(key, value)| (*key, value.as_str()));
     let all: Vec<(&str, &str)> = pairs.chain(more.iter().copied()).collect();
-    let mut system = System::prepared(&all).await;
+    let system = System::prepared(&all).await;
     system.convex.set_deploy_key(&settings[1].1);
-    system.start_daemon().await;
     system
 }
 
@@ -290,11 +303,11 @@ async fn what_an_error_of_convex_quotes_is_in_no_output() {
 }
 
 /// Somebody full of what must not be found, as Clerk is asked to make them.
-fn somebody() -> Value {
+fn somebody(number: usize) -> Value {
     json!({
         "first_name": PERSONAL[0],
         "last_name": PERSONAL[1],
-        "email_address": [format!("{}@post.example", PERSONAL[2])],
+        "email_address": [format!("{}+{number}@post.example", PERSONAL[2])],
         "public_metadata": { "role": PERSONAL[4], "bio": PERSONAL[4] },
         "private_metadata": { "note": PERSONAL[4] },
     })
@@ -302,15 +315,20 @@ fn somebody() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_run_that_finds_and_repairs_differences_is_in_any_output() {
-    let bio = r#"{"bio":{"pointer":"/public_metadata/bio"}}"#;
-    let system = system(&[("CCS_USERS__EXTRA_FIELDS", bio)]).await;
+    let mut system = prepared(&[]).await;
+    let knowing = ClerkOptions {
+        secret_key: SECRETS[0].to_owned(),
+        ..ClerkOptions::default()
+    };
+    system.clerk = ClerkSim::start(knowing).await.expect("simulated Clerk");
+    system.start_daemon().await;
     let hand = hand(&system);
     system.clerk.enable_endpoint(false);
     let mut answers = Vec::new();
     // Missing, stale, and changed by hand; and one whom Clerk does not know.
     let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(system.clerk.create_user(somebody()).expect("created"));
+    for number in 0..3 {
+        ids.push(system.clerk.create_user(somebody(number)).expect("created"));
     }
     for id in &ids[..2] {
         let event = personal(created(id, 1, "x"));

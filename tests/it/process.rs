@@ -223,6 +223,13 @@ impl System {
             .expect("the built binary")
     }
 
+    /// Starts the binary as a command and leaves it to itself; dropped, it is killed.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the built binary")
+    }
+
     /// The same for a command that succeeds and prints a document.
     pub async fn run_json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments).await;

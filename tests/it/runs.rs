@@ -26,6 +26,7 @@ pub async fn run(door: &Door, wish: Value) -> Result<Value, String> {
         Some(report) => Ok(report.take()),
         None => Err(line["error"]["message"]
             .as_str()
+            .or_else(|| line["error"].as_str())
             .unwrap_or_else(|| panic!("{text}"))
             .to_owned()),
     }

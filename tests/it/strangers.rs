@@ -4,11 +4,15 @@
 //! that is renewed while it is used. Tests come from this machine, which is always let in: who is not is
 //! shown by the addresses that a trusted proxy names, and beside the code.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    path::Path,
+};
 
 use crate::{
     answers::{Headers, body, counted, sent, signed},
-    wire::{Wire, head, post},
+    wire::{Wire, ask, head, post},
     world::{World, eventually},
 };
 
@@ -125,6 +129,67 @@ async fn one_client_that_is_too_fast_is_429_and_others_are_served() {
     let other = sent(&world, &post(&from("198.51.100.2"), &body())).await;
     assert_eq!(other.status, 200);
     assert_eq!(counted(&world, "rate_limited").await, 1.0);
+}
+
+/// An address of this machine that is not loopback; none on a machine without a network.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: this only asks which way it would go.
+    socket.connect("203.0.113.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_too_many_connections_and_one_that_is_not_listed_are_hung_up_on() {
+    let Some(address) = own_address() else {
+        println!("NOT RUN: this machine has no address but loopback");
+        return;
+    };
+    let outside = [
+        ("CCS_LISTEN__ADDRESS", "0.0.0.0:0"),
+        ("CCS_LISTEN__BEHIND_PROXY", "true"),
+    ];
+    let most = ("CCS_LISTEN__MAX_CONNECTIONS_PER_PEER", "2");
+    let world = World::with(&[&outside[..], &[most]].concat()).await;
+    let port = world.daemon().public_addr().port();
+    let body = body();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut wire = Wire::to((address, port).into()).await;
+        wire.write(&post(&signed(&body), &body)).await;
+        assert_eq!(wire.reply().await.expect("an answer").status, 200);
+        open.push(wire);
+    }
+    let mut third = Wire::to((address, port).into()).await;
+    third.write(&post(&signed(&body), &body)).await;
+    assert_eq!(third.reply().await, None, "no answer");
+    let loopback = SocketAddr::from(([127, 0, 0, 1], port));
+    let reply = ask(loopback, &post(&signed(&body), &body)).await;
+    assert_eq!(
+        reply.expect("an answer").status,
+        200,
+        "this machine is not counted"
+    );
+    drop(open);
+    eventually("there is a place again", async || {
+        let reply = ask((address, port).into(), &post(&signed(&body), &body)).await;
+        reply.is_some_and(|reply| reply.status == 200)
+    })
+    .await;
+
+    let listed = [
+        ("CCS_LISTEN__TRUSTED_PROXIES", "203.0.113.99"),
+        ("CCS_LISTEN__ALLOW", "203.0.113.0/24"),
+    ];
+    let world = World::with(&[&outside[..], &listed[..]].concat()).await;
+    let port = world.daemon().public_addr().port();
+    let request = post(&from("203.0.113.9"), &body);
+    assert_eq!(ask((address, port).into(), &request).await, None);
+    let figures = world.door().figures().await;
+    let refused = figures.sum("connections_refused_total", &["reason=\"not_allowed\""]);
+    assert_eq!(refused, 1.0);
+    assert_eq!(counted(&world, "stored").await, 0.0);
 }
 
 fn fixture(name: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use crate::{
         error::ClerkError,
         record::RawRecord,
         shape::{Reason, ShapeError, read},
-        wire::{Identity, Listed},
+        wire::{Listed, UserOutline},
     },
     model::Table,
     outbound::Reply,
@@ -21,15 +21,15 @@ pub(super) fn read_users(
     endpoint: &'static str,
     reply: &Reply,
 ) -> Result<Vec<RawRecord>, ClerkError> {
-    match read_array(Table::Users, &reply.body) {
+    match read_array(&reply.body) {
         Some(records) => Ok(records),
         None => read_all(endpoint, Table::Users, read_json(endpoint, reply)?),
     }
 }
 
-/// Reads an array of records in one pass, where finding their ends first would make it two: a million users
+/// Reads an array of users in one pass, where finding their ends first would make it two: a million users
 /// are gigabytes. None if anything is unusual; the slow way then finds out what.
-fn read_array(table: Table, body: &[u8]) -> Option<Vec<RawRecord>> {
+fn read_array(body: &[u8]) -> Option<Vec<RawRecord>> {
     let mut rest = std::str::from_utf8(body).ok()?.trim_ascii();
     rest = rest.strip_prefix('[')?.strip_suffix(']')?.trim_ascii();
     let mut records = Vec::new();
@@ -37,10 +37,10 @@ fn read_array(table: Table, body: &[u8]) -> Option<Vec<RawRecord>> {
         if !records.is_empty() {
             rest = rest.strip_prefix(',')?.trim_ascii_start();
         }
-        let mut values = Deserializer::from_str(rest).into_iter::<Identity>();
-        let identity = values.next()?.ok()?;
+        let mut values = Deserializer::from_str(rest).into_iter::<UserOutline>();
+        let outline = values.next()?.ok()?;
         let (text, behind) = rest.split_at_checked(values.byte_offset())?;
-        records.push(RawRecord::of(table, &identity, text).ok()?);
+        records.push(RawRecord::of_user(&outline, text).ok()?);
         rest = behind.trim_ascii_start();
     }
     Some(records)
@@ -94,7 +94,7 @@ mod tests {
         let slow = serde_json::from_str::<Vec<&RawValue>>(body)
             .ok()
             .and_then(|texts| read_all("list_users", Table::Users, texts).ok());
-        (read_array(Table::Users, body.as_bytes()), slow)
+        (read_array(body.as_bytes()), slow)
     }
 
     #[test]
@@ -136,8 +136,8 @@ mod tests {
     fn cut_anywhere_it_is_refused_and_nothing_panics() {
         let whole = r#"[{"id":"user_1","created_at":1,"updated_at":2,"name":"Zoë"},{"id":"user_2","created_at":1,"updated_at":2}]"#;
         for end in 0..whole.len() {
-            assert_eq!(read_array(Table::Users, &whole.as_bytes()[..end]), None);
+            assert_eq!(read_array(&whole.as_bytes()[..end]), None);
         }
-        assert_eq!(read_array(Table::Users, b"[\xff]"), None);
+        assert_eq!(read_array(b"[\xff]"), None);
     }
 }

@@ -130,7 +130,7 @@ impl System {
     ) -> Result<Report, Failure> {
         let lines = self.start_run(kind, approve).await?;
         let mut watcher = Watcher::new(kind, output);
-        let report = Listening::new(lines).to_the_end(&mut watcher).await;
+        let report = Listening::new(lines).until_its_end(&mut watcher).await;
         watcher.end();
         report
     }

@@ -50,7 +50,7 @@ impl Listening {
         let told = tokio::select! {
             () = stop.next() => Err(Failure::failed("no longer watched; the run goes on in the daemon")
                 .help("`clerk-convex-sync status` shows how far it is, `reports show` what came of it")),
-            told = self.to_the_end(watcher) => told,
+            told = self.until_its_end(watcher) => told,
         };
         watcher.end();
         told
@@ -60,7 +60,7 @@ impl Listening {
     ///
     /// # Errors
     /// As [`Listening::report`].
-    pub async fn to_the_end(&mut self, watcher: &mut Watcher) -> Result<Report, Failure> {
+    pub async fn until_its_end(&mut self, watcher: &mut Watcher) -> Result<Report, Failure> {
         loop {
             match self.lines.next().await {
                 Ok(Some(line)) => match heard(&line)? {

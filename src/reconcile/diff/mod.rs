@@ -9,7 +9,7 @@ pub mod merge;
 
 use crate::{
     clerk::record::RawRecord,
-    convex::wire::Row,
+    convex::wire::{ListedRow, Row},
     model::{Key, Upsert},
 };
 
@@ -25,6 +25,16 @@ impl merge::Listed for RawRecord {
 
 impl merge::Listed for Upsert {
     fn created_at(&self) -> i64 {
+        self.created_at
+    }
+
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl merge::Stored for ListedRow {
+    fn created_at(&self) -> Option<i64> {
         self.created_at
     }
 

@@ -6,12 +6,18 @@
 //! Bounded: beyond [`MOST`] users that belong somewhere only a part is noted, another one each day. Pure.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{convex::wire::Row, model::Key};
+use serde::Deserialize;
+
+use crate::{
+    convex::wire::{ListedRow, Row},
+    model::Key,
+};
 
 /// Users that are noted at most; about 4.5 MB.
 const MOST: usize = 1 << 17;
@@ -43,7 +49,10 @@ impl Suspect {
 
 /// See the module's words.
 #[derive(Debug)]
-pub struct Affiliations(Mutex<Notes>);
+pub struct Affiliations {
+    notes: Mutex<Notes>,
+    on: bool,
+}
 
 #[derive(Debug)]
 struct Notes {
@@ -73,25 +82,39 @@ pub struct Found {
 }
 
 impl Affiliations {
-    /// Nothing noted; `day` moves the part of a large instance that is looked at.
-    pub fn new(day: u64) -> Affiliations {
-        Affiliations::at_most(MOST, day)
+    /// Nothing noted; `day` moves the part of a large instance that is looked at. Not `on` where no walk of
+    /// memberships will come.
+    pub fn new(day: u64, on: bool) -> Affiliations {
+        Affiliations {
+            on,
+            ..Affiliations::at_most(MOST, day)
+        }
+    }
+
+    /// True if rows are to be noted.
+    pub fn is_on(&self) -> bool {
+        self.on
     }
 
     fn at_most(most: usize, day: u64) -> Affiliations {
-        Affiliations(Mutex::new(Notes {
+        let notes = Notes {
             users: HashMap::new(),
             most,
             bits: 0,
             day,
             suspects: Vec::new(),
             further: 0,
-        }))
+        };
+        Affiliations {
+            notes: Mutex::new(notes),
+            on: true,
+        }
     }
 
     /// Notes a user's row; `named` tells that metadata names its organization.
-    pub fn user(&self, row: &Row, named: bool) {
-        let says = match (named, organization(row)) {
+    pub fn user(&self, row: &ListedRow, named: bool) {
+        let columns = Columns::of(row);
+        let says = match (named, columns.organization.as_deref()) {
             (true, _) => SETTLED,
             (false, Some(organization)) => says(Some(organization)),
             (false, None) => return,
@@ -102,13 +125,13 @@ impl Affiliations {
     }
 
     /// Holds a membership's row against its user's; they come in the order of `list`.
-    pub fn membership(&self, row: &Row) {
-        let end = |column: &str| row.fields.get(column)?.as_str();
-        let ends = end("clerkUserId").zip(end("clerkOrganizationId"));
+    pub fn membership(&self, row: &ListedRow) {
+        let columns = Columns::of(row);
+        let ends = columns.of_user.zip(columns.of_organization);
         let Some((user, organization)) = ends.filter(|_| row.deleted_at.is_none()) else {
             return;
         };
-        self.held().hold_against(user, organization);
+        self.held().hold_against(&user, &organization);
     }
 
     /// Takes out what was found.
@@ -125,7 +148,7 @@ impl Affiliations {
     }
 
     fn held(&self) -> MutexGuard<'_, Notes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,11 +202,12 @@ impl Found {
     }
 
     /// Takes a user's row, listed once more: those without a membership are suspects.
-    pub fn name(&mut self, row: &Row) {
-        let Some(organization) = organization(row).filter(|_| row.deleted_at.is_none()) else {
+    pub fn name(&mut self, row: &ListedRow) {
+        let named = Columns::of(row).organization;
+        let Some(organization) = named.filter(|_| row.deleted_at.is_none()) else {
             return;
         };
-        let saw = says(Some(organization));
+        let saw = says(Some(&organization));
         if self.homeless.get(&hash(row.key.as_str())) != Some(&saw) {
             return;
         }
@@ -196,6 +220,24 @@ impl Found {
             expected: None,
             saw,
         });
+    }
+}
+
+/// The columns that matter here, read without the others.
+#[derive(Default, Deserialize)]
+struct Columns<'r> {
+    #[serde(borrow, default, rename = "organizationId")]
+    organization: Option<Cow<'r, str>>,
+    #[serde(borrow, default, rename = "clerkUserId")]
+    of_user: Option<Cow<'r, str>>,
+    #[serde(borrow, default, rename = "clerkOrganizationId")]
+    of_organization: Option<Cow<'r, str>>,
+}
+
+impl<'r> Columns<'r> {
+    /// None where the app has put something else than text into a column.
+    fn of(row: &'r ListedRow) -> Columns<'r> {
+        serde_json::from_str(row.text()).unwrap_or_default()
     }
 }
 

@@ -29,14 +29,9 @@ pub struct Candidate {
 impl Candidate {
     /// Maps a record.
     pub fn of(record: &RawRecord, rules: &UserRules, tables: &[Table]) -> Candidate {
-        let rows = mapping::record(record.table(), record.text(), rules);
-        let unknown_role = rows.iter().flatten().any(|mapped| {
-            let is_role = |note: &Note| *note == Note::UnknownRole;
-            mapped.notes.iter().any(is_role)
-        });
-        let rows = rows.map(|mapped| {
-            let rows = mapped.into_iter().map(|mapped| mapped.upsert);
-            rows.filter(|row| tables.contains(&row.table)).collect()
+        let mut unknown_role = false;
+        let rows = mapping::rows(record, rules, tables, |note| {
+            unknown_role |= *note == Note::UnknownRole;
         });
         Candidate {
             key: record.key().clone(),

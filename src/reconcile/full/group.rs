@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::candidate::Candidate;
 use crate::{
     clerk::{Lookup, RawRecord, client::MAX_IDS},
-    convex::wire::Row,
-    model::{Key, Table},
+    model::{Fields, Key, Table},
     reconcile::{Trouble, ends::Ends, patiently},
 };
 
@@ -101,12 +100,12 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name of the record that a row belongs to.
-    pub fn of(row: &Row) -> Name {
-        let end = |column: &str| row.fields.get(column)?.as_str().and_then(Key::parse);
+    /// The name of the record that a row with this key and these columns belongs to.
+    pub fn of(key: &Key, fields: &Fields) -> Name {
+        let end = |column: &str| fields.get(column)?.as_str().and_then(Key::parse);
         let parents = end("clerkOrganizationId").zip(end("clerkUserId"));
         Name {
-            key: row.key.clone(),
+            key: key.clone(),
             parents,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::{convex::wire::Row, model::Key};
+use crate::{convex::wire::ListedRow, model::Key};
 
 /// Rows that one run notes at most; about 0.5 MB. The next run notes the others.
 const MOST: usize = 10_000;
@@ -27,7 +27,7 @@ impl HeldRows {
     }
 
     /// Notes a row of a user that Clerk does not list.
-    pub fn note(&self, row: &Row) {
+    pub fn note(&self, row: &ListedRow) {
         let Some((bound, deleted)) = self.deleted_before_ms.zip(row.deleted_at) else {
             return;
         };

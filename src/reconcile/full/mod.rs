@@ -54,8 +54,9 @@ use crate::{
 const FEW_PAGES: u64 = 32;
 /// Ranges at once where answers come at once: enough for both cores and both services.
 const FEWEST_RANGES: usize = 4;
-/// Ranges at once where they do not.
-const MOST_RANGES: usize = 32;
+/// Ranges at once where they do not: at 100 ms an answer they use all that Clerk's limit of 1,000 requests in ten
+/// seconds allows. Each takes megabytes, and a few requests to be cut.
+const MOST_RANGES: usize = 12;
 /// Parts into which the rest of a range goes when one of its pages cannot be read.
 const PARTS: usize = 8;
 /// Ranges of which the last page is named.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clerk::RawRecord,
-    convex::{reader::Range, wire::Row},
+    convex::{reader::Range, wire::ListedRow},
     model::{Difference, Table},
     reconcile::{
         Trouble,
@@ -101,7 +101,7 @@ pub struct RangeRun {
 /// One table of the range.
 struct Join {
     table: Table,
-    merge: Merge<Listed, Row>,
+    merge: Merge<Listed, ListedRow>,
     rows: RowPages,
 }
 
@@ -203,7 +203,7 @@ impl RangeRun {
                 Ok(Step::Need(Need::Right | Need::Both)) => {
                     match join.rows.next().await? {
                         Some(page) => {
-                            self.cursor.tally.unmanaged += page.odd.len() as u64;
+                            self.cursor.tally.unmanaged += page.odd as u64;
                             if join.table == Table::Memberships {
                                 let notes = &self.course.affiliations;
                                 page.rows.iter().for_each(|row| notes.membership(row));
@@ -223,18 +223,18 @@ impl RangeRun {
         }
     }
 
-    fn look(&mut self, table: Table, found: Finding<Listed, Row>, suspects: &mut Suspects) {
+    fn look(&mut self, table: Table, found: Finding<Listed, ListedRow>, suspects: &mut Suspects) {
         let figures = self.cursor.tally.of(table);
         match found {
             Finding::Both(listed, row) => {
                 figures.clerk += 1;
                 figures.convex += 1;
                 let fields = listed.candidate().fields(table);
-                if table == Table::Users {
+                if table == Table::Users && self.course.affiliations.is_on() {
                     let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));
                     self.course.affiliations.user(&row, named);
                 }
-                let equal = fields.is_some_and(|fields| compare::equal(fields, &row.fields));
+                let equal = fields.is_some_and(|fields| compare::equal_text(fields, row.text()));
                 if !equal || row.deleted_at.is_some() {
                     suspects.add_row(&row);
                     suspects.add_listed(listed);

@@ -3,13 +3,15 @@
 //! By counting, not by listing: a few count requests a cut, aimed by interpolation between what is known. The
 //! cuts need not be exact; a range is only a piece of work.
 
+use futures_util::future::try_join_all;
+
 use crate::{
     clerk::{ClerkClient, client::CreatedBetween},
     reconcile::{Trouble, patiently},
 };
 
-/// Count requests that one cut may cost.
-const LOOKS: usize = 2;
+/// Further count requests that one cut may cost, where the first guess was too far off.
+const LOOKS: usize = 1;
 /// A cut is good enough when it is off by less than this share of a range.
 const CLOSE: f64 = 0.15;
 
@@ -23,22 +25,24 @@ pub async fn cut(
 ) -> Result<Vec<i64>, Trouble> {
     // What is known: so many users were made before that time.
     let mut known = vec![(oldest_ms, 0), (newest_ms, total)];
+    // The first guesses at once: one after another each would cost an answer's time.
+    let aims = (1..wanted).map(|number| total * number as u64 / wanted as u64);
+    let guesses: Vec<i64> = aims.map(|aim| interpolate(&known, aim)).collect();
+    let counts = try_join_all(guesses.iter().map(|guess| below(clerk, *guess))).await?;
+    for (guess, count) in guesses.into_iter().zip(counts) {
+        insert(&mut known, guess, count);
+    }
     let mut cuts = Vec::with_capacity(wanted.saturating_sub(1));
     for number in 1..wanted {
         let aim = total * number as u64 / wanted as u64;
         let slack = (total as f64 / wanted as f64 * CLOSE) as u64;
         for _ in 0..LOOKS {
-            let (at, expected) = nearest(&known, aim);
+            let (_, expected) = nearest(&known, aim);
             if expected.abs_diff(aim) <= slack {
                 break;
             }
-            let _ = at;
             let guess = interpolate(&known, aim);
-            let created = CreatedBetween {
-                after: None,
-                before: Some(guess),
-            };
-            let count = patiently(|| clerk.count_users(created)).await?;
+            let count = below(clerk, guess).await?;
             insert(&mut known, guess, count);
         }
         cuts.push(nearest(&known, aim).0);
@@ -47,6 +51,14 @@ pub async fn cut(
     cuts.sort_unstable();
     cuts.dedup();
     Ok(cuts)
+}
+
+async fn below(clerk: &ClerkClient, before: i64) -> Result<u64, Trouble> {
+    let created = CreatedBetween {
+        after: None,
+        before: Some(before),
+    };
+    patiently(|| clerk.count_users(created)).await
 }
 
 fn nearest(known: &[(i64, u64)], aim: u64) -> (i64, u64) {

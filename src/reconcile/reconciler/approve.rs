@@ -165,7 +165,7 @@ async fn orphans(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Orphan>,
                 Some(orphan) if orphan.differences.iter().any(|one| one.table == *table) => {}
                 Some(orphan) => orphan.differences.push(difference),
                 None => orphans.push(Orphan {
-                    name: Name::of(row),
+                    name: Name::of(&row.key, &row.fields),
                     differences: vec![difference],
                 }),
             }

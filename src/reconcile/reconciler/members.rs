@@ -207,7 +207,7 @@ async fn beyond(
     let (mut orphans, mut rows) = (Vec::new(), 0);
     while let Some(page) = pages.next().await? {
         for row in page.rows {
-            let name = Name::of(&row);
+            let name = Name::of(&row.key, &row.fields());
             let its = name
                 .parents
                 .as_ref()

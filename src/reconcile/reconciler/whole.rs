@@ -107,13 +107,16 @@ impl Reconciler {
             ends,
             rules,
             repair,
+            affiliations: Arc::new(Affiliations::new(
+                day_of(now_ms),
+                tables.contains(&Table::Memberships),
+            )),
             tables,
             progress,
             late: Vec::new(),
             notes,
             held: false,
             failed: false,
-            affiliations: Arc::new(Affiliations::new(day_of(now_ms))),
             held_rows: Arc::new(HeldRows::deleted_before(bound)),
         };
         whole.run(request.kind).await.map_err(RunError::from)

@@ -323,7 +323,7 @@ impl Work<'_> {
         let Mending {
             ends, known, found, ..
         } = self.mending;
-        let lost = missed.tell(ends, known, &found.missed);
+        let lost = missed.tell(ends, known, &found.missed, &[]);
         let mut figures = found.figures;
         if figures.clerk == 0 {
             // Nothing had to be listed.

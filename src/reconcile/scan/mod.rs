@@ -45,9 +45,9 @@ impl MissedDeliveries {
         }
     }
 
-    /// Takes in what a scan found: why, and when it was changed by Clerk's clock. Answers how many deliveries
-    /// are missing.
-    fn tell(&self, ends: &Ends, known: &dyn Known, missed: &[(Cause, i64)]) -> u64 {
+    /// Takes in what a scan found: why, and when it was changed by Clerk's clock; and the times of changes so
+    /// `young` that their deliveries may be on their way. Answers how many deliveries are missing.
+    fn tell(&self, ends: &Ends, known: &dyn Known, missed: &[(Cause, i64)], young: &[i64]) -> u64 {
         for (cause, _) in missed {
             self.metrics.runs.missed(cause.name());
         }
@@ -58,7 +58,7 @@ impl MissedDeliveries {
         let now_ms = (ends.now)();
         let concern = {
             let mut trickle = self.trickle.lock().unwrap_or_else(PoisonError::into_inner);
-            trickle.swept(now_ms, &lost, known.deliveries())
+            trickle.swept(now_ms, &lost, young, known.deliveries())
         };
         match concern.missed {
             Some(message) => ends.alerts.raise("missed_deliveries", message, now_ms),

@@ -136,10 +136,11 @@ impl Sweeper {
             figures,
             differences,
             missed,
+            young,
             settled,
             ..
         } = dealing;
-        let lost = self.missed.tell(ends, known, &missed);
+        let lost = self.missed.tell(ends, known, &missed, &young);
         if let Err(error) = self.beliefs.save(&ends.state) {
             tracing::warn!("the counts of the census could not be kept: {error}");
         }

@@ -25,6 +25,8 @@ use std::time::Duration;
 const MAX_LISTED: usize = 10_000;
 /// Users that one call seeds at most; a million take about a gigabyte.
 const MAX_SEEDED: u64 = 2_000_000;
+/// Longest latency, in milliseconds, so that a mistyped one does not hang everything.
+const MAX_LATENCY_MS: u64 = 120_000;
 
 /// The paths of the control API.
 pub fn router() -> Router<Arc<Shared>> {
@@ -45,6 +47,7 @@ pub fn router() -> Router<Arc<Shared>> {
         )
         .route("/_sim/settings", post(settings))
         .route("/_sim/limits", post(limits))
+        .route("/_sim/latency", post(latency))
         .route("/_sim/lag", post(lag))
         .route("/_sim/reset", post(reset))
 }
@@ -210,6 +213,14 @@ async fn limits(State(shared): Asked, request: Request) -> Answer {
     let settings: LimitSettings = merged(&now, &change)?;
     held(&shared.limits).settings = settings;
     Ok(Json::of(&settings))
+}
+
+/// `{"ms"}`: added to every answer from now on.
+async fn latency(State(shared): Asked, request: Request) -> Answer {
+    let body = body(request).await?;
+    let ms = body.get("ms").and_then(Value::as_u64).unwrap_or(0);
+    *held(&shared.latency) = Duration::from_millis(ms.min(MAX_LATENCY_MS));
+    Ok(Json::of(&json!({ "ms": ms.min(MAX_LATENCY_MS) })))
 }
 
 /// `{"changes", "ms"}`: the next changes of users appear in listings only later.

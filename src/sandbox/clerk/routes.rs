@@ -33,6 +33,14 @@ impl Json {
         // Keys are strings and there are no floats that JSON cannot hold, so this cannot fail.
         Self(serde_json::to_vec(value).unwrap_or_default())
     }
+
+    /// Renders a large value of about so many bytes without moving it while it grows.
+    pub fn large<T: Serialize>(value: &T, bytes: usize) -> Self {
+        let mut text = Vec::with_capacity(bytes);
+        // As in `of`; memory only grows.
+        let _ = serde_json::to_writer(&mut text, value);
+        Self(text)
+    }
 }
 
 impl IntoResponse for Json {

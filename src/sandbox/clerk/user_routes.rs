@@ -20,6 +20,9 @@ use axum::routing::{get, patch, post};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// Bytes of a user in a listing, about.
+const USER_BYTES: usize = 2048;
+
 /// The paths about users.
 pub fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -50,7 +53,8 @@ async fn list(
         let rows: Vec<_> = rows
             .map(|user| render::user(user, &world.settings))
             .collect();
-        Ok::<_, Refusal>((Json::of(&rows), slots))
+        let answer = Json::large(&rows, rows.len() * USER_BYTES + 2);
+        Ok::<_, Refusal>((answer, slots))
     })?;
     for wrong in &wrongs {
         if let Wrong::MovingPages {

@@ -65,6 +65,8 @@ pub struct Calls {
     pub mutations: u64,
     /// Changes carried by calls of `apply`, however they ended.
     pub changes: u64,
+    /// Bytes of the arguments of calls of `apply` that got in, as the limit of bytes a second counts them.
+    pub written_bytes: u64,
     /// Calls by function.
     pub counts: BTreeMap<&'static str, u64>,
     /// Calls by outcome; see [`CallRecord::outcome`].
@@ -136,7 +138,8 @@ async fn run_read(
         Ok(call) => call.changes() as u32 * LOOKUPS_PER_CHANGE + 1,
         Err(_) => 0,
     };
-    let latency = verdict.latency + shared.latency() + shared.gate.limits().per_lookup * lookups;
+    let gate = shared.gate();
+    let latency = verdict.latency + shared.latency() + gate.limits().per_lookup * lookups;
     let applied_then_cut = verdict
         .fault
         .as_ref()
@@ -145,7 +148,7 @@ async fn run_read(
         pause(latency).await;
         return struck(shared, rule);
     }
-    let _permit = match shared.gate.enter(function.kind()).await {
+    let _permit = match gate.enter(function.kind()).await {
         Ok(permit) => permit,
         Err(refused) => return refuse(refused),
     };
@@ -154,10 +157,12 @@ async fn run_read(
         Ok(call) => call,
         Err(error) => return Ended::Threw(error, shared.options.redact),
     };
-    if function == Function::Apply
-        && let Err(refused) = shared.gate.write(bytes as u64)
-    {
-        return refuse(refused);
+    if function == Function::Apply {
+        if let Err(refused) = gate.write(bytes as u64) {
+            return refuse(refused);
+        }
+        let mut calls = shared.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.written_bytes += bytes as u64;
     }
     let value = execute(shared, function, call, encoding);
     match value {
@@ -174,7 +179,8 @@ fn execute(
     call: Call<'_>,
     encoding: Encoding,
 ) -> Result<Vec<u8>, FunctionError> {
-    let limits = shared.gate.limits();
+    let gate = shared.gate();
+    let limits = gate.limits();
     let bounds = Bounds {
         page_bytes: limits.page_bytes,
         enforce_lookups: limits.enforce_lookups,

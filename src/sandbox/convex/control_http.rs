@@ -18,7 +18,7 @@ use super::control::{ControlError, reset};
 use super::edits::edit_profile;
 use super::faults::FaultRule;
 use super::value::{Entries, write_text};
-use super::{Shared, answers, clock, documents, micros};
+use super::{Limits, Shared, answers, clock, documents, micros};
 
 /// Bytes of a control request: enough for a few hundred thousand documents.
 const MAX_BODY: usize = 256 * 1024 * 1024;
@@ -62,6 +62,31 @@ struct SetFaults {
 #[derive(Deserialize)]
 struct SetLatency {
     ms: u64,
+}
+
+/// What the deployment can take from now on; what is not named is as it was at the start.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetLimits {
+    concurrent_queries: Option<usize>,
+    concurrent_mutations: Option<usize>,
+    write_bytes_per_second: Option<u64>,
+    per_lookup_us: Option<u64>,
+    enforce_lookups: Option<bool>,
+}
+
+impl SetLimits {
+    fn over(self, start: &Limits) -> Limits {
+        let per_lookup = self.per_lookup_us.map(Duration::from_micros);
+        Limits {
+            concurrent_queries: self.concurrent_queries.or(start.concurrent_queries),
+            concurrent_mutations: self.concurrent_mutations.or(start.concurrent_mutations),
+            write_bytes_per_second: self.write_bytes_per_second.or(start.write_bytes_per_second),
+            per_lookup: per_lookup.unwrap_or(start.per_lookup),
+            enforce_lookups: self.enforce_lookups.unwrap_or(start.enforce_lookups),
+            ..start.clone()
+        }
+    }
 }
 
 enum Failed {
@@ -156,6 +181,11 @@ fn handle(
             let order: SetLatency = parse(body)?;
             let latency = micros(Duration::from_millis(order.ms));
             shared.latency_us.store(latency, Ordering::Relaxed);
+            json!({})
+        }
+        "limits" => {
+            let order: SetLimits = parse(body)?;
+            shared.set_limits(order.over(&shared.options.limits));
             json!({})
         }
         "down" | "up" => {

@@ -32,7 +32,7 @@ mod wire;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use calls::{CallRecord, Calls};
@@ -98,7 +98,7 @@ struct Shared {
     world: RwLock<World>,
     faults: Mutex<Faults>,
     calls: Mutex<Calls>,
-    gate: Gate,
+    gate: RwLock<Arc<Gate>>,
     down: AtomicBool,
     deploy_key: RwLock<String>,
     latency_us: AtomicU64,
@@ -111,7 +111,7 @@ impl Shared {
             world: RwLock::new(empty_world(&options)),
             faults: Mutex::new(Faults::new(options.seed)),
             calls: Mutex::new(Calls::default()),
-            gate: Gate::new(options.limits.clone()),
+            gate: RwLock::new(Arc::new(Gate::new(options.limits.clone()))),
             down: AtomicBool::new(false),
             deploy_key: RwLock::new(options.deploy_key.clone()),
             latency_us: AtomicU64::new(micros(options.latency)),
@@ -122,6 +122,16 @@ impl Shared {
 
     fn latency(&self) -> Duration {
         Duration::from_micros(self.latency_us.load(Ordering::Relaxed))
+    }
+
+    /// The gate as it stands; calls that are inside of an earlier one end there.
+    fn gate(&self) -> Arc<Gate> {
+        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&gate)
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Gate::new(limits));
     }
 
     fn deploy_key(&self) -> String {

@@ -17,6 +17,8 @@ fn names(wanted: Value, row: Value) -> Vec<String> {
     let (wanted, row) = (fields(wanted), fields(row));
     let found = differences(&wanted, &row);
     assert_eq!(equal(&wanted, &row), found.is_empty());
+    let text = Value::Object(row.clone()).to_string();
+    assert_eq!(equal_text(&wanted, &text), found.is_empty(), "{text}");
     found.into_iter().map(|drift| drift.field).collect()
 }
 

@@ -7,23 +7,16 @@ use serde_json::json;
 
 use super::*;
 
-fn row(key: &str, fields: serde_json::Value) -> Row {
-    Row {
-        id: format!("id of {key}"),
-        key: Key::parse(key).expect("an id"),
-        created_at: Some(1),
-        version: None,
-        deleted_at: None,
-        fields: serde_json::from_value(fields).expect("columns"),
-    }
+fn row(key: &str, fields: serde_json::Value) -> ListedRow {
+    ListedRow::new(Key::parse(key).expect("an id"), Some(1), &fields)
 }
 
-fn user(number: u8, organization: Option<u8>) -> Row {
+fn user(number: u8, organization: Option<u8>) -> ListedRow {
     let named = organization.map(|one| format!("org_{one}"));
     row(&format!("user_{number}"), json!({ COLUMN: named }))
 }
 
-fn member(number: usize, user: u8, organization: u8) -> Row {
+fn member(number: usize, user: u8, organization: u8) -> ListedRow {
     let fields = json!({
         "clerkUserId": format!("user_{user}"),
         "clerkOrganizationId": format!("org_{organization}"),
@@ -43,7 +36,7 @@ proptest! {
         users in prop::collection::btree_map(0u8..12, (prop::option::of(0u8..4), any::<bool>()), 0..12),
         members in prop::collection::vec((0u8..12, 0u8..4), 0..30),
     ) {
-        let notes = Affiliations::new(0);
+        let notes = Affiliations::new(0, true);
         for (number, (organization, named)) in &users {
             notes.user(&user(*number, *organization), *named);
         }
@@ -71,7 +64,7 @@ proptest! {
 
 #[test]
 fn what_a_row_said_then_is_what_makes_it_suspicious() {
-    let notes = Affiliations::new(0);
+    let notes = Affiliations::new(0, true);
     notes.user(&user(1, Some(3)), false);
     notes.membership(&member(1, 1, 2));
     let found = notes.take();

@@ -98,6 +98,8 @@ pub struct Dealing<'e> {
     pub differences: Vec<Difference>,
     /// Why, and when it was changed, of each that a delivery should have told.
     pub missed: Vec<(Cause, i64)>,
+    /// When those were changed whose deliveries may be on their way.
+    pub young: Vec<i64>,
 }
 
 impl<'e> Dealing<'e> {
@@ -120,6 +122,7 @@ impl<'e> Dealing<'e> {
             figures: TableFigures::default(),
             differences: Vec::new(),
             missed: Vec::new(),
+            young: Vec::new(),
         }
     }
 
@@ -293,6 +296,7 @@ impl<'e> Dealing<'e> {
             return "the first sweep found it".into();
         }
         if age < GRACE_MS {
+            self.young.push(wanted.version.ms());
             return "found before its delivery".into();
         }
         self.missed.push((cause, wanted.version.ms()));

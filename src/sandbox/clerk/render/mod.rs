@@ -12,7 +12,7 @@ use crate::sandbox::clerk::metadata::Metadata;
 use crate::sandbox::clerk::organizations::{ORGANIZATION, Organization};
 use crate::sandbox::clerk::state::{Event, Settings, World};
 use crate::sandbox::clerk::users::{USER, User};
-use parts::{Contacts, account, generated_image, permissions, role_name, user_image};
+use parts::{Accounts, Contacts, generated_image, permissions, role_name, user_image};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub struct UserJson<'a> {
     mfa_disabled_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     password_last_updated_at: Option<i64>,
-    external_accounts: Vec<Value>,
+    external_accounts: Accounts<'a>,
     saml_accounts: [(); 0],
     enterprise_accounts: [(); 0],
     last_sign_in_at: Option<i64>,
@@ -116,7 +116,7 @@ pub fn user<'a>(user: &'a User, settings: &Settings) -> UserJson<'a> {
         mfa_enabled_at: None,
         mfa_disabled_at: None,
         password_last_updated_at: rare.and_then(|r| r.password_last_updated_at),
-        external_accounts: user.accounts.iter().map(|a| account(a, user)).collect(),
+        external_accounts: Accounts(user),
         saml_accounts: [],
         enterprise_accounts: [],
         last_sign_in_at: user.last_sign_in_at,
