@@ -124,6 +124,13 @@ impl Shared {
                 self.tell_of_user(&load, outcome);
             }
             self.row_written(load.record(), outcome, id.as_deref());
+            if outcome == Outcome::Linked {
+                tracing::info!(
+                    table = load.record().table.name(),
+                    key = %load.record().key,
+                    "a row without clerkId had the user's verified address and was linked"
+                );
+            }
             remember.extend(self.learnt(&load, outcome));
             done.push((load, Fate::Written { outcome, id }));
         }

@@ -313,7 +313,7 @@ impl Settings {
     pub(super) fn deletion(&self, deletion: &ConfirmedDelete) -> Change {
         // Only users have a soft way to go and files.
         let users = deletion.table() == Table::Users;
-        let mode = match users {
+        let mode = match users && !deletion.is_for_good() {
             true => self.delete_mode,
             false => Default::default(),
         };

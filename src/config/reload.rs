@@ -48,6 +48,7 @@ const RESTART: &[(&str, Differs)] = keys! {
         max_dead_letters;
     schedule.sweep, census, full, digest;
     repair.mode, max_deletes, max_delete_ratio;
+    users.purge_after;
     profile_edits.enabled, fields;
     ensure.enabled, origins, issuer;
     report.show_values;

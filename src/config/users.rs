@@ -3,7 +3,7 @@
 //! Knows which columns are synced, so that the app's own cannot be given the same name. Maps nothing
 //! itself.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::Value;
 
@@ -28,6 +28,11 @@ const TAKEN_COLUMNS: [&str; 14] = [
     "clerkUpdatedAt",
 ];
 
+/// The shortest hold: far longer than it takes to see a mistake in a test, and a mistyped unit in production.
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+/// The longest hold; ten years.
+const LONGEST_HOLD: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// Roles and further columns at most; more is a sign of a mistake.
 const MOST_ENTRIES: usize = 64;
 
@@ -39,6 +44,8 @@ const LONGEST_COLUMN: usize = 64;
 pub struct Users {
     /// What becomes of a deleted user's row.
     pub delete_mode: DeleteMode,
+    /// How long a softly deleted row is held before it is removed; none: for ever.
+    pub purge_after: Option<Duration>,
     /// What becomes of a deleted user's files.
     pub files_on_delete: FilesOnDelete,
     /// The `appId` of users whose metadata names none.
@@ -126,6 +133,12 @@ impl Users {
                 ("delete", FilesOnDelete::Delete),
             ],
         );
+        let purge_after = match r.optional_text("users.purge_after")? {
+            Some(text) if text != "off" => r
+                .duration("users.purge_after", SHORTEST_HOLD..=LONGEST_HOLD)
+                .map(Some),
+            _ => Some(None),
+        };
         let app_id = r.optional_text("users.app_id");
         let roles = r.texts("users.roles", MOST_ENTRIES);
         let default_role = r.text("users.default_role");
@@ -157,6 +170,7 @@ impl Users {
         }
         Some(Users {
             delete_mode: delete_mode?,
+            purge_after: purge_after?,
             files_on_delete: files_on_delete?,
             app_id: app_id?,
             roles,

@@ -92,6 +92,7 @@ fn rules(config: &Config) -> Rules {
         repair: config.repair.mode == RepairMode::Repair,
         max_deletes: config.repair.max_deletes,
         max_delete_ratio: config.repair.max_delete_ratio,
+        purge_after: config.users.purge_after,
         show_values: config.report.show_values,
         page_rows: u32::try_from(config.convex.page).unwrap_or(u32::MAX),
     }

@@ -118,17 +118,35 @@ fn weigh(value: &Value) -> usize {
 pub struct ConfirmedDelete {
     table: Table,
     key: Key,
+    for_good: bool,
 }
 
 impl ConfirmedDelete {
     /// From a verified deletion event about this record.
     pub(crate) fn by_event(table: Table, key: Key) -> Self {
-        ConfirmedDelete { table, key }
+        ConfirmedDelete {
+            table,
+            key,
+            for_good: false,
+        }
     }
 
     /// From Clerk's answer that this id does not exist.
     pub(crate) fn by_lookup(table: Table, key: Key) -> Self {
-        ConfirmedDelete { table, key }
+        ConfirmedDelete::by_event(table, key)
+    }
+
+    /// The same, of a row that was held long enough: it goes for good, whatever `users.delete_mode` says.
+    pub fn for_good(self) -> Self {
+        ConfirmedDelete {
+            for_good: true,
+            ..self
+        }
+    }
+
+    /// True if the row goes for good.
+    pub fn is_for_good(&self) -> bool {
+        self.for_good
     }
 
     /// The table of the record.

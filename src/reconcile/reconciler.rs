@@ -9,7 +9,7 @@ mod one;
 mod pins;
 mod whole;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub struct Rules {
     pub max_deletes: u64,
     /// The same as a share of the table's rows.
     pub max_delete_ratio: f64,
+    /// How long a softly deleted user's row is held; none: for ever.
+    pub purge_after: Option<Duration>,
     /// Reports show personal values.
     pub show_values: bool,
     /// Rows in one page of Convex's.

@@ -34,6 +34,7 @@ mod organizations;
 mod outage;
 mod own;
 mod parents;
+mod people;
 mod process;
 mod reconcile_cli;
 mod repetition;

@@ -7,6 +7,7 @@
 pub mod affiliation;
 pub mod candidate;
 pub mod group;
+pub mod held;
 pub mod range;
 pub mod records;
 mod slices;
@@ -23,6 +24,7 @@ use tokio::{task::JoinSet, time::Instant};
 use self::{
     affiliation::Affiliations,
     group::Group,
+    held::HeldRows,
     range::{Course, KeptOrphan, RangeRun, orphans_name},
     records::RecordPages,
     tally::Tally,
@@ -112,6 +114,8 @@ pub struct Setting<'r> {
     pub progress: &'r Watch,
     /// What users' rows say about organizations.
     pub affiliations: &'r Arc<Affiliations>,
+    /// Softly deleted rows that were held long enough.
+    pub held_rows: &'r Arc<HeldRows>,
 }
 
 /// Looks how many records there are, and cuts them into ranges.
@@ -166,27 +170,7 @@ pub async fn walk(
 ) -> Result<Walked, Trouble> {
     let parts = Parts::open(setting.dir, &run.id)?;
     let places = Arc::new(Places::new(ranges, run, setting));
-    let heard = Arc::clone(&places);
-    let course = Arc::new(Course {
-        looking: Looking {
-            ends: Ends {
-                clerk: setting.ends.clerk.at(Priority::Confirm),
-                ..setting.ends.clone()
-            },
-            group: run.group,
-            tables: setting.tables.clone(),
-            bulk: run.bulk,
-        },
-        repair: setting.repair,
-        show_values: setting.show_values,
-        cursors: setting.cursors.clone(),
-        parts: parts.clone(),
-        walk: run.walk(),
-        page_rows: setting.page_rows,
-        on_page: Box::new(move |number, cursor| heard.moved(number, cursor)),
-        counted: Mutex::default(),
-        affiliations: Arc::clone(setting.affiliations),
-    });
+    let course = Arc::new(course(setting, run, parts.clone(), Arc::clone(&places)));
     let mut tasks = JoinSet::new();
     let waiting = places.waiting();
     // A small table is walked page by page, each made sure of before the next is asked for.
@@ -255,6 +239,31 @@ fn sum_up(
 /// True if other pages may well be readable.
 pub fn is_one_page(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Walk(WalkError::Page { .. }))
+}
+
+/// What the ranges of this run have in common.
+fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Places>) -> Course {
+    Course {
+        looking: Looking {
+            ends: Ends {
+                clerk: setting.ends.clerk.at(Priority::Confirm),
+                ..setting.ends.clone()
+            },
+            group: run.group,
+            tables: setting.tables.clone(),
+            bulk: run.bulk,
+        },
+        repair: setting.repair,
+        show_values: setting.show_values,
+        cursors: setting.cursors.clone(),
+        parts,
+        walk: run.walk(),
+        page_rows: setting.page_rows,
+        on_page: Box::new(move |number, cursor| places.moved(number, cursor)),
+        counted: Mutex::default(),
+        affiliations: Arc::clone(setting.affiliations),
+        held_rows: Arc::clone(setting.held_rows),
+    }
 }
 
 fn belief(course: &Course, ranges: usize) -> Option<Belief> {

@@ -14,6 +14,7 @@ use super::{
     affiliation::{Affiliations, COLUMN},
     candidate::{Candidate, Listed},
     group::Name,
+    held::HeldRows,
     records::RecordPages,
 };
 use crate::{
@@ -82,6 +83,8 @@ pub struct Course {
     pub counted: Mutex<BTreeMap<usize, Builder>>,
     /// What users' rows say about organizations.
     pub affiliations: Arc<Affiliations>,
+    /// Softly deleted rows that were held long enough.
+    pub held_rows: Arc<HeldRows>,
 }
 
 /// One range in work.
@@ -245,6 +248,8 @@ impl RangeRun {
                 figures.convex += 1;
                 if row.deleted_at.is_none() {
                     suspects.add_row(&row);
+                } else if table == Table::Users {
+                    self.course.held_rows.note(&row);
                 }
             }
             Finding::Again(row) => {

@@ -2,6 +2,7 @@
 
 mod derived;
 mod ending;
+mod purge;
 mod telling;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +18,10 @@ use crate::{
         Trouble,
         cursor::{Cursors, Held, RangeCursor, RunCursor},
         ends::Ends,
-        full::{self, Setting, Walked, affiliation::Affiliations, group::Group, tally::Tally},
+        full::{
+            self, Setting, Walked, affiliation::Affiliations, group::Group, held::HeldRows,
+            tally::Tally,
+        },
         parts::Parts,
         patiently,
         repair::{brake::Limits, plan::Plan},
@@ -47,6 +51,8 @@ pub(super) struct Whole<'r> {
     failed: bool,
     /// What users' rows say about organizations, for the walk of memberships.
     affiliations: Arc<Affiliations>,
+    /// Softly deleted rows that were held long enough.
+    held_rows: Arc<HeldRows>,
 }
 
 impl Reconciler {
@@ -87,6 +93,9 @@ impl Reconciler {
         }
         pins::check(&ends, self.options.identity.as_ref()).await?;
         let now_ms = (ends.now)();
+        let hold = rules.purge_after.filter(|_| repair);
+        let hold = hold.and_then(|hold| i64::try_from(hold.as_millis()).ok());
+        let bound = hold.map(|hold| now_ms.saturating_sub(hold));
         let mut whole = Whole {
             reconciler: self,
             limits: Limits {
@@ -108,6 +117,7 @@ impl Reconciler {
             notes,
             held: false,
             failed: false,
+            held_rows: Arc::new(HeldRows::deleted_before(bound)),
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -167,8 +177,10 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
-            if group == Group::Memberships {
-                self.derived(&run, &mut tally).await?;
+            match group {
+                Group::Users => self.purge(&mut tally).await?,
+                Group::Memberships => self.derived(&run, &mut tally).await?,
+                Group::Organizations => {}
             }
             run.before.add(&tally);
         }
@@ -249,6 +261,7 @@ impl Whole<'_> {
                 dir: &self.reconciler.options.dir,
                 progress: self.progress,
                 affiliations: &self.affiliations,
+                held_rows: &self.held_rows,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,

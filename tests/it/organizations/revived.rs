@@ -54,3 +54,41 @@ async fn a_softly_deleted_user_comes_back_byte_for_byte_with_what_the_app_keeps(
         "{report:#}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_held_long_enough_goes_for_good_and_one_whose_user_is_back_does_not() {
+    let hold = [SOFT[0], ("CCS_USERS__PURGE_AFTER", "1s")];
+    let club = Club::found(&hold, 10, (1, 1)).await;
+    club.run("reconcile").await;
+    let (gone, back) = (club.users[1].clone(), club.users[2].clone());
+    for user in [&gone, &back] {
+        club.world.clerk.delete_user(user).expect("deleted");
+        club.sync("users", user, false).await;
+    }
+    club.world.clerk.restore_user(&back).expect("restored");
+    let convex = &club.world.convex;
+    club.run("audit").await;
+    assert!(convex.row("users", &gone).expect("it is held")["deletedAt"].is_number());
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let report = club.run("audit").await;
+    assert!(
+        !report["notes"].to_string().contains("removed"),
+        "{report:#}"
+    );
+    assert!(
+        convex.row("users", &gone).is_some(),
+        "an audit removes nothing"
+    );
+    let report = club.run("reconcile").await;
+    assert!(
+        report["notes"]
+            .to_string()
+            .contains("1 user(s) that were deleted softly"),
+        "{report:#}"
+    );
+    assert!(convex.row("users", &gone).is_none());
+    assert!(convex.row("profiles", &gone).is_none());
+    assert!(convex.row("users", &back).expect("it is held")["deletedAt"].is_number());
+    assert_eq!(club.sync("users", &back, true).await["action"], "updated");
+    assert!(convex.row("users", &back).expect("a row")["deletedAt"].is_null());
+}
