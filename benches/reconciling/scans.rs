@@ -97,8 +97,8 @@ impl Daemon {
         let took = began.elapsed();
         // Lines of JSON, each in a chunk of its own; the last one has the report, or says why there is none.
         let lines = answer.lines().filter(|line| line.starts_with('{'));
-        let documents = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = documents.last().unwrap_or(Value::Null);
+        let mut documents = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let last = documents.next_back().unwrap_or(Value::Null);
         if last["report"].is_null() {
             return Err(io::Error::other(format!(
                 "{kind} came to no report: {answer}"
