@@ -24,7 +24,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     (
         "mapping",
-        &["model", "clerk::wire", "clerk::lenient", "clerk::shape"],
+        &[
+            "model",
+            "clerk::wire",
+            "clerk::lenient",
+            "clerk::shape",
+            "clerk::RawRecord",
+        ],
     ),
     (
         "intake",
