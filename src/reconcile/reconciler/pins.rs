@@ -5,7 +5,10 @@
 //! with those of earlier runs, and a key that was never proved has to know at least one of the rows.
 
 use crate::{
-    clerk::{Priority, client::MAX_IDS},
+    clerk::{
+        Priority,
+        client::{CreatedBetween, MAX_IDS},
+    },
     convex::reader::Range,
     model::{Key, Table},
     reconcile::{Trouble, ends::Ends, patiently},
@@ -61,6 +64,19 @@ pub async fn check(ends: &Ends, identity: &dyn Identity) -> Result<(), Trouble> 
     if keys.len() < TOO_MANY {
         return Ok(());
     }
+    let everybody = patiently(|| clerk.count_users(CreatedBetween::default())).await?;
+    let (code, words) = match everybody {
+        0 => (
+            "empty_listing",
+            "Clerk lists no user at all while Convex has rows",
+        ),
+        _ => (
+            "foreign_instance",
+            "Clerk knows none of the users that stand in Convex",
+        ),
+    };
+    let words = format!("{words}; nothing was written. Check clerk.secret_key and the instance");
+    ends.alerts.raise(code, words, (ends.now)());
     Err(Trouble::Foreign(format!(
         "Clerk knows none of {} users that stand in Convex: clerk.secret_key seems to belong to another \
          instance than the rows do. Nothing was written; compare the key with the instance, or empty the \
