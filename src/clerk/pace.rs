@@ -1,9 +1,9 @@
 //! Every request waits here for its turn: the shared rate with a clock and with waiting.
 //!
-//! `ClerkClient` sends nothing without a [`Pass`], and all of its clones share one [`Pace`], so no request
+//! `ClerkClient` sends nothing without a `Pass`, and all of its clones share one [`Pace`], so no request
 //! can go around it. Decides nothing itself: [`budget`](super::budget) does. Promises: higher priorities go
 //! first; a request that is given up, waiting or under way, gives back what it held; a live request waits
-//! [`LIVE_PATIENCE`] at most and is refused otherwise, so that its caller can hold its work instead of a
+//! `LIVE_PATIENCE` at most and is refused otherwise, so that its caller can hold its work instead of a
 //! worker.
 
 use std::{

@@ -47,7 +47,7 @@ impl Certificate {
         })
     }
 
-    /// Reads both files again; nothing changes before [`Renewed::put_in_place`].
+    /// Reads both files again; nothing changes before `Renewed::put_in_place`.
     ///
     /// # Errors
     /// As for [`Certificate::load`].

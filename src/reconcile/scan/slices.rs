@@ -2,7 +2,7 @@
 //!
 //! Neither listing can be ordered by `updated_at`, so no sweep sees a changed role; both have only offsets. Each
 //! census reads the next page or few of the one and then of the other, oldest first, so many that all of it is
-//! seen every [`TURNS`] censuses. What the ledger knows to be equal costs no question to Convex. Slices create and
+//! seen every `TURNS` censuses. What the ledger knows to be equal costs no question to Convex. Slices create and
 //! update; what a page does not show may have moved to another, so deletions are left to the full diff, which
 //! also finds what slipped past because more than an overlap was deleted between two pages.
 
