@@ -267,13 +267,15 @@ async fn a_command_beside_another_one_that_holds_the_state_ends_with_code_4() {
     filled(&system).await;
     system.clerk.set_latency(std::time::Duration::from_secs(2));
     let asked = system.clerk.requests().total;
+    let queries = system.convex.calls().queries;
     let mut slow = system.spawn(&["audit"]);
-    // Its first question is on its way once the directory is held.
     let lock = system.state.path().join("admin.sock");
+    // It holds the directory before it asks anybody, and Convex is asked first.
     eventually("the first one has begun", async || {
-        matches!(code(&system, &["sync", "user", "user_none"]).await, Some(4))
+        system.convex.calls().queries > queries
     })
     .await;
+    assert_eq!(code(&system, &["sync", "user", "user_none"]).await, Some(4));
     for command in [
         &["audit"][..],
         &["reconcile"],
