@@ -40,6 +40,10 @@ typescript: ## Types and tests of the Convex functions
 rust: ## Only the Rust tests
 	@.ci/tests
 
+.PHONY: twins
+twins: ## Promises broken on purpose: the tests must notice
+	@.ci/tests twins
+
 .PHONY: bench
 bench: ## The daemon beside a webhook route on Node (about five minutes)
 	cargo bench --bench intake

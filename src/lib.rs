@@ -19,6 +19,8 @@
 // Nouns: values without I/O and without a clock.
 pub mod model;
 
+pub mod twin;
+
 pub mod config;
 pub mod telemetry;
 

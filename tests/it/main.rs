@@ -28,7 +28,6 @@ mod listing;
 mod migration;
 mod operator;
 mod order;
-
 mod orders;
 mod organizations;
 mod outage;
@@ -48,6 +47,8 @@ mod strangers;
 mod supply;
 mod syscalls;
 mod tidy;
+#[cfg(feature = "twins")]
+mod twins;
 mod walk;
 mod wire;
 mod world;
