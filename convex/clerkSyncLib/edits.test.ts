@@ -133,6 +133,22 @@ describe("while an edit waits", () => {
     expect((await w.edits()).map((each) => each.fields)).toEqual([{ lastName: "King" }]);
   });
 
+  test("an edit of another field does not make it later than what Clerk has changed between the two", async () => {
+    const w = await start();
+    await edit(w, { firstName: "Augusta" });
+    vi.setSystemTime(T0 + 100);
+    await edit(w, { lastName: "King" });
+    await w.apply(profile(1, T0 + 50, { firstName: "By the administrator" }));
+    expect(await row(w)).toMatchObject({ firstName: "By the administrator", lastName: "King" });
+    expect((await w.edits()).map((each) => [each.fields, each.editedAt])).toEqual([
+      [{ lastName: "King" }, T0 + 100],
+    ]);
+    // The field that was edited again is later.
+    await edit(w, { firstName: "Ada Augusta" });
+    await w.apply(profile(1, T0 + 60, { firstName: "Once more", lastName: "Byron" }));
+    expect(await row(w)).toMatchObject({ firstName: "Ada Augusta", lastName: "King" });
+  });
+
   test("a value that an earlier edit put there is no newer value of Clerk's", async () => {
     const w = await start();
     await edit(w, { firstName: "First try" });

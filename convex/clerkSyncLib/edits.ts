@@ -38,6 +38,7 @@ type OutboxRow = Row & {
   base: Record<string, Text>;
   replaced: Record<string, Text[]>;
   carried?: Record<string, number>;
+  at?: Record<string, number>;
 };
 
 /** Edits read at once by the daemon. */
@@ -205,6 +206,7 @@ async function enqueue(
   const pending = earlier.find((each) => each.status === "pending");
   const typed = Object.fromEntries(changed.map(({ name, value }) => [name, value]));
   const fields = { ...pending?.fields, ...typed };
+  const at: Record<string, number> = {};
   const base: Record<string, Text> = {};
   const replaced: Record<string, Text[]> = {};
   for (const name of Object.keys(fields)) {
@@ -215,6 +217,7 @@ async function enqueue(
       name,
     );
     const before = latest?.replaced[name] ?? [];
+    at[name] = pending === undefined || has(typed, name) ? now : editedAt(pending, name);
     // Null is a value here: what Clerk holds for a name that nobody has given.
     base[name] = (has(pending?.base ?? {}, name) ? pending?.base[name] : current) ?? null;
     replaced[name] = remembered([...before, current]).filter((value) => value !== fields[name]);
@@ -226,7 +229,7 @@ async function enqueue(
     const crowded = place < settled.length - MAX_PER_KEY + 1;
     if (over || crowded) await ctx.db.delete(each._id);
   }
-  const outboxRow = { key, status: "pending", editedAt: now, fields, base, replaced };
+  const outboxRow = { key, status: "pending", editedAt: now, fields, base, replaced, at };
   return await ctx.db.insert(settings.edits, outboxRow);
 }
 
@@ -262,12 +265,17 @@ function copyOf(row: OutboxRow): OutboxRow {
 function heldEdit(row: OutboxRow, name: string): HeldEdit {
   return {
     status: row.status,
-    editedAt: row.editedAt,
+    editedAt: editedAt(row, name),
     settledAt: row.settledAt ?? null,
     carriedAt: row.carried?.[name] ?? null,
     value: row.fields[name] as Text,
     replaced: row.replaced[name] ?? [],
   };
+}
+
+/** When this field was edited last: a later edit of another one does not make it later. */
+function editedAt(row: OutboxRow, name: string): number {
+  return (has(row.at ?? {}, name) ? row.at?.[name] : undefined) ?? row.editedAt;
 }
 
 /** Each value once, the last ones of too many. */

@@ -90,6 +90,8 @@ export const editOutbox = defineTable({
   key: v.string(),
   status: v.union(v.literal("pending"), v.literal("done"), v.literal("refused")),
   editedAt: v.number(),
+  /** When each field was edited, where that was earlier than the last of them. */
+  at: v.optional(v.record(v.string(), v.number())),
   settledAt: v.optional(v.number()),
   /** Why Clerk refused it, for the app to show. */
   reason: v.optional(v.string()),

@@ -1,8 +1,8 @@
 //! The other direction: what only Convex knows, on its way to Clerk.
 //!
-//! One task beside the applier, there only if `profile_edits.enabled` or `clerk.write_back` is on. It looks
-//! into the outbox of `editProfile`, changes the user in Clerk, and settles the edit; and it writes into
-//! Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`
+//! One task beside the applier, which does nothing unless `profile_edits.enabled` or `clerk.write_back` is on; a
+//! reload may change that. It looks into the outbox of `editProfile`, changes the user in Clerk, and settles the
+//! edit; and it writes into Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`
 //! and `write_back` do it; `calls` asks; `tell` shows Convex what Clerk has just said. Promises: nothing is done
 //! that may not be done twice, so a crash anywhere costs a request; an edit is settled only when Clerk has
 //! answered about it; waits and memory are bounded; an outage costs no edit anything but time.
@@ -38,8 +38,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 /// The shortest wait between two looks.
 const NEXT_LOOK: Duration = Duration::from_millis(100);
-/// Rows that wait to be written into Clerk before the task takes them over.
-const WRITTEN: usize = 1024;
 /// Writes of one field in ten minutes that are still no loop.
 const EDITS_NO_LOOP: usize = 5;
 /// The same for `syncedAt`, which follows every change of a row.
@@ -56,12 +54,19 @@ const HOLD: Duration = Duration::from_secs(1);
 const MAX_HOLD: Duration = Duration::from_secs(15);
 
 /// What is carried.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// The profile fields that may travel; none at all if edits do not.
     pub fields: Vec<Field>,
     /// Whether Clerk is told which row a user has.
     pub write_back: bool,
+}
+
+impl Options {
+    /// True if nothing may be changed in Clerk.
+    pub fn is_nothing(&self) -> bool {
+        self.fields.is_empty() && !self.write_back
+    }
 }
 
 /// The task. See the module's words.
@@ -78,19 +83,15 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// A carrier, or none if there is nothing that it may do. From now on the appliers tell it of rows.
-    pub fn new(shared: Arc<Shared>, options: Options) -> Option<Carrier> {
-        if options.fields.is_empty() && !options.write_back {
-            return None;
-        }
-        let (sender, written) = mpsc::channel(WRITTEN);
-        if options.write_back {
-            // A second carrier of one daemon would be a mistake; the first one keeps hearing of rows.
-            let _ = shared.written.set(sender);
-        }
-        Some(Carrier {
+    /// A carrier. From now on the appliers tell it of rows, if Clerk is to be told of them.
+    pub fn new(shared: Arc<Shared>) -> Carrier {
+        // As many as it keeps: a scan hands over all that it has found at once.
+        let (sender, written) = mpsc::channel(write_back::MAX_WAITING);
+        // A second carrier of one daemon would be a mistake; the first one keeps hearing of rows.
+        let _ = shared.written.set(sender);
+        Carrier {
             shared,
-            options,
+            options: Options::default(),
             waiting: Waiting::default(),
             pace: Pace::default(),
             loops: LoopBreaker::new(EDITS_NO_LOOP),
@@ -98,11 +99,12 @@ impl Carrier {
             idle: LOOK,
             write_backs: WriteBacks::new(WRITE_BACKS_NO_LOOP),
             written,
-        })
+        }
     }
 
     /// Works until `stop`, which may cut it off anywhere: whatever is repeated after that changes nothing.
     pub async fn run(mut self, stop: CancellationToken) {
+        let shared = Arc::clone(&self.shared);
         let mut look = Instant::now();
         loop {
             let wake = match self.write_backs.next_at() {
@@ -112,6 +114,12 @@ impl Carrier {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                () = shared.reloaded.notified() => {
+                    // Another key may be allowed what the former one was not.
+                    self.hold = Hold::default();
+                    self.idle = LOOK;
+                    look = Instant::now();
+                }
                 Some(row) = self.written.recv() => self.write_backs.add(row, Instant::now()),
                 () = sleep_until(wake) => {
                     let work = self.work(look);
@@ -127,6 +135,13 @@ impl Carrier {
     /// Does what is due; answers when to look into the outbox again.
     async fn work(&mut self, look: Instant) -> Instant {
         let now = Instant::now();
+        self.options = self.shared.settings.load().carried.clone();
+        if self.options.is_nothing() {
+            self.shared.alerts.clear("clerk_writes_held");
+        }
+        if self.options.fields.is_empty() {
+            self.waiting.see(&[], now.into_std());
+        }
         if self.is_stopped() {
             self.write_backs.wait_until(now + LOOK);
             return now + LOOK;

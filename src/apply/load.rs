@@ -27,6 +27,31 @@ pub(super) trait Load: Send {
     fn seen(&self) -> Seen;
 }
 
+/// A record that is ready to be written, while somebody else may be writing it too.
+pub(super) struct Ready<P> {
+    /// What its owner knows it by.
+    pub(super) place: P,
+    pub(super) record: RecordKey,
+    pub(super) rows: Rows,
+    pub(super) seen: Seen,
+}
+
+impl<P: Send> Load for Ready<P> {
+    const ALONE: bool = false;
+
+    fn record(&self) -> &RecordKey {
+        &self.record
+    }
+
+    fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen
+    }
+}
+
 /// Rows of one record, serialised once, and their size.
 #[derive(Debug)]
 pub(super) struct Rows {

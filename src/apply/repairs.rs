@@ -21,7 +21,7 @@ use super::{
     batch::{Calls, Size},
     ending::NOT_SERVED,
     guard,
-    load::{Fate, Load, Manner, Rows},
+    load::{Fate, Manner, Ready, Rows},
     permits,
     work::{hash_of, seen},
 };
@@ -139,30 +139,8 @@ async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: Cancellatio
     let _ = answer.send(answers.collect());
 }
 
-/// A repair that is ready to be written.
-struct RepairWork {
-    /// Which of its batch.
-    place: usize,
-    record: RecordKey,
-    rows: Rows,
-    seen: Seen,
-}
-
-impl Load for RepairWork {
-    const ALONE: bool = false;
-
-    fn record(&self) -> &RecordKey {
-        &self.record
-    }
-
-    fn rows(&self) -> &Rows {
-        &self.rows
-    }
-
-    fn seen(&self) -> Seen {
-        self.seen
-    }
-}
+/// A repair that is ready to be written, with its place in the batch.
+type RepairWork = Ready<usize>;
 
 impl Shared {
     fn prepare_repair(&self, place: usize, repair: Repair) -> Result<RepairWork, Repaired> {

@@ -14,10 +14,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
-    edits::Written,
+    edits::{self, Written},
     gate::{Gate, Service},
     instance::{Belonging, Pin},
     load::Manner,
@@ -75,6 +75,8 @@ pub struct Settings {
     pub delete_mode: DeleteMode,
     /// What happens to their files.
     pub files_on_delete: FilesOnDelete,
+    /// What is carried to Clerk.
+    pub carried: edits::Options,
 }
 
 /// The two services.
@@ -149,6 +151,8 @@ pub struct Shared {
     pub(super) proved_key: Mutex<Option<[u8; 8]>>,
     /// Who wants to hear of users' rows that were written.
     pub(super) written: OnceLock<mpsc::Sender<Written>>,
+    /// Wakes who carries changes to Clerk.
+    pub(super) reloaded: Notify,
 }
 
 impl Shared {
@@ -188,6 +192,7 @@ impl Shared {
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),
             written: OnceLock::new(),
+            reloaded: Notify::new(),
         })
     }
 
@@ -205,6 +210,12 @@ impl Shared {
         let cell = state.get_cell(INSTANCE_CELL).ok().flatten();
         let text = cell.and_then(|bytes| String::from_utf8(bytes).ok());
         text.map_or(Pin::Unknown, |text| Pin::from_cell(&text))
+    }
+
+    /// Puts other settings in place.
+    pub fn set(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.reloaded.notify_one();
     }
 
     /// Lets another number of calls to Convex run at once. Calls in hand end as they began.

@@ -52,6 +52,7 @@ pub(super) fn settings() -> Settings {
         },
         delete_mode: Default::default(),
         files_on_delete: Default::default(),
+        carried: Default::default(),
     }
 }
 

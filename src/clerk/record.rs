@@ -7,9 +7,9 @@ use std::fmt;
 
 use super::{
     shape::{ShapeError, read},
-    wire::{Identity, User, UserOutline, key_of},
+    wire::{Identity, User, UserOutline, key_of, row_named},
 };
-use crate::model::{ConfirmedDelete, Key, RecordKey, Table, Version};
+use crate::model::{ConfirmedDelete, Key, RecordKey, RowMark, Table, Version};
 
 /// One record from Clerk's API.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,6 +102,11 @@ impl RawRecord {
     /// Its version.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The row that a user's private metadata name, if they name one. Reads all of the text once more.
+    pub fn row_named(&self) -> Option<RowMark> {
+        row_named(&self.text, RowMark::of)
     }
 
     /// The record as Clerk sent it, for the mapping. Not for logs.

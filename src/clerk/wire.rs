@@ -18,10 +18,12 @@ use crate::model::{Key, RecordKey, Table, Version};
 mod head;
 mod outline;
 mod reply;
+mod told;
 
 pub use head::{Head, Parents};
 pub(super) use outline::UserOutline;
 pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
+pub(super) use told::row_named;
 
 /// What happened to which kind of record: the nine event types that are synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,18 +28,19 @@ macro_rules! keys {
 
 /// What its part reads anew each time it is used.
 const LIVE: &[(&str, Differs)] = keys! {
-    clerk.secret_key, webhook_secrets;
+    clerk.secret_key, webhook_secrets, write_back;
     convex.deploy_key, concurrency, batch;
     sync.enabled, retry_max_attempts, retry_delay_ms;
     listen.rate_per_second;
     users.delete_mode, files_on_delete, app_id, roles, default_role, insert_defaults, extra_fields,
         link_by_email;
+    profile_edits.enabled, fields;
     log.level;
 };
 
 /// What is fixed when its part is built.
 const RESTART: &[(&str, Differs)] = keys! {
-    clerk.api_url, write_back, requests_per_10s, instance_id;
+    clerk.api_url, requests_per_10s, instance_id;
     convex.url, module, page, timeout, allow_mixed_environments;
     listen.address, webhook_paths, tls, max_body_bytes, body_timeout, header_timeout, idle_timeout,
         max_connections, max_connections_per_peer, rate_per_peer, allow, trusted_proxies;
@@ -49,7 +50,6 @@ const RESTART: &[(&str, Differs)] = keys! {
     schedule.sweep, census, full, digest;
     repair.mode, max_deletes, max_delete_ratio;
     users.purge_after;
-    profile_edits.enabled, fields;
     ensure.enabled, origins, issuer;
     report.show_values;
     limits.shutdown_grace;

@@ -273,8 +273,8 @@ pub fn edges(
     })
 }
 
-/// What is carried to Clerk, by the configuration that the daemon started with.
-pub fn carried(config: &Config) -> edits::Options {
+/// What is carried to Clerk, as the configuration has it now.
+fn carried(config: &Config) -> edits::Options {
     let fields = config.profile_edits.fields.iter();
     let fields = fields.filter(|_| config.profile_edits.enabled);
     edits::Options {
@@ -325,6 +325,7 @@ pub fn settings(config: &Config) -> Settings {
         user_rules: user_rules(users),
         delete_mode: users.delete_mode,
         files_on_delete: users.files_on_delete,
+        carried: carried(config),
     }
 }
 

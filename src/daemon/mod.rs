@@ -197,10 +197,8 @@ impl Daemon {
             tasks: TaskTracker::new(),
             reloader,
         };
-        let carrier = Carrier::new(Arc::clone(&handle.core.shared), build::carried(&config));
-        if let Some(carrier) = carrier {
-            handle.tasks.spawn(carrier.run(handle.stop.clone()));
-        }
+        let carrier = Carrier::new(Arc::clone(&handle.core.shared));
+        handle.tasks.spawn(carrier.run(handle.stop.clone()));
         handle.open_admin(applier.clone(), doors.socket, doors.tcp, &config.admin);
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
         handle.watch(applier, pulse);

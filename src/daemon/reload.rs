@@ -76,11 +76,13 @@ impl Reloader {
         let mut next = config.clone();
         next.clerk.secret_key = new.clerk.secret_key;
         next.clerk.webhook_secrets = new.clerk.webhook_secrets;
+        next.clerk.write_back = new.clerk.write_back;
         next.convex.deploy_key = new.convex.deploy_key;
         next.convex.concurrency = new.convex.concurrency;
         next.convex.batch = new.convex.batch;
         next.sync = new.sync;
         next.users = new.users;
+        next.profile_edits = new.profile_edits;
         next.listen.rate_per_second = new.listen.rate_per_second;
         next.log.level = new.log.level;
         let pace = self.shared.edges.load().clerk.pace().clone();
@@ -90,7 +92,7 @@ impl Reloader {
         self.shared.edges.store(Arc::new(edges));
         self.shared
             .resize(config.convex.concurrency, next.convex.concurrency);
-        self.shared.settings.store(Arc::new(build::settings(&next)));
+        self.shared.set(build::settings(&next));
         self.intake
             .secrets
             .store(Arc::new(Secrets::new(&next.clerk.webhook_secrets)));

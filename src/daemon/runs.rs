@@ -12,11 +12,11 @@ use super::StartError;
 use crate::{
     apply::{Clock, Shared},
     config::{Config, RepairMode},
-    model::RecordKey,
+    model::{Key, RecordKey},
     queue::repairs::Lane,
     reconcile::{
         belief::Beliefs,
-        ends::Ends,
+        ends::{Ends, TellClerk},
         reconciler::{Identity, Options, Reconciler, Rules},
         run::Runs,
         scan::{
@@ -98,9 +98,14 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn ends(shared: &Shared, lane: &Lane) -> Ends {
+fn ends(shared: &Arc<Shared>, lane: &Lane) -> Ends {
     let edges = shared.edges.load();
     let settings = shared.settings.load();
+    let carried = &settings.carried;
+    let tell_clerk = carried.write_back.then(|| {
+        let shared = Arc::clone(shared);
+        Arc::new(move |key: &Key, row: &str| shared.row_not_named(key, row)) as TellClerk
+    });
     Ends {
         clerk: edges.clerk.clone(),
         reader: edges.reader.clone(),
@@ -109,6 +114,12 @@ fn ends(shared: &Shared, lane: &Lane) -> Ends {
         alerts: shared.alerts.clone(),
         rules: settings.user_rules.clone(),
         tables: shared.served_tables(),
+        editable: carried
+            .fields
+            .iter()
+            .map(|field| field.name().to_owned())
+            .collect(),
+        tell_clerk,
         now: Arc::new(|| Clock.now_ms()),
         cost: Arc::default(),
     }

@@ -9,6 +9,7 @@ mod ensured;
 mod fault;
 mod key;
 mod record;
+mod row_mark;
 mod version;
 
 pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
@@ -17,4 +18,5 @@ pub use ensured::Ensured;
 pub use fault::Fault;
 pub use key::{DeliveryId, Key, RecordKey, Table};
 pub use record::{ContentHash, Fields};
+pub use row_mark::RowMark;
 pub use version::{Standing, Version};

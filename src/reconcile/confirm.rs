@@ -12,11 +12,11 @@ use crate::{
         reader::MAX_KEYS,
         wire::{ListedRow, Row},
     },
-    model::{Key, RecordKey, Table},
+    model::{Key, RecordKey, Table, Version},
 };
 
 use super::{
-    Trouble,
+    Trouble, ahead,
     ends::Ends,
     full::{
         candidate::{Candidate, Listed},
@@ -56,6 +56,8 @@ pub struct Judged {
     pub confirmed: Vec<Confirmed>,
     /// Records about which a delivery has said something newer meanwhile.
     pub overtaken: u64,
+    /// Users whose rows are ahead of Clerk on purpose.
+    pub ahead: u64,
 }
 
 /// Where and how a run looks again.
@@ -107,10 +109,9 @@ impl Suspects {
         let mut judged = Judged::default();
         let mut suspects = self.0;
         suspects.retain(|key, suspect| {
-            let overtaken = suspect
-                .listed
-                .as_ref()
-                .is_some_and(|listed| overtaken(ends, group, key, listed));
+            let listed = suspect.listed.as_ref();
+            let listed = listed.map(|listed| listed.candidate().version);
+            let overtaken = listed.is_some_and(|version| overtaken(ends, group, key, version));
             judged.overtaken += u64::from(overtaken);
             !overtaken
         });
@@ -153,16 +154,20 @@ impl Suspects {
                 });
             }
         }
+        if group == Group::Users {
+            ahead::excuse(ends, &mut judged).await?;
+        }
         Ok(judged)
     }
 }
 
-fn overtaken(ends: &Ends, group: Group, key: &Key, listed: &Listed) -> bool {
+/// True if a delivery has said something newer than this version.
+pub fn overtaken(ends: &Ends, group: Group, key: &Key, version: Version) -> bool {
     let record = RecordKey::new(group.own_table(), key.clone());
     // A ledger that does not answer knows nothing: Convex compares versions itself.
     let seen = ends.state.ledger_get(&record).ok().flatten();
     let seen = seen.map(|seen| (seen.version, seen.deleted));
-    is_overtaken(listed.candidate().version, seen)
+    is_overtaken(version, seen)
 }
 
 /// Rows by table and key, duplicates included.

@@ -11,7 +11,7 @@ use crate::{
     clerk::ClerkClient,
     convex::reader::Reader,
     mapping::UserRules,
-    model::Table,
+    model::{Key, Table},
     queue::repairs::Lane,
     report::{Bytes, Calls, alert::Alerts},
     store::state::State,
@@ -19,6 +19,9 @@ use crate::{
 
 /// The time of day in milliseconds, from whoever reads the clock.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Lets Clerk be told which row a user has: Clerk's id and Convex's. False if nobody takes it now.
+pub type TellClerk = Arc<dyn Fn(&Key, &str) -> bool + Send + Sync>;
 
 /// See the module's words.
 #[derive(Clone)]
@@ -37,6 +40,10 @@ pub struct Ends {
     pub rules: UserRules,
     /// The tables that the deployment serves.
     pub tables: Vec<Table>,
+    /// The columns that users' own edits may have changed before Clerk hears of it; none if edits do not travel.
+    pub editable: Vec<String>,
+    /// Set if Clerk is to know which row each user has.
+    pub tell_clerk: Option<TellClerk>,
     /// The time of day.
     pub now: Now,
     /// What the run has cost so far.

@@ -26,6 +26,8 @@ pub struct Mended {
     pub orphans: Vec<Orphan>,
     /// Records about which a delivery has said something newer meanwhile.
     pub overtaken: u64,
+    /// Users whose rows are ahead of Clerk on purpose.
+    pub ahead: u64,
     /// Users whose row was inserted, by `created_at`: the census counts them.
     pub created: Vec<i64>,
 }
@@ -55,6 +57,7 @@ pub async fn mend(
 ) -> Result<Mended, Trouble> {
     let mut mended = Mended {
         overtaken: judged.overtaken,
+        ahead: judged.ahead,
         ..Mended::default()
     };
     let mut repairs = Vec::new();

@@ -4,6 +4,7 @@
 //! became of them. Promises: no deletion without Clerk's word about that very id, none from a listing that did
 //! not prove itself complete, none beyond the brake without a person.
 
+mod ahead;
 pub mod belief;
 mod confirm;
 mod cursor;

@@ -6,6 +6,9 @@
 
 mod both;
 mod failures;
+mod thousand;
+mod told;
+mod waiting;
 
 use std::time::Duration;
 
@@ -21,8 +24,11 @@ const PATCH_METADATA: &str = "PATCH /v1/users/{user_id}/metadata";
 /// The longest name that the simulated Clerk takes has 256 characters.
 const TOO_LONG: usize = 300;
 
+/// Lets edits travel.
+const ON: (&str, &str) = ("CCS_PROFILE_EDITS__ENABLED", "true");
+
 async fn world() -> World {
-    World::with(&[("CCS_PROFILE_EDITS__ENABLED", "true")]).await
+    World::with(&[ON]).await
 }
 
 /// A user on both sides.
@@ -211,7 +217,7 @@ async fn the_real_functions_hold_hand_over_and_put_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_that_edits_whatever_was_synced_is_stopped() {
-    let world = World::with(&[("CCS_PROFILE_EDITS__ENABLED", "true")]).await;
+    let world = world().await;
     let id = user(&world, "Ada").await;
     // What a trigger of the app would do, each time another value; Clerk's time is not what is tested, so
     // an administrator plays the other half of the circle.

@@ -3,7 +3,7 @@
 use clerk_convex_sync::sandbox::convex::ConvexOptions;
 use serde_json::{Value, json};
 
-use crate::{process::System, world::World};
+use crate::{hand, process::System, world::World};
 
 /// Inserts rows of the app's own, without a clerkId.
 fn own_row(world: &World, address: &str) -> String {
@@ -63,7 +63,7 @@ async fn an_unverified_address_adopts_nothing_and_a_full_diff_names_what_it_adop
 
     // The same by a delivery whose address nobody has verified.
     let stranger = own_row(&world, "stranger@example.com");
-    let mut event = crate::hand::created("user_stranger", 1_000, "Eve");
+    let mut event = hand::created("user_stranger", 1_000, "Eve");
     let address = &mut event["data"]["email_addresses"][0];
     address["email_address"] = json!("stranger@example.com");
     address["verification"] = json!({"status": "unverified", "strategy": "admin"});
@@ -72,6 +72,81 @@ async fn an_unverified_address_adopts_nothing_and_a_full_diff_names_what_it_adop
     let row = world.user_row("user_stranger").expect("a row");
     assert_eq!(row["email"], "stranger@example.com");
     assert_ne!(row["_id"], stranger.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_a_new_user_has_after_the_first_was_deleted_is_the_new_users_in_every_order()
+ {
+    const ORDERS: [[usize; 3]; 6] = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    for link in ["false", "true"] {
+        let world = World::with(&[("CCS_USERS__LINK_BY_EMAIL", link)]).await;
+        let who = |n| (format!("user_first_{n}"), format!("user_second_{n}"));
+        for (n, order) in ORDERS.into_iter().enumerate() {
+            let (first, second) = who(n);
+            let address = json!(format!("ada{n}@example.com"));
+            let signed_up = |key: &str, version| {
+                let mut event = hand::created(key, version, "Ada");
+                event["data"]["email_addresses"][0]["email_address"] = address.clone();
+                event
+            };
+            let events = [
+                signed_up(&first, 1_000),
+                hand::deleted(&first, 2_000),
+                signed_up(&second, 3_000),
+            ];
+            for at in order {
+                world.hand().say(&events[at]).await;
+                world.door().idle().await;
+            }
+        }
+        for (n, order) in ORDERS.iter().enumerate() {
+            let (first, second) = who(n);
+            assert_eq!(world.user_row(&first), None, "{order:?}, link {link}");
+            assert!(world.convex.tombstones("users").contains(&first));
+            let row = world.user_row(&second).expect("a row");
+            assert_eq!(row["email"], format!("ada{n}@example.com"), "{order:?}");
+        }
+        assert_eq!(world.convex.count("users"), ORDERS.len());
+        assert_eq!(world.door().figures().await.changes("linked"), 0.0);
+        world.settled().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_changed_hands_unheard_is_the_new_users_after_a_full_diff() {
+    let free = [
+        ("CCS_USERS__LINK_BY_EMAIL", "true"),
+        ("CCS_REPAIR__MAX_DELETE_RATIO", "1.0"),
+    ];
+    let world = World::filled(&free, 6).await;
+    let sign_up = |name: &str| {
+        let user = json!({"first_name": name, "email_address": ["ada@example.com"]});
+        world.clerk.create_user(user).expect("created")
+    };
+    let first = sign_up("Ada");
+    world.quiet().await;
+    let row = world.user_row(&first).expect("a row");
+    let second = world.unheard(|clerk| {
+        clerk.delete_user(&first).expect("deleted");
+        sign_up("Augusta")
+    });
+    let report = world.report("reconcile").await;
+    assert_eq!(report["outcome"], "repaired", "{report:#}");
+    assert_eq!(world.user_row(&first), None);
+    let new = world.user_row(&second).expect("a row");
+    assert_eq!(new["email"], "ada@example.com");
+    assert_ne!(
+        new["_id"], row["_id"],
+        "nothing of the first user's is hers"
+    );
+    world.agrees().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

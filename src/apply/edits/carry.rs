@@ -21,13 +21,16 @@ use crate::{
         wire::User,
     },
     convex::wire::{EditResult, Settlement},
-    model::{Fault, Outcome},
+    model::{Fault, Outcome, RecordKey, Table},
 };
 
 /// Users that are dealt with in one look; the others are next.
 const MAX_ROUND: usize = 200;
 /// Requests at once.
 const AT_ONCE: usize = 8;
+/// For how long a look at Clerk is good enough to change something there: who changes the same field meanwhile is
+/// overwritten, since Clerk takes no conditions.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// A piece that is to be carried.
 struct Load {
@@ -108,6 +111,7 @@ impl Carrier {
     async fn round(&mut self, ready: Vec<Piece>, odd: Vec<Settlement>) -> Result<bool, Duration> {
         let mut round = Round::default();
         let (mut shown, unknown) = self.look_up(&ready).await?;
+        let stale = Instant::now() + FRESH;
         let gone = |piece| (piece, verdict::NO_USER.to_owned(), None);
         round.refused.extend(unknown.into_iter().map(gone));
         for piece in ready {
@@ -115,7 +119,7 @@ impl Carrier {
                 self.decide(piece, record, &mut round);
             }
         }
-        self.send(&mut round).await;
+        self.send(&mut round, stale).await;
         let mut settled = odd;
         let had = std::mem::take(&mut round.had);
         let show = std::mem::take(&mut round.show);
@@ -139,7 +143,11 @@ impl Carrier {
     }
 
     fn decide(&mut self, piece: Piece, record: RawRecord, round: &mut Round) {
-        let known = self.waiting.known(&piece.key);
+        let mut known = self.waiting.known(&piece.key);
+        // What was written into Convex before the edit was made is what the user has changed.
+        let name = RecordKey::new(Table::Users, piece.key.clone());
+        let written = self.shared.seen(&name).map(|seen| seen.version);
+        known.judged = known.judged.max(written);
         let verdict = match User::parse(record.text()) {
             Ok(user) => judge(&piece, &user, known, &self.options.fields),
             // It could be listed, so this is a member that profiles need: it becomes a dead letter.
@@ -166,8 +174,9 @@ impl Carrier {
         }
     }
 
-    /// Changes Clerk, a few users at once, until it wants to be left alone.
-    async fn send(&mut self, round: &mut Round) {
+    /// Changes Clerk, a few users at once, until it wants to be left alone or `stale`: then it has to be looked
+    /// at again.
+    async fn send(&mut self, round: &mut Round, stale: Instant) {
         let edges = self.shared.edges.load_full();
         let Some(writer) = edges.clerk_writer.as_ref() else {
             return;
@@ -175,7 +184,12 @@ impl Carrier {
         let mut loads = std::mem::take(&mut round.loads).into_iter();
         loop {
             let some: Vec<Load> = loads.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() || self.hold.wait_until(Instant::now()).is_some() {
+            let now = Instant::now();
+            if some.is_empty() || self.hold.wait_until(now).is_some() {
+                return;
+            }
+            if now >= stale {
+                round.again = true;
                 return;
             }
             let answers = self.send_at_once(writer, &some).await;

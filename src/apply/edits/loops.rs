@@ -66,6 +66,13 @@ impl LoopBreaker {
         writes.frozen
     }
 
+    /// Was this field written within the window?
+    pub fn wrote_lately(&self, key: &Key, field: &'static str, now: Instant) -> bool {
+        let writes = self.fields.get(&(key.clone(), field));
+        let last = writes.and_then(|writes| writes.times.back());
+        last.is_some_and(|at| *at + Self::WINDOW > now)
+    }
+
     /// How many fields are left alone.
     pub fn frozen(&self, now: Instant) -> usize {
         let frozen = |writes: &&Writes| writes.frozen && writes.is_full(self.limit, now);
@@ -120,6 +127,9 @@ mod tests {
         assert!(!loops.stops(&key(1), "lastName", at(5)));
         assert!(!loops.stops(&key(2), "firstName", at(5)));
         assert_eq!((loops.frozen(at(5)), loops.frozen(at(10))), (1, 0));
+        assert!(loops.wrote_lately(&key(1), "firstName", at(13)));
+        assert!(!loops.wrote_lately(&key(1), "firstName", at(14)));
+        assert!(!loops.wrote_lately(&key(2), "firstName", at(5)));
         // The first write is ten minutes old by then.
         assert!(!loops.stops(&key(1), "firstName", at(10)));
         loops.wrote(&key(1), "firstName", at(10));

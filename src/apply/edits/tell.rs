@@ -9,40 +9,16 @@ use std::{collections::HashMap, time::Duration};
 use crate::{
     apply::{
         Shared,
-        load::{Fate, Load, Rows},
+        load::{Fate, Ready, Rows},
         work,
     },
     clerk::RawRecord,
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Fault, Key, Outcome, RecordKey, Standing, Table},
-    store::state::Seen,
+    model::{Fault, Key, Outcome, Standing, Table},
 };
 
 /// How long to leave Convex alone when the functions are not there or not callable.
 const REFUSED_HOLD: Duration = Duration::from_secs(10);
-
-/// A user as rows.
-struct Told {
-    record: RecordKey,
-    rows: Rows,
-    seen: Seen,
-}
-
-impl Load for Told {
-    const ALONE: bool = false;
-
-    fn record(&self) -> &RecordKey {
-        &self.record
-    }
-
-    fn rows(&self) -> &Rows {
-        &self.rows
-    }
-
-    fn seen(&self) -> Seen {
-        self.seen
-    }
-}
 
 impl Shared {
     /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
@@ -66,7 +42,8 @@ impl Shared {
                 continue;
             };
             let standing = Standing::alive(record.version());
-            loads.push(Told {
+            loads.push(Ready {
+                place: (),
                 record: name,
                 seen: work::seen(standing, work::hash_of(&changes)),
                 rows: Rows::of(&changes),

@@ -59,7 +59,7 @@ impl Field {
 pub enum Verdict {
     /// Nothing: Clerk has it.
     Done,
-    /// Show Convex the record first: it is newer than the edit, which may be over by that.
+    /// Show Convex the record first, which it has not seen in this version: the edit may be over by that.
     Show,
     /// It will not be carried, and why: a code for the app.
     Refuse(&'static str),
@@ -105,8 +105,9 @@ pub fn judge(piece: &Piece, user: &User<'_>, known: Known, allowed: &[Field]) ->
     if known.carried.is_some() {
         return Verdict::Refuse(CHANGED);
     }
-    let newer = user.updated_at.ms() >= piece.edited_at;
-    if newer && known.judged.is_none_or(|judged| judged < user.updated_at) {
+    // Convex knows when each field was edited, and which value was there before; so it decides, once for each
+    // version of Clerk's.
+    if known.judged.is_none_or(|judged| judged < user.updated_at) {
         return Verdict::Show;
     }
     Verdict::Carry(patch, fields)
@@ -163,16 +164,21 @@ mod tests {
         let same = || json!({"firstName": "Ada"});
         for (fields, version, judged, carried, expected) in [
             // Only what differs travels.
-            (augusta(), 50, None, None, first_name(Some("Augusta"))),
-            (json!({"firstName": null}), 50, None, None, first_name(None)),
+            (augusta(), 50, Some(50), None, first_name(Some("Augusta"))),
+            (
+                json!({"firstName": null}),
+                50,
+                Some(60),
+                None,
+                first_name(None),
+            ),
             (
                 json!({"firstName": ""}),
                 50,
-                None,
+                Some(50),
                 None,
                 first_name(Some("")),
             ),
-            (augusta(), 50, None, None, first_name(Some("Augusta"))),
             (
                 json!({"username": ""}),
                 50,
@@ -185,7 +191,9 @@ mod tests {
             (same(), 200, None, None, Verdict::Done),
             (same(), 200, None, Some(150), Verdict::Done),
             (json!({}), 200, None, None, Verdict::Done),
-            // A record that is newer than the edit: Convex decides, once for each version.
+            // A version that Convex has not seen: Convex decides, once for each, be it older than the edit, which
+            // may be of several times.
+            (augusta(), 50, None, None, Verdict::Show),
             (augusta(), 100, None, None, Verdict::Show),
             (augusta(), 200, None, None, Verdict::Show),
             (augusta(), 200, Some(150), None, Verdict::Show),

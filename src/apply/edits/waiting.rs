@@ -77,7 +77,7 @@ struct Held {
 /// What has happened to a piece already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The version of Clerk's record that Convex has compared the edit with, and left it waiting.
+    /// The newest version of Clerk's record that Convex has seen, and left the edit waiting.
     pub judged: Option<Version>,
     /// The version under which Clerk took this very piece.
     pub carried: Option<Version>,

@@ -1,8 +1,8 @@
 //! Tells Clerk which row a user has: `convexUserId` and `syncedAt` in the user's private metadata.
 //!
 //! Once after each write that changed the user's row. The event that Clerk sends about it has the same
-//! content, so it changes no row, and the circle is closed. What waits is in memory only: after a crash, or
-//! beyond the bound, a user is told of with its next change.
+//! content, so it changes no row, and the circle is closed. What waits is in memory only: what a crash or the
+//! bound has lost, a full diff finds by comparing what Clerk's metadata name with the row, and hands over again.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ use crate::{
     model::{Fault, Key, Outcome, RecordKey, Table},
 };
 
-/// Users that wait; beyond it they are dropped, and counted.
-const MAX_WAITING: usize = 10_000;
+/// Users that wait; beyond it they are dropped, and counted. About 100 bytes each.
+pub(super) const MAX_WAITING: usize = 10_000;
 /// Requests in one round, before edits get their turn.
 const MAX_ROUND: usize = 64;
 /// Requests at once.
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 8;
 /// What stands for all that is written back, to the loop breaker.
 const SYNCED_AT: &str = "syncedAt";
 
-/// A user's row was written.
+/// A user's row was written, or Clerk does not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Whose.
@@ -35,6 +35,8 @@ pub struct Written {
     pub row: String,
     /// When, in milliseconds.
     pub at_ms: i64,
+    /// True if it was written just now; else a scan has seen that Clerk names none or another.
+    pub changed: bool,
 }
 
 /// What is to be written back.
@@ -56,8 +58,16 @@ impl WriteBacks {
         }
     }
 
-    /// Takes a row over; of two of one user the later counts.
+    /// Takes a row over; of two of one user the later change counts. What a scan has seen is older than
+    /// what was done about that user lately.
     pub(super) fn add(&mut self, row: Written, now: Instant) {
+        let done = |row: &Written| {
+            let lately = self.loops.wrote_lately(&row.key, SYNCED_AT, now.into_std());
+            lately || self.waiting.contains_key(&row.key)
+        };
+        if !row.changed && done(&row) {
+            return;
+        }
         if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&row.key) {
             self.dropped += 1;
             return;
@@ -90,21 +100,33 @@ impl Shared {
             outcome,
             Outcome::Created | Outcome::Updated | Outcome::Linked
         );
-        let (Some(sender), Some(row)) = (self.written.get(), row) else {
+        let Some(row) = row.filter(|_| changed && record.table == Table::Users) else {
             return;
         };
-        if !changed || record.table != Table::Users {
-            return;
-        }
-        let written = Written {
-            key: record.key.clone(),
-            row: row.to_owned(),
-            at_ms: self.clock.now_ms(),
-        };
-        // Nothing waits for this: what does not fit is told of with the user's next change.
-        if sender.try_send(written).is_err() {
+        // Nothing waits for this: what does not fit, the next full diff finds.
+        if self.let_tell(&record.key, row, true) == Some(false) {
             self.metrics.carried.write_back("dropped");
         }
+    }
+
+    /// A scan has seen that Clerk names no row, or another one, for this user. False if nobody can tell it.
+    pub fn row_not_named(&self, key: &Key, row: &str) -> bool {
+        self.let_tell(key, row, false) == Some(true)
+    }
+
+    /// Whether the carrier takes it; `None` if Clerk is not to be told at all, or nobody carries.
+    fn let_tell(&self, key: &Key, row: &str, changed: bool) -> Option<bool> {
+        let sender = self.written.get()?;
+        if !self.settings.load().carried.write_back {
+            return None;
+        }
+        let written = Written {
+            key: key.clone(),
+            row: row.to_owned(),
+            at_ms: self.clock.now_ms(),
+            changed,
+        };
+        Some(sender.try_send(written).is_ok())
     }
 }
 
@@ -119,7 +141,8 @@ impl Carrier {
             return;
         }
         let edges = self.shared.edges.load_full();
-        let Some(writer) = edges.clerk_writer.as_ref() else {
+        let writer = edges.clerk_writer.as_ref();
+        let Some(writer) = writer.filter(|_| self.options.write_back) else {
             self.write_backs.waiting.clear();
             return;
         };
@@ -212,4 +235,38 @@ fn metadata_of(row: &Written) -> Map<String, Value> {
         ("convexUserId".to_owned(), Value::from(row.row.clone())),
         (SYNCED_AT.to_owned(), Value::from(at)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &str, row: &str, changed: bool) -> Written {
+        Written {
+            key: Key::parse(key).unwrap(),
+            row: row.into(),
+            at_ms: 1,
+            changed,
+        }
+    }
+
+    #[test]
+    fn what_a_scan_has_seen_gives_way_to_what_was_done_or_waits() {
+        let (mut waiting, now) = (WriteBacks::new(20), Instant::now());
+        waiting.add(row("user_1", "new", true), now);
+        waiting.add(row("user_1", "seen", false), now);
+        waiting.add(row("user_2", "seen", false), now);
+        let told = |waiting: &WriteBacks, key: &str| {
+            let key = Key::parse(key).unwrap();
+            waiting.waiting.get(&key).map(|row| row.row.clone())
+        };
+        assert_eq!(told(&waiting, "user_1").as_deref(), Some("new"));
+        assert_eq!(told(&waiting, "user_2").as_deref(), Some("seen"));
+        let key = Key::parse("user_3").unwrap();
+        waiting.loops.wrote(&key, SYNCED_AT, now.into_std());
+        waiting.add(row("user_3", "seen", false), now);
+        assert_eq!(told(&waiting, "user_3"), None);
+        waiting.add(row("user_3", "new", true), now);
+        assert_eq!(told(&waiting, "user_3").as_deref(), Some("new"));
+    }
 }

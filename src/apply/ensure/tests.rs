@@ -131,6 +131,7 @@ fn shared(clerk: &ClerkSim, deployment: &Deployment, dir: &std::path::Path) -> A
         },
         delete_mode: Default::default(),
         files_on_delete: Default::default(),
+        carried: Default::default(),
     };
     let edges = Edges {
         clerk_writer: None,

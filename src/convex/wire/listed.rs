@@ -12,7 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::maybe_millis;
-use crate::model::{Fields, Key};
+use crate::model::{Fields, Key, RowMark};
 
 /// A row of a listing.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct ListedRow {
     pub created_at: Option<i64>,
     /// When the row was deleted softly, in milliseconds.
     pub deleted_at: Option<i64>,
+    /// Stands for Convex's own id.
+    pub mark: RowMark,
     /// The synced columns, a JSON object.
     fields: Box<RawValue>,
 }
@@ -42,6 +44,7 @@ impl ListedRow {
             key,
             created_at,
             deleted_at: None,
+            mark: RowMark::of("row"),
             fields: serde_json::value::to_raw_value(fields).expect("JSON"),
         }
     }
@@ -78,6 +81,7 @@ pub(in crate::convex) struct ListedRecords {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OneListed {
+    id: RowMark,
     #[serde(deserialize_with = "maybe_key")]
     key: Option<Key>,
     #[serde(default, deserialize_with = "maybe_millis")]
@@ -101,6 +105,7 @@ impl From<ListedRecords> for ListedPage {
                     key,
                     created_at: record.created_at,
                     deleted_at: record.deleted_at,
+                    mark: record.id,
                     fields: record.fields,
                 }),
                 None => page.odd += 1,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     clerk::RawRecord,
     mapping::{self, Note, UserRules},
-    model::{Fields, Key, Table, Upsert, Version},
+    model::{Fields, Key, RowMark, Table, Upsert, Version},
 };
 
 /// A record as it should stand in Convex.
@@ -24,6 +24,8 @@ pub struct Candidate {
     pub unknown_role: bool,
     /// Its rows, its own first; or why it cannot be a row.
     pub rows: Result<Vec<Upsert>, String>,
+    /// The row that Clerk names for a user; looked at only by who wants to know.
+    pub named: Option<RowMark>,
 }
 
 impl Candidate {
@@ -39,6 +41,7 @@ impl Candidate {
             version: record.version(),
             unknown_role,
             rows: rows.map_err(|error| error.to_string()),
+            named: None,
         }
     }
 

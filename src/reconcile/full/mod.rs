@@ -12,6 +12,7 @@ pub mod range;
 pub mod records;
 mod slices;
 pub mod tally;
+pub mod unnamed;
 
 use std::{
     path::Path,
@@ -28,6 +29,7 @@ use self::{
     range::{Course, KeptOrphan, RangeRun, orphans_name},
     records::RecordPages,
     tally::Tally,
+    unnamed::Unnamed,
 };
 use super::{
     Trouble,
@@ -116,6 +118,8 @@ pub struct Setting<'r> {
     pub affiliations: &'r Arc<Affiliations>,
     /// Softly deleted rows that were held long enough.
     pub held_rows: &'r Arc<HeldRows>,
+    /// Users for whom Clerk names no row, or another one.
+    pub unnamed: &'r Arc<Unnamed>,
 }
 
 /// Looks how many records there are, and cuts them into ranges.
@@ -263,6 +267,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
         counted: Mutex::default(),
         affiliations: Arc::clone(setting.affiliations),
         held_rows: Arc::clone(setting.held_rows),
+        unnamed: Arc::clone(setting.unnamed),
     }
 }
 

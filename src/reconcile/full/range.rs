@@ -16,6 +16,7 @@ use super::{
     group::Name,
     held::HeldRows,
     records::RecordPages,
+    unnamed::Unnamed,
 };
 use crate::{
     clerk::RawRecord,
@@ -85,6 +86,8 @@ pub struct Course {
     pub affiliations: Arc<Affiliations>,
     /// Softly deleted rows that were held long enough.
     pub held_rows: Arc<HeldRows>,
+    /// Users for whom Clerk names no row, or another one.
+    pub unnamed: Arc<Unnamed>,
 }
 
 /// One range in work.
@@ -147,7 +150,10 @@ impl RangeRun {
             match records.next().await? {
                 Some(page) => {
                     self.count(&page);
-                    let map = |record| Candidate::of(record, &ends.rules, tables);
+                    let unnamed = &course.unnamed;
+                    let map = |record: &RawRecord| {
+                        unnamed.read(record, Candidate::of(record, &ends.rules, tables))
+                    };
                     let page: Arc<[Candidate]> = page.iter().map(map).collect();
                     let unknown = page.iter().filter(|one| one.unknown_role).count();
                     self.cursor.tally.unknown_roles += unknown as u64;
@@ -234,6 +240,9 @@ impl RangeRun {
                     let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));
                     self.course.affiliations.user(&row, named);
                 }
+                if table == Table::Users {
+                    self.course.unnamed.look(listed.candidate(), &row);
+                }
                 let equal = fields.is_some_and(|fields| compare::equal_text(fields, row.text()));
                 if !equal || row.deleted_at.is_some() {
                     suspects.add_row(&row);
@@ -279,6 +288,7 @@ impl RangeRun {
         let judged = suspects.confirm(looking).await?;
         let mended = mend(&looking.ends, looking.group, judged, course.repair).await?;
         self.cursor.tally.overtaken += mended.overtaken;
+        self.cursor.tally.edits_waiting += mended.ahead;
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
         self.keep(&mended.differences)?;

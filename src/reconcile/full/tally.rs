@@ -21,6 +21,9 @@ pub struct Tally {
     /// Users whose metadata claims a role that is not allowed.
     #[serde(default)]
     pub unknown_roles: u64,
+    /// Users whose own edits wait to be carried to Clerk, so that their rows are ahead of it.
+    #[serde(default)]
+    pub edits_waiting: u64,
 }
 
 impl Tally {
@@ -58,6 +61,7 @@ impl Tally {
         self.overtaken += other.overtaken;
         self.unmanaged += other.unmanaged;
         self.unknown_roles += other.unknown_roles;
+        self.edits_waiting += other.edits_waiting;
     }
 
     /// A table's figures; all zero if nothing was counted.
@@ -73,6 +77,7 @@ impl Tally {
             figures.convex = 0;
         }
         rest.unknown_roles = 0;
+        rest.edits_waiting = 0;
         rest
     }
 

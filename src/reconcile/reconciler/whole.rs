@@ -2,6 +2,7 @@
 
 mod derived;
 mod ending;
+mod naming;
 mod purge;
 mod telling;
 
@@ -20,7 +21,7 @@ use crate::{
         ends::Ends,
         full::{
             self, Setting, Walked, affiliation::Affiliations, group::Group, held::HeldRows,
-            tally::Tally,
+            tally::Tally, unnamed::Unnamed,
         },
         parts::Parts,
         patiently,
@@ -53,6 +54,8 @@ pub(super) struct Whole<'r> {
     affiliations: Arc<Affiliations>,
     /// Softly deleted rows that were held long enough.
     held_rows: Arc<HeldRows>,
+    /// Users for whom Clerk names no row, or another one.
+    unnamed: Arc<Unnamed>,
 }
 
 impl Reconciler {
@@ -104,6 +107,7 @@ impl Reconciler {
             },
             cursors: Cursors::of(ends.state.clone(), request.kind),
             plan: Plan::new(String::new(), now_ms),
+            unnamed: Arc::new(Unnamed::noted(ends.tell_clerk.is_some())),
             ends,
             rules,
             repair,
@@ -178,7 +182,10 @@ impl Whole<'_> {
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
             match group {
-                Group::Users => self.purge(&mut tally).await?,
+                Group::Users => {
+                    self.purge(&mut tally).await?;
+                    self.name_rows().await?;
+                }
                 Group::Memberships => self.derived(&run, &mut tally).await?,
                 Group::Organizations => {}
             }
@@ -262,6 +269,7 @@ impl Whole<'_> {
                 progress: self.progress,
                 affiliations: &self.affiliations,
                 held_rows: &self.held_rows,
+                unnamed: &self.unnamed,
             };
             let todo = match ranges.take() {
                 Some(ranges) => ranges,

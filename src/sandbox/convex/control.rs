@@ -138,6 +138,11 @@ impl ConvexSim {
             .map_err(|_| ControlError::NoSuchRow)
     }
 
+    /// How many edits wait to be carried to Clerk.
+    pub fn edits_waiting(&self) -> usize {
+        self.world().outbox.len()
+    }
+
     /// What was called so far.
     pub fn calls(&self) -> Calls {
         self.shared

@@ -45,6 +45,8 @@ struct EditedField {
     replaced: Vec<Value>,
     /// Clerk's version at which it was first seen to hold the value.
     carried: Option<f64>,
+    /// When this field was edited last, in milliseconds: the edit may be of several times.
+    at: f64,
 }
 
 /// An edit that was settled.
@@ -101,6 +103,7 @@ impl Outbox {
                 base: before.map_or(current, |field| field.base),
                 replaced,
                 carried: None,
+                at: now,
             });
         }
         self.next += 1;
@@ -145,15 +148,15 @@ impl Outbox {
         held
     }
 
-    /// The latest edit of a column: when it was made and settled, and the field.
+    /// The latest edit of a column: when the column was edited and the edit settled, and the field.
     fn latest(&mut self, key: &str, column: &str) -> Option<(f64, Option<f64>, &mut EditedField)> {
         let waiting = self.of_key.get(key).and_then(|id| self.waiting.get_mut(id));
         let carried = self.carried.get_mut(key).into_iter().flatten().rev();
         waiting.into_iter().chain(carried).find_map(|edit| {
-            let (edited_at, settled_at) = (edit.edited_at, edit.settled_at);
+            let settled_at = edit.settled_at;
             let mut fields = edit.fields.iter_mut();
             let field = fields.find(|field| *field.name == *column)?;
-            Some((edited_at, settled_at, field))
+            Some((field.at, settled_at, field))
         })
     }
 
@@ -191,6 +194,11 @@ impl Outbox {
         if carried.is_empty() {
             self.carried.remove(key);
         }
+    }
+
+    /// How many edits wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes an edit out because Clerk has it or (`refused`) will not; none when it is not there (any

@@ -1,15 +1,13 @@
-//! Changes on both sides at once: the later one stays, and both sides end equal.
+//! Changes of one user on both sides: the later one stays, whichever side it was made on, and both end equal.
+//!
+//! Time is Clerk's version of the user against the moment at which a field was edited. How it ends for a thousand
+//! users while both services fail is in `thousand.rs`.
 
 use std::time::Duration;
 
-use clerk_convex_sync::sandbox::{
-    clerk::faults::{Fault, Wrong},
-    convex::Commit,
-};
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{PATCH, edit, profile, same, user, world};
+use super::{PATCH, edit, profile, same, settled, user, world};
 use crate::world::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,91 +39,57 @@ async fn of_changes_on_both_sides_the_later_one_stays() {
     assert_eq!(world.clerk.requests().to(PATCH), 1, "only what was later");
 }
 
-/// Edits and an administrator's changes at once, while both services fail at random.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_users_changed_on_both_sides_under_failures_end_equal() {
-    const USERS: usize = 60;
+async fn each_field_has_its_own_time() {
     let world = world().await;
-    let mut ids = Vec::new();
-    for n in 0..USERS {
-        let user = json!({"first_name": format!("Ada{n}"), "last_name": "Varga"});
-        ids.push(world.clerk.create_user(user).expect("a user"));
-    }
-    world.quiet().await;
-    let before = world.convex.commits(0, usize::MAX).len() as u64;
-    let mut dice = StdRng::seed_from_u64(20_260_202);
-    for _ in 0..12 {
-        let wrong = match dice.random_range(0..4) {
-            0 => Wrong::CutAnswer,
-            1 => Wrong::Cut,
-            2 => Wrong::Garbage,
-            _ => Wrong::Status {
-                status: 500,
-                retry_after_secs: None,
-                json: true,
-            },
-        };
-        let after = dice.random_range(0..40);
-        world.clerk.fault(Fault::next(PATCH, wrong).after(after));
-    }
-    for function in ["settle", "edits", "apply"] {
-        world
-            .convex
-            .answer(503, "Overloaded")
-            .of(function)
-            .for_calls(2);
-    }
-    for (n, id) in ids.iter().enumerate() {
-        let in_app = json!({"firstName": format!("App{n}")});
-        let in_clerk = json!({"first_name": format!("Clerk{n}")});
-        let other = json!({"last_name": format!("King{n}")});
-        match n % 3 {
-            0 => edit(&world, id, in_app),
-            1 => {
-                edit(&world, id, in_app);
-                world.clerk.update_user(id, in_clerk).expect("changed");
-            }
-            _ => {
-                world.clerk.update_user(id, other).expect("changed");
-                edit(&world, id, in_app);
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(3)).await;
-    }
-    eventually("both sides are equal", async || {
-        ids.iter().all(|id| same(&world, id))
-    })
-    .await;
-    eventually("no edit waits", async || {
-        let figures = world.door().figures().await;
-        let all = figures.sum("edits_total", &[]);
-        all + (0..USERS).filter(|n| n % 3 == 1).count() as f64 >= USERS as f64
+    let id = user(&world, "Ada").await;
+    // Nothing is heard of Clerk's change before the edits are carried.
+    world
+        .clerk
+        .delay(Duration::from_secs(3), Duration::from_secs(3));
+    let later = async || tokio::time::sleep(Duration::from_millis(5)).await;
+    edit(&world, &id, json!({"firstName": "Augusta"}));
+    later().await;
+    let change = json!({"first_name": "By the administrator"});
+    world.clerk.update_user(&id, change).expect("changed");
+    later().await;
+    // One edit of both fields waits now, and this field's part of it is the latest of all.
+    edit(&world, &id, json!({"lastName": "King"}));
+    eventually("what was later is carried", async || {
+        world.clerk.user(&id).expect("a user")["last_name"] == "King"
     })
     .await;
     world.quiet().await;
-    assert!(ids.iter().all(|id| same(&world, id)));
-    for (n, id) in ids.iter().enumerate() {
-        let first_name = &profile(&world, id)["firstName"];
-        match n % 3 {
-            0 | 2 => assert_eq!(*first_name, format!("App{n}"), "the edit was the later one"),
-            _ => assert!(
-                *first_name == format!("App{n}") || *first_name == format!("Clerk{n}"),
-                "{first_name}"
-            ),
-        }
-        let path = format!("/v1/users/{id}");
-        let requests = world.clerk.requests();
-        let writes = requests
-            .last()
-            .filter(|r| r.path == path && r.endpoint == PATCH && r.status == 200);
-        assert!(writes.count() <= 2, "{id}");
+    assert_eq!(profile(&world, &id)["firstName"], "By the administrator");
+    assert_eq!(profile(&world, &id)["lastName"], "King");
+    assert!(same(&world, &id));
+    assert_eq!(world.clerk.requests().to(PATCH), 1);
+    world.agrees().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_edit_on_both_sides_within_a_second_is_asked_for_and_changes_nothing() {
+    let world = world().await;
+    let (first, second) = (user(&world, "Ada").await, user(&world, "Grace").await);
+    world
+        .clerk
+        .delay(Duration::from_secs(1), Duration::from_secs(1));
+    let change = || json!({"first_name": "Augusta"});
+    let typed = || json!({"firstName": "Augusta"});
+    edit(&world, &first, typed());
+    world.clerk.update_user(&first, change()).expect("changed");
+    world.clerk.update_user(&second, change()).expect("changed");
+    edit(&world, &second, typed());
+    eventually("both edits are settled", async || {
+        settled(&world, "done").await == 2.0
+    })
+    .await;
+    world.quiet().await;
+    for id in [&first, &second] {
+        assert_eq!(profile(&world, id)["firstName"], "Augusta");
+        assert!(same(&world, id));
     }
-    // The app's own edits are no writes of the daemon's: its commits after them are.
-    for (id, table) in ids.iter().flat_map(|id| [(id, "users"), (id, "profiles")]) {
-        let of_row = |commit: &&Commit| commit.table == table && *commit.key == **id;
-        let commits = world.convex.commits(before, usize::MAX);
-        let written = commits.iter().filter(of_row).count();
-        assert!(written <= 2, "{table} {id}: {written} writes");
-    }
-    assert_eq!(world.door().failures().await, Vec::<Value>::new());
+    assert_eq!(world.clerk.requests().to(PATCH), 0, "Clerk has it already");
+    assert_eq!(world.convex.edits_waiting(), 0);
+    world.agrees().await;
 }

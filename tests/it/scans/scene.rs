@@ -92,6 +92,8 @@ impl Scene {
             alerts: Alerts::default(),
             rules,
             tables: vec![Table::Users, Table::Profiles],
+            editable: Vec::new(),
+            tell_clerk: None,
             now: Arc::new(move || Clock.now_ms() + later.load(Ordering::Relaxed)),
             cost: Arc::default(),
         };

@@ -112,6 +112,13 @@ impl Whole<'_> {
                 tally.overtaken
             ));
         }
+        if tally.edits_waiting > 0 {
+            self.notes.push(format!(
+                "{} user(s) have edits waiting to be carried to Clerk: their rows are ahead on purpose, which is no \
+                 difference",
+                tally.edits_waiting
+            ));
+        }
         if tally.unknown_roles > 0 {
             self.notes.push(format!(
                 "{} user(s) have a role in their metadata that users.roles does not allow; they have the default",
