@@ -2,7 +2,8 @@
 //! repetition and reordering of deliveries.
 //!
 //! Whatever was told and in whichever order: one full diff later all four tables hold what Clerk's state maps to,
-//! and nothing else. A history is made from a number, which a failure names; `HISTORY=17` runs that one alone.
+//! and nothing else. A history is made from a number, which a failure names; `HISTORY=17` runs that one alone,
+//! `HISTORIES=500` the first five hundred.
 
 use std::collections::BTreeMap;
 
@@ -165,9 +166,12 @@ async fn after_any_history_and_one_full_diff_all_tables_are_what_clerk_s_state_m
         ("CCS_REPAIR__MAX_DELETE_RATIO", "1.0"),
         ("CCS_USERS__ROLES", "user,admin"),
     ];
-    let alone = std::env::var("HISTORY").ok();
-    let alone = alone.map(|text| text.parse::<u64>().expect("a number"));
-    for seed in alone.map_or(0..HISTORIES, |seed| seed..seed + 1) {
+    let said = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("a number"))
+    };
+    let all = 0..said("HISTORIES").unwrap_or(HISTORIES);
+    for seed in said("HISTORY").map_or(all, |seed| seed..seed + 1) {
         println!("history {seed}: HISTORY={seed} runs it alone");
         let mut dice = Dice(seed);
         let mut club = Club::found(&free, 8, (3, 2)).await;
