@@ -21,7 +21,7 @@ mod reply;
 mod told;
 
 pub use head::{Head, Parents};
-pub(super) use outline::UserOutline;
+pub(super) use outline::{Members, UserOutline};
 pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
 pub(super) use told::row_named;
 

@@ -58,6 +58,8 @@ pub struct Judged {
     pub overtaken: u64,
     /// Users whose rows are ahead of Clerk on purpose.
     pub ahead: u64,
+    /// True if their tables held nothing when the run began.
+    pub fills: bool,
 }
 
 /// Where and how a run looks again.
@@ -123,9 +125,10 @@ impl Suspects {
             .filter(|suspect| !(as_listed && suspect.listed.is_some()))
             .map(|suspect| suspect.name.clone())
             .collect();
+        judged.fills = bulk && as_listed;
         let mut now = group.look_up(ends, &ask, tables).await?;
         let keys: Vec<Key> = suspects.keys().cloned().collect();
-        let mut rows = match bulk && as_listed {
+        let mut rows = match judged.fills {
             true => Rows::new(),
             false => rows_of(ends, tables, &keys).await?,
         };
@@ -164,8 +167,7 @@ impl Suspects {
 /// True if a delivery has said something newer than this version.
 pub fn overtaken(ends: &Ends, group: Group, key: &Key, version: Version) -> bool {
     let record = RecordKey::new(group.own_table(), key.clone());
-    // A ledger that does not answer knows nothing: Convex compares versions itself.
-    let seen = ends.state.ledger_get(&record).ok().flatten();
+    let seen = ends.state.ledger_get(&record);
     let seen = seen.map(|seen| (seen.version, seen.deleted));
     is_overtaken(version, seen)
 }

@@ -174,11 +174,13 @@ pub async fn walk(
 ) -> Result<Walked, Trouble> {
     let parts = Parts::open(setting.dir, &run.id)?;
     let places = Arc::new(Places::new(ranges, run, setting));
-    let course = Arc::new(course(setting, run, parts.clone(), Arc::clone(&places)));
-    let mut tasks = JoinSet::new();
     let waiting = places.waiting();
     // A small table is walked page by page, each made sure of before the next is asked for.
     let careful = waiting.len() == 1;
+    let mut course = course(setting, run, parts.clone(), Arc::clone(&places));
+    course.careful = careful;
+    let course = Arc::new(course);
+    let mut tasks = JoinSet::new();
     let clerk = setting.ends.clerk.at(Priority::Scan);
     let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
         let (from, before) = (cursor.goes_on_from(), cursor.before);
@@ -258,6 +260,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
             bulk: run.bulk,
         },
         repair: setting.repair,
+        careful: true,
         show_values: setting.show_values,
         cursors: setting.cursors.clone(),
         parts,

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clerk::RawRecord,
     convex::{reader::Range, wire::ListedRow},
-    model::{Difference, Table},
+    model::{Action, Difference, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},
@@ -38,6 +38,9 @@ use crate::{
     report::json,
 };
 
+/// Bytes of a range's list from which on rows that go into an empty table are counted and not listed: a move of a
+/// million records is no million findings, and the disk is not to grow with their number.
+const MAX_FILL_BYTES: u64 = 4 << 20;
 /// Suspects that are looked at together at most.
 const SUSPECTS: usize = 1000;
 
@@ -68,6 +71,8 @@ pub struct Course {
     pub looking: Looking,
     /// True if what differs is to be put right.
     pub repair: bool,
+    /// True if each page is dealt with before the next is asked for.
+    pub careful: bool,
     /// True if personal values are kept as they are.
     pub show_values: bool,
     /// Where ranges keep their place.
@@ -146,6 +151,7 @@ impl RangeRun {
             })
             .collect();
         let mut ended = false;
+        let (mut suspects, mut waited) = (Suspects::default(), false);
         while !ended {
             match records.next().await? {
                 Some(page) => {
@@ -167,11 +173,15 @@ impl RangeRun {
                     joins.iter_mut().for_each(|join| join.merge.end_left());
                 }
             }
-            let mut suspects = Suspects::default();
             for join in &mut joins {
                 self.drain(join, &mut suspects).await?;
             }
-            self.deal_with(suspects).await?;
+            // The cursor waits for what is not dealt with: two pages that go into an empty table fill one call.
+            waited = !waited && !ended && self.fills(&suspects);
+            if waited {
+                continue;
+            }
+            self.deal_with(std::mem::take(&mut suspects)).await?;
             if ended {
                 self.cursor.end = records.end();
             }
@@ -186,6 +196,11 @@ impl RangeRun {
             all.insert(self.number, counted);
         }
         Ok(())
+    }
+
+    fn fills(&self, suspects: &Suspects) -> bool {
+        let bulk = self.course.looking.bulk && !self.course.careful;
+        bulk && (1..SUSPECTS).contains(&suspects.len())
     }
 
     fn count(&mut self, page: &[RawRecord]) {
@@ -286,20 +301,25 @@ impl RangeRun {
         let course = Arc::clone(&self.course);
         let looking = &course.looking;
         let judged = suspects.confirm(looking).await?;
+        let full = judged.fills && self.differences.bytes() >= MAX_FILL_BYTES;
         let mended = mend(&looking.ends, looking.group, judged, course.repair).await?;
         self.cursor.tally.overtaken += mended.overtaken;
         self.cursor.tally.edits_waiting += mended.ahead;
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
-        self.keep(&mended.differences)?;
+        self.keep(&mended.differences, full)?;
         self.orphans
             .add(mended.orphans.iter().map(KeptOrphan::of))?;
         Ok(())
     }
 
-    fn keep(&mut self, differences: &[Difference]) -> Result<(), Trouble> {
+    /// Puts differences on the list; of rows for an empty table only those that failed, once it is `full`.
+    fn keep(&mut self, differences: &[Difference], full: bool) -> Result<(), Trouble> {
         let show = self.course.show_values;
-        let masked = differences.iter().map(|one| json::difference(one, show));
+        let listed = |one: &&Difference| !full || one.action == Action::Failed;
+        let masked = differences.iter().filter(listed);
+        let masked: Vec<_> = masked.map(|one| json::difference(one, show)).collect();
+        self.cursor.tally.unlisted += (differences.len() - masked.len()) as u64;
         Ok(self.differences.add(masked)?)
     }
 
@@ -332,7 +352,7 @@ impl KeptOrphan {
 
     /// The orphan again; `None` for ids that are none.
     pub fn read(self) -> Option<Orphan> {
-        use crate::model::{Action, DriftKind, Key};
+        use crate::model::{DriftKind, Key};
         let key = Key::parse(&self.key)?;
         let difference = |table| Difference {
             table,

@@ -24,6 +24,9 @@ pub struct Tally {
     /// Users whose own edits wait to be carried to Clerk, so that their rows are ahead of it.
     #[serde(default)]
     pub edits_waiting: u64,
+    /// Differences that are counted and not on the list.
+    #[serde(default)]
+    pub unlisted: u64,
 }
 
 impl Tally {
@@ -62,6 +65,7 @@ impl Tally {
         self.unmanaged += other.unmanaged;
         self.unknown_roles += other.unknown_roles;
         self.edits_waiting += other.edits_waiting;
+        self.unlisted += other.unlisted;
     }
 
     /// A table's figures; all zero if nothing was counted.
