@@ -14,6 +14,8 @@ fn nothing_is_broken_unless_it_is_named() {
         Twin::NoDedupe,
         Twin::NoConfirm,
         Twin::NoBrake,
+        Twin::PlainState,
+        Twin::UnboundNames,
     ] {
         assert!(!broken(twin), "{} is broken", twin.name());
     }

@@ -7,8 +7,9 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{MAX_KEY_BYTES, State, StateError};
+use super::{MAX_KEY_BYTES, State, StateError, kept_cell, plain_cell};
 use crate::model::{ContentHash, Key, RecordKey, Version};
+use crate::store::crypt::{Keyring, Name};
 
 /// The cell that says which trees the generations are, and what was forgotten.
 const HEAD: &str = "ledger";
@@ -59,9 +60,10 @@ impl Ledger {
         db: &sled::Db,
         cells: &sled::Tree,
         limit: usize,
+        keys: &Keyring,
     ) -> Result<Ledger, StateError> {
         let head = match cells.get(HEAD)? {
-            Some(bytes) => Head::decode(&bytes)
+            Some(kept) => Head::decode(&plain_cell(keys, HEAD, &kept)?)
                 .ok_or_else(|| StateError::Damaged("the ledger's head".into()))?,
             None => Head {
                 number: 1,
@@ -104,12 +106,15 @@ impl State {
         let generations = self.inner.ledger.read();
         let key = stored_key(record);
         self.guard(|| {
-            let found = match generations.young.get(&key)? {
-                Some(found) => Some(found),
-                None => generations.old.get(&key)?,
-            };
-            // A value that cannot be read is as good as none: the record is fetched.
-            Ok(found.and_then(|bytes| Seen::decode(&bytes)))
+            for tree in [&generations.young, &generations.old] {
+                let Some(kept) = tree.get(&key)? else {
+                    continue;
+                };
+                let plain = self.inner.keys.decrypt(name(&tree.name(), &key), &kept);
+                // A value that cannot be read is as good as none: the record is fetched.
+                return Ok(plain.ok().and_then(|bytes| Seen::decode(&bytes)));
+            }
+            Ok(None)
         })
     }
 
@@ -124,9 +129,10 @@ impl State {
         let mut generations = self.inner.ledger.write();
         self.guard(|| {
             for (record, seen) in seen {
-                let before = generations
-                    .young
-                    .insert(stored_key(record), &seen.encode()[..])?;
+                let (tree, key) = (generations.young.name(), stored_key(record));
+                let seen_bytes = seen.encode();
+                let kept = self.inner.keys.encrypt(name(&tree, &key), &seen_bytes);
+                let before = generations.young.insert(&key, &*kept)?;
                 if before.is_none() {
                     generations.head.count += 1;
                 }
@@ -173,7 +179,8 @@ impl State {
     }
 
     fn put_head(&self, head: Head) -> Result<(), StateError> {
-        self.inner.cells.insert(HEAD, &head.encode()[..])?;
+        let kept = kept_cell(&self.inner.keys, HEAD, &head.encode());
+        self.inner.cells.insert(HEAD, kept)?;
         Ok(())
     }
 }
@@ -227,6 +234,10 @@ fn stored_key(record: &RecordKey) -> Vec<u8> {
     key.push(record.table.code());
     key.extend_from_slice(record.key.as_str().as_bytes());
     key
+}
+
+fn name<'a>(tree: &'a [u8], key: &'a [u8]) -> Name<'a> {
+    Name::Value { tree, key }
 }
 
 fn tree_name(number: u64) -> String {
