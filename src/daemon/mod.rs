@@ -53,7 +53,7 @@ use self::{
 };
 
 pub use self::{
-    build::user_rules,
+    build::{keyring, user_rules},
     headless::{Headless, Purpose},
 };
 
@@ -124,6 +124,16 @@ impl StartError {
         matches!(
             self,
             StartError::Journal(OpenError::InUse(_)) | StartError::State(StateError::InUse(_))
+        )
+    }
+
+    /// True if what is kept is encrypted under keys that the configuration does not name.
+    pub fn is_about_keys(&self) -> bool {
+        matches!(
+            self,
+            StartError::StateFile(StateFileError::Keys { .. })
+                | StartError::Journal(OpenError::UnknownKey { .. })
+                | StartError::State(StateError::UnknownKey(_))
         )
     }
 }

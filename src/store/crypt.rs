@@ -179,11 +179,7 @@ impl Keyring {
     }
 
     /// What was given to [`Keyring::encrypt`]; what was never encrypted comes back as it is.
-    pub fn decrypt<'k>(
-        &self,
-        name: Name<'_>,
-        kept: &'k [u8],
-    ) -> Result<Cow<'k, [u8]>, Unreadable> {
+    pub fn decrypt<'k>(&self, name: Name<'_>, kept: &'k [u8]) -> Result<Cow<'k, [u8]>, Unreadable> {
         let Some((head, rest)) = split(kept) else {
             return Ok(Cow::Borrowed(kept));
         };

@@ -94,10 +94,7 @@ impl Locks {
     }
 }
 
-fn lock(
-    dir: &Path,
-    in_use: impl Fn(PathBuf) -> UpkeepError,
-) -> Result<Option<Lock>, UpkeepError> {
+fn lock(dir: &Path, in_use: impl Fn(PathBuf) -> UpkeepError) -> Result<Option<Lock>, UpkeepError> {
     if !dir.is_dir() {
         return Ok(None);
     }

@@ -48,6 +48,7 @@ use crate::{
     },
     convex::reader::Range,
     model::{Fault, Table},
+    store::crypt::Keyring,
 };
 
 /// Up to so many pages of Clerk's one range does, page after page.
@@ -110,6 +111,8 @@ pub struct Setting<'r> {
     pub cursors: &'r Cursors,
     /// The state directory.
     pub dir: &'r Path,
+    /// Encrypt what is kept in it.
+    pub keys: &'r Keyring,
     /// Hears how far it is.
     pub progress: &'r Watch,
     /// What users' rows say about organizations.
@@ -168,7 +171,7 @@ pub async fn walk(
     run: &RunCursor,
     ranges: Vec<RangeCursor>,
 ) -> Result<Walked, Trouble> {
-    let parts = Parts::open(setting.dir, &run.id)?;
+    let parts = Parts::open(setting.dir, &run.id, setting.keys)?;
     let places = Arc::new(Places::new(ranges, run, setting));
     let course = Arc::new(course(setting, run, parts.clone(), Arc::clone(&places)));
     let mut tasks = JoinSet::new();

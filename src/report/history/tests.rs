@@ -16,7 +16,7 @@ const DAY_MS: i64 = 86_400_000;
 /// A state directory, which lives as long as the first, and its reports.
 fn place() -> (tempfile::TempDir, History) {
     let state = tempfile::tempdir().unwrap();
-    let history = History::open(state.path(), false).unwrap();
+    let history = History::open(state.path(), false, &Keyring::default()).unwrap();
     (state, history)
 }
 
@@ -50,7 +50,7 @@ fn what_was_kept_is_found_masked_and_for_its_owner_only() {
     }
     assert_eq!(history.keep(&report, Some(log)).unwrap(), Kept::Stored);
     // Another process looks.
-    let found = History::look(state.path(), false);
+    let found = History::look(state.path(), false, &Keyring::default());
     let loaded = found.load("latest").unwrap();
     assert_eq!(
         (loaded.id, loaded.tables),
@@ -79,9 +79,45 @@ fn what_was_kept_is_found_masked_and_for_its_owner_only() {
 #[test]
 fn values_are_kept_where_that_was_decided() {
     let state = tempfile::tempdir().unwrap();
-    let history = History::open(state.path(), true).unwrap();
+    let history = History::open(state.path(), true, &Keyring::default()).unwrap();
     history.keep(&samples::three(), None).unwrap();
     assert_eq!(history.load("latest").unwrap(), samples::three());
+}
+
+#[test]
+fn shown_values_are_encrypted_if_there_is_a_key_and_masked_ones_are_not() {
+    let keys = Keyring::new(&[[1; 32]]);
+    for show_values in [true, false] {
+        let state = tempfile::tempdir().unwrap();
+        let history = History::open(state.path(), show_values, &keys).unwrap();
+        let report = samples::three();
+        let mut log = history.log(&report.id).unwrap();
+        for one in differences(&report) {
+            log.append(one).unwrap();
+        }
+        let len = log.flush().unwrap();
+        drop(log);
+        let log = history.resume_log(&report.id, len).unwrap();
+        assert_eq!(log.count(), report.differences.len() as u64);
+        history.keep(&report, Some(log)).unwrap();
+        for ending in ["json", "ndjson"] {
+            let path = history.dir().join(format!("{}.{ending}", report.id));
+            let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+            assert!(!text.contains(samples::PERSONAL), "{text}");
+            assert_eq!(text.contains("a…@l….com"), !show_values, "{text}");
+        }
+        let without = History::look(state.path(), show_values, &Keyring::default());
+        let found = without.load("latest");
+        assert_eq!(found.is_ok(), !show_values, "{found:?}");
+        let with = History::look(state.path(), show_values, &keys);
+        assert_eq!(with.load("latest").unwrap().id, report.id);
+        if show_values {
+            assert!(matches!(
+                &without.list().unwrap().damaged[..],
+                [HistoryError::Encrypted { .. }]
+            ));
+        }
+    }
 }
 
 #[test]
@@ -138,7 +174,7 @@ fn a_quiet_sweep_is_counted_and_leaves_no_file() {
         "only the counts"
     );
     history.flush().unwrap();
-    let found = History::look(state.path(), false);
+    let found = History::look(state.path(), false, &Keyring::default());
     let counted = found.quiet().since(0)[&RunKind::Sweep];
     assert_eq!(
         (counted.runs, counted.calls.clerk),
@@ -233,7 +269,12 @@ fn a_damaged_report_is_named_and_the_others_are_listed() {
     // The counts are worth less than a start.
     fs::write(history.dir().join("quiet.json"), "{").unwrap();
     let state = history.dir().parent().unwrap();
-    assert!(History::look(state, false).quiet().since(0).is_empty());
+    assert!(
+        History::look(state, false, &Keyring::default())
+            .quiet()
+            .since(0)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -259,10 +300,14 @@ fn a_link_is_not_followed() {
     let other = tempfile::tempdir().unwrap();
     symlink(history.dir(), other.path().join("reports")).unwrap();
     assert!(matches!(
-        History::open(other.path(), false),
+        History::open(other.path(), false, &Keyring::default()),
         Err(HistoryError::NotPlain { .. })
     ));
-    assert!(History::look(other.path(), false).list().is_err());
+    assert!(
+        History::look(other.path(), false, &Keyring::default())
+            .list()
+            .is_err()
+    );
 }
 
 #[test]

@@ -20,13 +20,26 @@ fn a_record_comes_back_under_its_name_and_no_other() {
     assert_eq!(&*keys.decrypt(CELL, &kept).unwrap(), b"ada@post.example");
     assert_eq!(key_of(&kept), keys.writes());
     for other in [
-        Name::Value { tree: b"cell", key: b"spaused" },
-        Name::Value { tree: b"cells", key: b"pauses" },
+        Name::Value {
+            tree: b"cell",
+            key: b"spaused",
+        },
+        Name::Value {
+            tree: b"cells",
+            key: b"pauses",
+        },
         Name::File("cellspaused"),
-        Name::Line { file: "cells", at: 0 },
+        Name::Line {
+            file: "cells",
+            at: 0,
+        },
         Name::Frame,
     ] {
-        assert_eq!(keys.decrypt(other, &kept), Err(Unreadable::Changed), "{other:?}");
+        assert_eq!(
+            keys.decrypt(other, &kept),
+            Err(Unreadable::Changed),
+            "{other:?}"
+        );
     }
     assert_ne!(kept, keys.encrypt(CELL, b"ada@post.example").into_owned());
 }
@@ -97,7 +110,10 @@ fn a_proof_is_for_one_record_and_one_number() {
 fn neither_key_nor_content_is_shown() {
     let keys = ring(&[b'k']);
     let shown = format!("{keys:?} {:?}", keys.writes());
-    assert!(!shown.contains("6b6b6b") && !shown.contains("107, 107"), "{shown}");
+    assert!(
+        !shown.contains("6b6b6b") && !shown.contains("107, 107"),
+        "{shown}"
+    );
     let id = keys.writes().unwrap();
     assert_eq!(KeyId::parse(&id.to_string()), Some(id));
     assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));

@@ -15,10 +15,10 @@
 use bytes::Bytes;
 
 use super::cursor::Cursor;
+use super::encrypted;
 use super::entry::{
     Cause, CauseKind, Entry, Meta, NewEntry, Parked, Position, Related, RequestOrigin, Settled,
 };
-use super::encrypted;
 use super::frame::MAX_PAYLOAD_BYTES;
 use crate::model::{DeliveryId, Key, RecordKey, Table, Version};
 use crate::store::crypt::Keyring;

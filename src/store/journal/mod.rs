@@ -35,7 +35,7 @@ pub use error::{AppendError, Limit, OpenError, ReadError};
 pub use handle::{Appended, Health, Journal, Notice, Stats};
 pub use open::{Opened, Options};
 pub use recover::{Damage, Recovered, examine};
-pub use rewrite::{Rewritten, rewrite};
+pub use rewrite::{Rewritten, check_layout, rewrite};
 
 use handle::Shared;
 

@@ -5,7 +5,7 @@
 //! is not forgotten. Says nothing of what an entry means.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,29 @@ pub fn rewrite(
         each(count + 1, numbers.len()).map_err(at(dir))?;
     }
     Ok(done)
+}
+
+/// Refuses a journal of which a segment was written by a newer release, before anything is touched.
+///
+/// # Errors
+/// [`OpenError::Newer`], or the disk refused.
+pub fn check_layout(dir: &Path) -> Result<(), OpenError> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for number in segment_numbers(dir)? {
+        let path = segment_path(dir, number);
+        let mut head = Vec::with_capacity(HEADER_BYTES);
+        let read = File::open(&path)
+            .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut head));
+        if let Err(source) = read {
+            return Err(OpenError::Io { path, source });
+        }
+        if let Some(header) = Header::decode(&head) {
+            is_newer(&path, header.format)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a rewriting left that was cut off.

@@ -95,7 +95,8 @@ pub fn rewrite(dir: &Path, keys: &Keyring, forget: &[&str]) -> Result<u64, State
                 Err(Unreadable::UnknownKey(key)) => return Err(StateError::UnknownKey(key)),
                 Err(Unreadable::Changed) => return Ok(()),
             };
-            new.open_tree(tree)?.insert(key, &*keys.encrypt(name, &plain))?;
+            new.open_tree(tree)?
+                .insert(key, &*keys.encrypt(name, &plain))?;
             values += 1;
             Ok(())
         })?;
@@ -126,9 +127,7 @@ fn open(path: &Path) -> Result<sled::Db, StateError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        // Nothing is to be written once the last handle is gone.
-        .snapshot_after_ops(u64::MAX);
+        .flush_every_ms(None);
     in_time(move || Ok(config.open()?))
 }
 

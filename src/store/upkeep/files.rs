@@ -53,8 +53,8 @@ fn collect(dir: &Path, name: &str, found: &mut Vec<RecordFile>) -> io::Result<()
         if kind.is_dir() {
             collect(&path, &name, found)?;
         } else if kind.is_file() && own != COUNTED && !own.starts_with(UNFINISHED) {
-            let lines = name.starts_with(RUNS)
-                || (name.starts_with(REPORTS) && name.ends_with(".ndjson"));
+            let lines =
+                name.starts_with(RUNS) || (name.starts_with(REPORTS) && name.ends_with(".ndjson"));
             found.push(RecordFile { path, name, lines });
         }
     }
@@ -143,7 +143,9 @@ impl RecordFile {
         }
         let mut written = 0;
         self.each_line(|at, line| {
-            let plain = keys.decrypt_line(&self.name, at, line).map_err(unreadable)?;
+            let plain = keys
+                .decrypt_line(&self.name, at, line)
+                .map_err(unreadable)?;
             let line = match key_of_line(line).is_some() || plain_too {
                 true => keys.encrypt_line(&self.name, written, &plain),
                 false => [&plain, &b"\n"[..]].concat(),

@@ -120,6 +120,7 @@ pub fn migrate(
 fn begin(dir: &Path, keys: &Keyring) -> Result<StateFile, UpkeepError> {
     let found = StateFile::admit(dir, keys)?.found();
     let mut file = found.ok_or_else(|| UpkeepError::NoStateFile(dir.to_owned()))?;
+    journal::check_layout(&dir.join(journal::DIR))?;
     file.layout = LAYOUT;
     file.keys = recorded(Some(&file.keys), keys);
     file.store(dir)?;

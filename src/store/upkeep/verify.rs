@@ -126,7 +126,11 @@ pub fn verify(dir: &Path, keys: &Keyring) -> Result<Survey, UpkeepError> {
     look_at_files(dir, keys, &mut survey, &mut records)?;
     look_at_rights(dir, &mut survey).map_err(at(dir))?;
     for path in set_aside(dir)? {
-        let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
+        let name = path
+            .strip_prefix(dir)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         survey.note(&name, "was set aside as damaged, to be looked at");
     }
     if let Some(file) = file {
@@ -226,11 +230,17 @@ fn look_at_derived(
         count(records, key).derived = values;
     }
     if found.changed > 0 {
-        let problem = format!("{} value(s) are not what was encrypted there", found.changed);
+        let problem = format!(
+            "{} value(s) are not what was encrypted there",
+            found.changed
+        );
         survey.damage("derived", &problem);
     }
     if file.is_some_and(|file| found.generation != Some(file.generation)) {
-        survey.damage("derived", "is not the one that STATE names; the next start builds it anew");
+        survey.damage(
+            "derived",
+            "is not the one that STATE names; the next start builds it anew",
+        );
     }
     Ok(())
 }
@@ -308,7 +318,10 @@ impl Survey {
     /// What `state rekey` or `state migrate` would do.
     fn about_keys(&mut self) {
         if self.layout.is_some_and(|layout| layout < LAYOUT) {
-            self.note("STATE", "has an older layout; the next start brings it up to date");
+            self.note(
+                "STATE",
+                "has an older layout; the next start brings it up to date",
+            );
         }
         let Some(writes) = self.writes else {
             return;
