@@ -77,7 +77,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let alerts = Alerts::default();
     let now_ms = Clock.now_ms();
     let damaged = loaded == Loaded::Damaged;
-    let known = loaded.found();
+    let mut known = loaded.found();
     let options = journal::Options {
         max_entries: section.max_queue_events,
         max_bytes: section.max_journal_bytes,
@@ -97,18 +97,14 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         let message = format!("STATE was damaged and is kept as {}", path.display());
         alerts.raise("state_damaged", message, now_ms);
     }
-    let new = known.is_none() && recovered.segments == 0 && !dir.join(state::DIR).is_dir();
-    let before = known.as_ref().map(|file| file.keys.as_slice());
-    let recorded = state_file::recorded(before.or(new.then_some(&[])), &keys);
-    if let Some(file) = known.clone() {
-        // Before the first record under a new key, or in a new layout, is written.
-        let file = StateFile {
-            layout: LAYOUT,
-            keys: recorded.clone(),
-            ..file
-        };
-        file.store(dir)?;
+    if let Some(file) = &mut known {
+        file.announce(dir, &keys)?;
     }
+    let new = recovered.segments == 0 && !dir.join(state::DIR).is_dir();
+    let recorded = match &known {
+        Some(file) => file.keys.clone(),
+        None => state_file::recorded(new.then_some(&[]), &keys),
+    };
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
         ledger_records: section.ledger_records,

@@ -154,6 +154,16 @@ impl StateFile {
         }
     }
 
+    /// Notes today's layout and the key that writes, before anything is written in the one or under the other.
+    pub fn announce(&mut self, dir: &Path, keys: &Keyring) -> Result<(), StateFileError> {
+        let keys = recorded(Some(&self.keys), keys);
+        if (self.layout, &self.keys) == (LAYOUT, &keys) {
+            return Ok(());
+        }
+        (self.layout, self.keys) = (LAYOUT, keys);
+        self.store(dir)
+    }
+
     /// Puts this in place of what is there; returns when it is on stable storage.
     pub fn store(&self, dir: &Path) -> Result<(), StateFileError> {
         let path = dir.join(NAME);

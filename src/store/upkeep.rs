@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::crypt::Keyring;
 use super::journal::{self, OpenError};
 use super::lock::Lock;
 use super::state::{self, StateError};
-use super::state_file::StateFileError;
+use super::state_file::{StateFile, StateFileError};
 
 pub use rekey::{Kept, Rekeyed, Step, migrate, rekey};
 pub use verify::{Counts, Finding, JournalCounts, Survey, verify};
@@ -81,12 +82,15 @@ struct Locks {
 }
 
 impl Locks {
-    /// Takes the lock of each store that is there, so that no daemon comes in between.
-    fn take(dir: &Path) -> Result<Locks, UpkeepError> {
+    /// Takes the lock of each store that is there, so that no daemon comes in between. What another key or a newer
+    /// release has written is refused before anything is touched.
+    fn take(dir: &Path, keys: &Keyring) -> Result<Locks, UpkeepError> {
         let (journal, derived) = (dir.join(journal::DIR), dir.join(state::DIR));
         if !journal.is_dir() && !derived.is_dir() {
             return Err(UpkeepError::Absent(dir.to_owned()));
         }
+        StateFile::admit(dir, keys)?;
+        journal::check_layout(&journal)?;
         Ok(Locks {
             _journal: lock(&journal, |path| OpenError::InUse(path).into())?,
             _derived: lock(&derived, |path| StateError::InUse(path).into())?,

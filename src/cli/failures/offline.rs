@@ -18,7 +18,7 @@ use crate::{
         journal::{
             self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
         },
-        state_file::{LAYOUT, StateFile, StateFileError, recorded},
+        state_file::{StateFile, StateFileError},
     },
 };
 
@@ -69,9 +69,7 @@ impl OfflineFailures {
         })?;
         if let Some(mut file) = file {
             // What is noted here is written in today's layout and under today's key.
-            file.layout = LAYOUT;
-            file.keys = recorded(Some(&file.keys), &keys);
-            file.store(&state.dir).map_err(refused)?;
+            file.announce(&state.dir, &keys).map_err(refused)?;
         }
         let letters = recovered
             .parked

@@ -75,9 +75,7 @@ pub fn examine(dir: &Path, keys: &Keyring) -> Result<Option<Examined>, StateErro
 /// The store is damaged, or the disk refused: the old store is as it was.
 pub fn rewrite(dir: &Path, keys: &Keyring, forget: &[&str]) -> Result<u64, StateError> {
     finish_switch(dir)?;
-    remove_copies(dir)?;
     let (store, beside) = (dir.join(STORE), dir.join(UNFINISHED));
-    remove(&beside)?;
     if !store.is_dir() {
         return Ok(0);
     }
@@ -112,8 +110,11 @@ pub fn rewrite(dir: &Path, keys: &Keyring, forget: &[&str]) -> Result<u64, State
     Ok(values)
 }
 
-/// Puts a store that was written anew in the place of the old one, if there is one.
+/// Puts a store that was written anew in the place of the old one, if there is one, and removes what else a killed
+/// process left.
 pub fn finish_switch(dir: &Path) -> io::Result<()> {
+    remove_copies(dir)?;
+    remove(&dir.join(UNFINISHED))?;
     let whole = dir.join(WHOLE);
     if whole.is_dir() {
         remove(&dir.join(STORE))?;

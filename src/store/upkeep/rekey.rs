@@ -12,7 +12,7 @@ use super::{Locks, UpkeepError, at};
 use crate::store::crypt::{KeyId, Keyring};
 use crate::store::journal::{self, Rewritten};
 use crate::store::state;
-use crate::store::state_file::{LAYOUT, StateFile, recorded};
+use crate::store::state_file::{LAYOUT, StateFile};
 
 /// The cells that say where a run stands. They count bytes of the parts of runs, which go with them.
 const RUN_CELLS: [&str; 1] = ["run/"];
@@ -75,7 +75,7 @@ pub fn rekey(
     each: &mut dyn FnMut(Step) -> io::Result<()>,
 ) -> Result<Rekeyed, UpkeepError> {
     let key = keys.writes().ok_or(UpkeepError::NoKey)?;
-    let _locks = Locks::take(dir)?;
+    let _locks = Locks::take(dir, keys)?;
     let mut file = begin(dir, keys)?;
     let journal = rewrite_journal(dir, keys, each)?;
     let derived = dir.join(state::DIR);
@@ -109,7 +109,7 @@ pub fn migrate(
     keys: &Keyring,
     each: &mut dyn FnMut(Step) -> io::Result<()>,
 ) -> Result<(u32, Rewritten), UpkeepError> {
-    let _locks = Locks::take(dir)?;
+    let _locks = Locks::take(dir, keys)?;
     let before = StateFile::admit(dir, keys)?.found();
     let before = before.map_or(LAYOUT, |file| file.layout);
     begin(dir, keys)?;
@@ -120,10 +120,7 @@ pub fn migrate(
 fn begin(dir: &Path, keys: &Keyring) -> Result<StateFile, UpkeepError> {
     let found = StateFile::admit(dir, keys)?.found();
     let mut file = found.ok_or_else(|| UpkeepError::NoStateFile(dir.to_owned()))?;
-    journal::check_layout(&dir.join(journal::DIR))?;
-    file.layout = LAYOUT;
-    file.keys = recorded(Some(&file.keys), keys);
-    file.store(dir)?;
+    file.announce(dir, keys)?;
     Ok(file)
 }
 

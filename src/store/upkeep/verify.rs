@@ -104,7 +104,7 @@ impl Tally {
 /// # Errors
 /// See [`UpkeepError`]: another process has it, a key is missing, a newer release wrote it, the disk refused.
 pub fn verify(dir: &Path, keys: &Keyring) -> Result<Survey, UpkeepError> {
-    let _locks = Locks::take(dir)?;
+    let _locks = Locks::take(dir, keys)?;
     let mut survey = Survey {
         writes: keys.writes(),
         ..Survey::default()
