@@ -74,7 +74,10 @@ pub async fn planted_on_disk(settings: &[(&str, &str)]) -> Vec<PathBuf> {
             "first_name": PLANTED[0], "last_name": PLANTED[1],
             "email_address": [format!("{}+{number}@post.example", PLANTED[2])],
         });
-        system.clerk.create_user(user).expect("created");
+        let id = system.clerk.create_user(user).expect("created");
+        if number < 2 {
+            hand.say(&personal(created(&id, 1, "x"))).await;
+        }
         let gone = format!("user_gone{number}");
         hand.say(&personal(created(&gone, 1, "x"))).await;
     }
@@ -86,9 +89,10 @@ pub async fn planted_on_disk(settings: &[(&str, &str)]) -> Vec<PathBuf> {
     let held = system
         .run(&["reconcile", "--max-deletes", "1", "--json"])
         .await;
-    let report = String::from_utf8_lossy(&held.stdout).into_owned();
+    let report = [held.stdout, held.stderr].concat();
+    let report = String::from_utf8_lossy(&report).into_owned();
     assert!(
-        report.contains(PLANTED[0]) && report.contains("held"),
+        report.contains(PLANTED[2]) && report.contains("held"),
         "{report}"
     );
     system.convex.down();

@@ -121,18 +121,3 @@ fn neither_key_nor_content_is_shown() {
         assert_eq!(KeyId::parse(wrong), None, "{wrong}");
     }
 }
-
-#[test]
-fn zz_cost() {
-    let keys = ring(&[1]);
-    for size in [2_000usize, 100_000] {
-        let mut bytes = vec![7u8; size];
-        let rounds = 2_000;
-        let start = std::time::Instant::now();
-        for n in 0..rounds {
-            let head = keys.encrypt_in_place(Name::Frame, &mut bytes).unwrap();
-            let _ = keys.prove(&head, n).unwrap();
-        }
-        eprintln!("COST {size} {:?}", start.elapsed() / rounds as u32);
-    }
-}
