@@ -18,6 +18,10 @@ pub enum Twin {
     NoConfirm,
     /// The brake lets every plan go.
     NoBrake,
+    /// What is to be encrypted at rest is written as it came.
+    PlainState,
+    /// An encrypted record is believed under any name.
+    UnboundNames,
 }
 
 #[cfg(feature = "twins")]
@@ -30,6 +34,8 @@ impl Twin {
             Self::NoDedupe => "no-dedupe",
             Self::NoConfirm => "no-confirm",
             Self::NoBrake => "no-brake",
+            Self::PlainState => "plain-state",
+            Self::UnboundNames => "unbound-names",
         }
     }
 }

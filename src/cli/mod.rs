@@ -23,6 +23,7 @@ mod run;
 mod runs;
 mod sandbox;
 mod signals;
+mod state;
 mod status;
 mod switch;
 mod sync;
@@ -86,6 +87,9 @@ enum Command {
     /// Look at past runs: what differed, what was done about it
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
+    /// Look through the state directory, or bring it under a new key, while no daemon runs
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Stop applying changes; intake goes on
     Pause(switch::SwitchArgs),
     /// Go on applying changes
@@ -208,6 +212,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failu
         Command::Status(args) => status::status(&args, context).await?,
         Command::Failures(command) => failures::failures(command, context).await?,
         Command::Reports(command) => reports::reports(&command, context)?,
+        Command::State(command) => state::state(&command, context)?,
         Command::Pause(args) => switch::pause(&args, context).await?,
         Command::Resume(args) => switch::resume(&args, context).await?,
         Command::Webhook(command) => webhook::webhook(command, context).await?,

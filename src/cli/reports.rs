@@ -11,10 +11,13 @@ use super::{
     Context, Exit, Failure, JsonArg,
     output::{self, Paint, Tone},
 };
-use crate::report::{
-    self, Format, RunKind, Summary,
-    history::{History, HistoryError, Listing},
-    text::{self, Mark},
+use crate::{
+    daemon::keyring,
+    report::{
+        self, Format, RunKind, Summary,
+        history::{History, HistoryError, Listing},
+        text::{self, Mark},
+    },
 };
 
 /// The most reports that are listed; more are not kept.
@@ -106,7 +109,7 @@ impl From<Shape> for Format {
 pub(super) fn reports(command: &ReportsCommand, context: &Context) -> Result<Exit, Failure> {
     let local = context.local()?;
     let show_values = local.report.show_values;
-    let history = History::look(&local.state.dir, show_values);
+    let history = History::look(&local.state.dir, show_values, &keyring(&local.state));
     match command {
         ReportsCommand::List(args) => list(args, &history, context),
         ReportsCommand::Show(args) => show(args, &history, show_values, context),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, state};
 use crate::{
     config::{Config, Loaded, Mistake},
     daemon::{self, Reread, StartError, Surroundings},
@@ -93,6 +93,8 @@ pub(super) fn start_failure(error: &StartError) -> Failure {
     }
     if error.is_in_use() {
         Failure::unreachable(message)
+    } else if error.is_about_keys() {
+        Failure::usage(message).help(state::KEYS_HELP)
     } else {
         Failure::failed(message)
     }

@@ -28,6 +28,7 @@ mod schedule;
 mod secret;
 mod sending;
 mod state;
+mod state_key;
 mod sync;
 mod users;
 
@@ -49,6 +50,7 @@ pub use self::{
     secret::{Personal, Secret},
     sending::Sending,
     state::{Backend, State},
+    state_key::StateKey,
     sync::Sync,
     users::{ExtraField, ExtraType, Users},
 };

@@ -4,15 +4,15 @@
 
 use std::path::PathBuf;
 
-use super::{Secret, reader::Reader};
+use super::{StateKey, reader::Reader, state_key};
 
 /// What the daemon keeps on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The directory of the journal and the derived state.
     pub dir: PathBuf,
-    /// Encrypts what is kept.
-    pub encryption_key: Option<Secret>,
+    /// Encrypt what is kept: the first one writes, all of them read. None: it is kept plain.
+    pub encryption_key: Vec<StateKey>,
     /// Which store.
     pub backend: Backend,
     /// Deliveries that may wait.
@@ -37,7 +37,7 @@ pub enum Backend {
 impl State {
     pub(super) fn read(r: &mut Reader) -> Option<Self> {
         let dir = r.text("state.dir").map(PathBuf::from);
-        let encryption_key = r.optional_secret("state.encryption_key");
+        let encryption_key = state_key::read(r, "state.encryption_key");
         let backend = r.choice(
             "state.backend",
             &[("sled", Backend::Sled), ("nats", Backend::Nats)],
@@ -46,15 +46,6 @@ impl State {
         let max_journal_bytes = r.whole("state.max_journal_bytes", 1 << 20..=1 << 40);
         let ledger_records = r.count("state.ledger_records", 1..=100_000_000);
         let max_dead_letters = r.count("state.max_dead_letters", 1..=1_000_000);
-        if let Some(Some(_)) = &encryption_key {
-            // Taking it and writing plain text all the same would be a false promise.
-            r.mistake(
-                "state.encryption_key",
-                "is set, but this version does not encrypt its state",
-                "leave it out, and keep state.dir on an encrypted file system",
-            );
-            return None;
-        }
         if backend == Some(Backend::Nats) {
             r.mistake(
                 "state.backend",

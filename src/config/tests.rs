@@ -102,7 +102,7 @@ fn with_the_four_required_settings_everything_else_is_as_the_contract_says() {
     assert_eq!(config.admin.socket, PathBuf::from("./state/admin.sock"));
     assert_eq!((&config.admin.address, &config.admin.token), (&None, &None));
     assert_eq!(config.state.backend, Backend::Sled);
-    assert_eq!(config.state.encryption_key, None);
+    assert_eq!(config.state.encryption_key, []);
     assert_eq!(
         (config.repair.max_deletes, config.repair.max_delete_ratio),
         (100, 0.05)

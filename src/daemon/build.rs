@@ -25,10 +25,11 @@ use crate::{
     queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{
+        crypt::Keyring,
         directory,
         journal::{self, Journal, Notice, Recovered},
         state::{self, State},
-        state_file::{LAYOUT, Loaded, StateFile},
+        state_file::{self, LAYOUT, Loaded, StateFile},
     },
     telemetry::{ClerkLabels, ConvexLabels, Metrics},
 };
@@ -42,7 +43,8 @@ pub struct Disk {
     pub recovered: Recovered,
     pub notices: mpsc::UnboundedReceiver<Notice>,
     pub state: State,
-    pub generation: u64,
+    /// As `STATE` has it.
+    pub file: StateFile,
     pub alerts: Alerts,
 }
 
@@ -55,8 +57,16 @@ impl Disk {
     }
 }
 
+/// The keys of this section.
+pub fn keyring(section: &config::State) -> Keyring {
+    Keyring::new(section.encryption_key.iter().map(config::StateKey::expose))
+}
+
 fn open(section: &config::State) -> Result<Disk, StartError> {
     let dir = &section.dir;
+    let keys = keyring(section);
+    // Before anything is touched: without the keys nothing here can be read, and nothing may be set aside.
+    let loaded = StateFile::admit(dir, &keys)?;
     let opened = directory::make_own(dir).map_err(|source| StartError::Directory {
         path: dir.clone(),
         source,
@@ -66,19 +76,13 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     }
     let alerts = Alerts::default();
     let now_ms = Clock.now_ms();
-    let known = match StateFile::load(dir)? {
-        Loaded::Found(file) => Some(file),
-        Loaded::Absent => None,
-        Loaded::Damaged(path) => {
-            let message = format!("STATE was damaged and is kept as {}", path.display());
-            alerts.raise("state_damaged", message, now_ms);
-            None
-        }
-    };
+    let damaged = loaded == Loaded::Damaged;
+    let mut known = loaded.found();
     let options = journal::Options {
         max_entries: section.max_queue_events,
         max_bytes: section.max_journal_bytes,
         first_seq: known.as_ref().map_or(1, |file| file.highest_seq + 1),
+        keys: keys.clone(),
         ..journal::Options::default()
     };
     let opened = Journal::open(&dir.join(journal::DIR), options)?;
@@ -88,9 +92,23 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         notices,
     } = opened;
     report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
+    if damaged {
+        let path = state_file::set_aside(dir)?;
+        let message = format!("STATE was damaged and is kept as {}", path.display());
+        alerts.raise("state_damaged", message, now_ms);
+    }
+    if let Some(file) = &mut known {
+        file.announce(dir, &keys)?;
+    }
+    let new = recovered.segments == 0 && !dir.join(state::DIR).is_dir();
+    let recorded = match &known {
+        Some(file) => file.keys.clone(),
+        None => state_file::recorded(new.then_some(&[]), &keys),
+    };
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
         ledger_records: section.ledger_records,
+        keys,
         ..state::Options::at(
             DateTime::from_timestamp_millis(now_ms).unwrap_or_default(),
             generation,
@@ -110,15 +128,15 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
             .highest_seq
             .max(known.as_ref().map_or(0, |file| file.highest_seq)),
         instance: known.and_then(|file| file.instance),
+        keys: recorded,
     };
     file.store(dir)?;
-    let generation = opened.generation;
     Ok(Disk {
         journal,
         recovered,
         notices,
         state: opened.state,
-        generation,
+        file,
         alerts,
     })
 }

@@ -22,7 +22,7 @@ use crate::{
     store::{
         journal::{Journal, Notice, Recovered},
         state::State,
-        state_file::{LAYOUT, StateFile},
+        state_file::StateFile,
     },
 };
 
@@ -41,7 +41,7 @@ pub struct Core {
     /// Cancelled when the applier is gone.
     pub applier_ended: CancellationToken,
     dir: PathBuf,
-    generation: u64,
+    file: StateFile,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -92,7 +92,7 @@ impl Core {
             recovered,
             notices,
             state,
-            generation,
+            file,
             alerts,
         } = disk;
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
@@ -108,7 +108,7 @@ impl Core {
             lane,
             applier_ended: CancellationToken::new(),
             dir: config.state.dir.clone(),
-            generation,
+            file,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -143,10 +143,9 @@ impl Core {
             tracing::error!("the state did not close well: {error}");
         }
         let file = StateFile {
-            layout: LAYOUT,
-            generation: self.generation,
             highest_seq: self.journal.stats().highest_seq,
             instance: self.shared.instance().0,
+            ..self.file.clone()
         };
         if let Err(error) = file.store(&self.dir) {
             tracing::error!("STATE was not written: {error}");

@@ -13,10 +13,10 @@ mod runs;
 mod scans;
 mod sign_in;
 mod skew;
+mod start_error;
 mod watch;
 
 use std::{
-    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +24,6 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-use thiserror::Error;
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime,
@@ -38,9 +37,7 @@ use crate::{
     apply::{self, Carrier, Clock},
     config::{self, Config},
     intake::{self, Bounds, Listener, Peers, Rules},
-    report::history::HistoryError,
-    schedule::{Pulse, rhythm::NotARhythm},
-    store::{journal::OpenError, state::StateError, state_file::StateFileError},
+    schedule::Pulse,
     telemetry::LogLevel,
 };
 
@@ -53,80 +50,15 @@ use self::{
 };
 
 pub use self::{
-    build::user_rules,
+    build::{keyring, user_rules},
     headless::{Headless, Purpose},
+    start_error::StartError,
 };
 
 /// Threads that take deliveries in.
 const INTAKE_THREADS: usize = 2;
 /// Of the time for a stop, what requests in hand may take at most.
 const INTAKE_DRAIN: Duration = Duration::from_secs(3);
-/// Why the daemon did not start, or ended by itself.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The state directory.
-    #[error("the state directory {} cannot be used", .path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The journal.
-    #[error(transparent)]
-    Journal(#[from] OpenError),
-    /// The derived state.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The `STATE` file.
-    #[error(transparent)]
-    StateFile(#[from] StateFileError),
-    /// The directory of reports.
-    #[error(transparent)]
-    History(#[from] HistoryError),
-    /// An address or a socket.
-    #[error("cannot listen on {on}; is another process using it?")]
-    Listen {
-        /// What.
-        on: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A key that no header can carry, or a URL that cannot be called.
-    #[error("cannot prepare calls to {service}: {message}")]
-    Edge {
-        /// Clerk or Convex.
-        service: &'static str,
-        /// Why.
-        message: String,
-    },
-    /// A time at which scans are to run.
-    #[error(transparent)]
-    Schedule(#[from] NotARhythm),
-    /// Threads could not be started.
-    #[error("cannot start threads")]
-    Threads(#[source] io::Error),
-    /// The disk failed under the running daemon.
-    #[error(
-        "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
-    )]
-    DiskFailed(String),
-    /// The task that applies changes is gone.
-    #[error(
-        "the daemon failed at applying changes; see the log. Nothing acknowledged is lost, start it again"
-    )]
-    ApplierEnded,
-}
-
-impl StartError {
-    /// True if another process holds the state directory.
-    pub fn is_in_use(&self) -> bool {
-        matches!(
-            self,
-            StartError::Journal(OpenError::InUse(_)) | StartError::State(StateError::InUse(_))
-        )
-    }
-}
 
 /// Reads the configuration again, from where it was read first.
 pub type Reread = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use super::StartError;
+use super::{StartError, build::keyring};
 use crate::{
     apply::{Clock, Shared},
     config::{Config, RepairMode},
@@ -55,7 +55,8 @@ pub fn runs(
     lane: &Lane,
     wants_full: WantsFull,
 ) -> Result<Arc<dyn Runs>, StartError> {
-    let history = History::open(&config.state.dir, config.report.show_values)?;
+    let keys = keyring(&config.state);
+    let history = History::open(&config.state.dir, config.report.show_values, &keys)?;
     let beliefs = Beliefs::load(&shared.state)?;
     let missed = MissedDeliveries::new(shared.metrics.clone());
     let (of_ends, lane) = (Arc::clone(shared), lane.clone());
@@ -78,6 +79,7 @@ pub fn runs(
             },
         }),
         dir: config.state.dir.clone(),
+        keys,
         history,
         sweeper: Sweeper::new(missed.clone(), beliefs.clone()),
         census: Census::new(missed, beliefs.clone()),

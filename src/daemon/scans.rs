@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     StartError,
+    build::keyring,
     runs::{self, WantsFull},
 };
 use crate::{
@@ -171,7 +172,7 @@ pub fn standing(desk: &Desk, slot: Slot) -> Standing {
 
 /// The digest: how the last day went, as one entry of the log.
 fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
-    let dir = config.state.dir.clone();
+    let (dir, keys) = (config.state.dir.clone(), keyring(&config.state));
     let shared = Arc::clone(shared);
     Job {
         name: "digest",
@@ -179,10 +180,10 @@ fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
         // A word about a day that is over is of no use: none is made up for.
         recall: Arc::new(|| Standing::settled(now_ms())),
         start: Arc::new(move || {
-            let (dir, metrics) = (dir.clone(), shared.metrics.clone());
+            let (dir, keys, metrics) = (dir.clone(), keys.clone(), shared.metrics.clone());
             Box::pin(async move {
                 let listed = tokio::task::spawn_blocking(move || {
-                    let history = History::look(&dir, false);
+                    let history = History::look(&dir, false, &keys);
                     history
                         .list()
                         .map(|listing| (listing.summaries, history.quiet()))

@@ -38,6 +38,7 @@ use crate::{
         Report, RunKind,
         history::{History, HistoryError},
     },
+    store::crypt::Keyring,
 };
 
 pub use pins::Identity;
@@ -69,6 +70,8 @@ pub struct Options {
     pub identity: Arc<dyn Identity>,
     /// The state directory.
     pub dir: PathBuf,
+    /// Encrypt what is kept in it.
+    pub keys: Keyring,
     /// Where reports are kept.
     pub history: History,
     /// Runs sweeps.

@@ -3,7 +3,8 @@
 //! `<state>/reports` holds `<id>.json`, the report, and `<id>.ndjson`, all of its differences; both masked
 //! like every report. A file is there whole or not at all, and is for the owner only. Sweeps and censuses that
 //! found nothing are counted instead ([`QuietRuns`]): there are thousands a day. A file that cannot be read is
-//! named, and the others are listed all the same. Everything here blocks on the disk.
+//! named, and the others are listed all the same. With personal values in them, and a key, they are encrypted; masked
+//! ones are not, so that they can be read and handed on without it. Everything here blocks on the disk.
 
 mod files;
 mod log;
@@ -24,7 +25,10 @@ pub use self::{
     quiet::{QuietRuns, Spent},
 };
 use super::{Report, RunKind, RunOutcome, Summary, json};
-use crate::model::Fault;
+use crate::{
+    model::Fault,
+    store::crypt::{Keyring, Name, Unreadable},
+};
 
 /// The directory's name in the state directory.
 const DIRECTORY: &str = "reports";
@@ -57,6 +61,14 @@ pub enum HistoryError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// It cannot be decrypted.
+    #[error("{}: {error}; `reports` reads it with the daemon's own configuration and keys", .path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: Unreadable,
     },
     /// There is no such report. Permanent.
     #[error(
@@ -112,6 +124,8 @@ pub struct History(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     show_values: bool,
+    /// Those that read.
+    keys: Keyring,
     known: Mutex<Known>,
 }
 
@@ -124,18 +138,22 @@ struct Known {
 
 impl History {
     /// The reports of this state directory, to be added to; makes their directory. `show_values`: write
-    /// personal values instead of masking them.
+    /// personal values instead of masking them, encrypted with `keys`.
     ///
     /// # Errors
     /// The directory cannot be made, or is a link.
-    pub fn open(state_dir: &Path, show_values: bool) -> Result<History, HistoryError> {
-        let history = History::look(state_dir, show_values);
+    pub fn open(
+        state_dir: &Path,
+        show_values: bool,
+        keys: &Keyring,
+    ) -> Result<History, HistoryError> {
+        let history = History::look(state_dir, show_values, keys);
         files::make_directory(&history.0.dir)?;
         Ok(history)
     }
 
     /// The reports of this state directory, to be read; makes nothing.
-    pub fn look(state_dir: &Path, show_values: bool) -> History {
+    pub fn look(state_dir: &Path, show_values: bool, keys: &Keyring) -> History {
         let dir = state_dir.join(DIRECTORY);
         let quiet = QuietRuns::load(&dir);
         let known = Known {
@@ -145,6 +163,7 @@ impl History {
         History(Arc::new(Inner {
             dir,
             show_values,
+            keys: keys.clone(),
             known: Mutex::new(known),
         }))
     }
@@ -159,10 +178,7 @@ impl History {
     /// # Errors
     /// An id that cannot be a file's name.
     pub fn log(&self, id: &str) -> Result<DifferenceLog, HistoryError> {
-        Ok(DifferenceLog::begin(
-            self.path(id, "ndjson")?,
-            self.0.show_values,
-        ))
+        Ok(DifferenceLog::begin(self.list_of(id)?, self.0.show_values))
     }
 
     /// The list of a run that goes on: as it was when it had `len` bytes, which [`DifferenceLog::flush`]
@@ -171,7 +187,7 @@ impl History {
     /// # Errors
     /// The file is shorter or cannot be read: the run has to begin anew.
     pub fn resume_log(&self, id: &str, len: u64) -> Result<DifferenceLog, HistoryError> {
-        DifferenceLog::resume(self.path(id, "ndjson")?, self.0.show_values, len)
+        DifferenceLog::resume(self.list_of(id)?, self.0.show_values, len)
     }
 
     /// Takes in the report of a run that has ended, with its list of differences; returns when both are on
@@ -197,7 +213,12 @@ impl History {
             log.flush()?;
         }
         let text = json::render(report, self.0.show_values);
-        files::replace(&self.0.dir, &path, text.as_bytes())?;
+        let name = name(&report.id, "json");
+        let kept = self
+            .writing()
+            .encrypt(Name::File(&name), text.as_bytes())
+            .into_owned();
+        files::replace(&self.0.dir, &path, &kept)?;
         let mut known = self.known();
         known
             .summaries
@@ -296,10 +317,30 @@ impl History {
         parse: impl Fn(&[u8]) -> Result<T, json::ReadError>,
     ) -> Result<T, HistoryError> {
         let path = self.path(id, "json")?;
-        let text = files::read(&path, MAX_REPORT_BYTES)?;
+        let kept = files::read(&path, MAX_REPORT_BYTES)?;
+        let text = match self.0.keys.decrypt(Name::File(&name(id, "json")), &kept) {
+            Ok(text) => text,
+            Err(error) => return Err(HistoryError::Encrypted { path, error }),
+        };
         parse(&text).map_err(|error| HistoryError::Damaged {
             path,
             reason: error.to_string(),
+        })
+    }
+
+    /// The keys that write: none where there is nothing to hide.
+    fn writing(&self) -> Keyring {
+        match self.0.show_values {
+            true => self.0.keys.clone(),
+            false => Keyring::default(),
+        }
+    }
+
+    fn list_of(&self, id: &str) -> Result<log::Place, HistoryError> {
+        Ok(log::Place {
+            path: self.path(id, "ndjson")?,
+            name: name(id, "ndjson"),
+            keys: self.0.keys.clone(),
         })
     }
 
@@ -314,6 +355,11 @@ impl History {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file's name in the state directory.
+fn name(id: &str, ending: &str) -> String {
+    format!("{DIRECTORY}/{id}.{ending}")
 }
 
 /// True if nobody will ever look at it: every half minute a sweep finds nothing.

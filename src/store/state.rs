@@ -8,6 +8,7 @@
 
 mod ledger;
 mod open;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use super::crypt::{KeyId, Keyring, Name, Unreadable};
 use super::directory;
 use super::lock::Lock;
 use crate::model::Fault;
@@ -28,6 +30,7 @@ use ledger::Ledger;
 
 pub use ledger::Seen;
 pub use open::{Opened, Options, Reason};
+pub use whole::{Examined, examine, rewrite};
 
 /// Where the derived state lies in the state directory.
 pub const DIR: &str = "derived";
@@ -35,6 +38,10 @@ pub const DIR: &str = "derived";
 pub const MAX_KEY_BYTES: usize = 128;
 /// The longest value, in bytes: larger ones end up in files that sled never syncs.
 pub const MAX_VALUE_BYTES: usize = 4096;
+/// The tree of cells.
+const CELLS: &str = "cells";
+/// How often a comparison is tried again when another writer came between reading and swapping.
+const SWAPS: usize = 100;
 /// The most cells that one listing gives.
 pub const MAX_LISTED: usize = 1000;
 
@@ -50,6 +57,9 @@ pub enum StateError {
     /// The store is damaged; the next start sets it aside.
     #[error("the state is damaged: {0}")]
     Damaged(String),
+    /// It is encrypted under a key that is not there. Nothing was set aside.
+    #[error("the state is encrypted under the key {0}, which state.encryption_key does not name")]
+    UnknownKey(KeyId),
     /// A key or value is longer than the store takes.
     #[error("{what} of {bytes} bytes is longer than the state takes ({limit})")]
     TooLong {
@@ -91,6 +101,7 @@ struct Inner {
     db: sled::Db,
     cells: sled::Tree,
     ledger: Ledger,
+    keys: Keyring,
     /// Our own handle of sled's main file, to sync what sled only hands to the kernel.
     file: File,
     dir: PathBuf,
@@ -128,7 +139,10 @@ impl State {
     /// The bytes in a named cell.
     pub fn get_cell(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         check("cell name", name.len(), MAX_KEY_BYTES)?;
-        self.guard(|| Ok(self.inner.cells.get(name)?.map(|value| value.to_vec())))
+        self.guard(|| match self.inner.cells.get(name)? {
+            Some(kept) => Ok(Some(plain_cell(&self.inner.keys, name, &kept)?)),
+            None => Ok(None),
+        })
     }
 
     /// Puts bytes into a named cell, or empties it. Who names cells bounds their number.
@@ -137,7 +151,10 @@ impl State {
         check("cell", value.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)?;
         self.guard(|| {
             match value {
-                Some(value) => self.inner.cells.insert(name, value)?,
+                Some(value) => {
+                    let kept = kept_cell(&self.inner.keys, name, value);
+                    self.inner.cells.insert(name, kept)?
+                }
                 None => self.inner.cells.remove(name)?,
             };
             Ok(())
@@ -154,8 +171,20 @@ impl State {
         check("cell name", name.len(), MAX_KEY_BYTES)?;
         check("cell", new.map_or(0, <[u8]>::len), MAX_VALUE_BYTES)?;
         self.guard(|| {
-            let swapped = self.inner.cells.compare_and_swap(name, old, new)?;
-            Ok(swapped.is_ok())
+            let (cells, keys) = (&self.inner.cells, &self.inner.keys);
+            // Equal content is encrypted differently each time: the content is compared, the bytes are swapped.
+            for _ in 0..SWAPS {
+                let kept = cells.get(name)?;
+                let plain = kept.as_deref().map(|kept| plain_cell(keys, name, kept));
+                if plain.transpose()?.as_deref() != old {
+                    return Ok(false);
+                }
+                let new = new.map(|new| kept_cell(keys, name, new));
+                if cells.compare_and_swap(name, kept, new)?.is_ok() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 
@@ -164,8 +193,10 @@ impl State {
         self.guard(|| {
             let mut found = Vec::new();
             for cell in self.inner.cells.scan_prefix(prefix).take(MAX_LISTED) {
-                let (name, value) = cell?;
-                found.push((String::from_utf8_lossy(&name).into_owned(), value.to_vec()));
+                let (name, kept) = cell?;
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let value = plain_cell(&self.inner.keys, &name, &kept)?;
+                found.push((name, value));
             }
             Ok(found)
         })
@@ -197,6 +228,37 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateEr
     // is told that the state is damaged.
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StateError::Damaged("sled panicked".into())))
+}
+
+/// A cell as it is kept.
+fn kept_cell(keys: &Keyring, name: &str, value: &[u8]) -> Vec<u8> {
+    keys.encrypt(cell(name), value).into_owned()
+}
+
+/// A cell's content.
+fn plain_cell(keys: &Keyring, name: &str, kept: &[u8]) -> Result<Vec<u8>, StateError> {
+    plain_value(keys, cell(name), kept).map_err(|error| match error {
+        StateError::Damaged(changed) => {
+            StateError::Damaged(format!("the cell {name:?}: {changed}"))
+        }
+        other => other,
+    })
+}
+
+/// A value's content.
+fn plain_value(keys: &Keyring, name: Name<'_>, kept: &[u8]) -> Result<Vec<u8>, StateError> {
+    match keys.decrypt(name, kept) {
+        Ok(plain) => Ok(plain.into_owned()),
+        Err(Unreadable::UnknownKey(key)) => Err(StateError::UnknownKey(key)),
+        Err(changed @ Unreadable::Changed) => Err(StateError::Damaged(changed.to_string())),
+    }
+}
+
+fn cell(name: &str) -> Name<'_> {
+    Name::Value {
+        tree: CELLS.as_bytes(),
+        key: name.as_bytes(),
+    }
 }
 
 fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), StateError> {

@@ -2,7 +2,7 @@
 //!
 //! Words that occur nowhere else are planted as keys, secrets, names, addresses and numbers; the daemon
 //! logs all that it can (`trace`) while everything goes well and badly; then every output is searched.
-//! Left out: the state directory, which this version does not encrypt, and `failures show`, which shows
+//! Left out: the state directory, of which `encryption.rs` speaks, and `failures show`, which shows
 //! the event as it was received because somebody asked for it.
 
 use axum::{Router, body::Bytes, routing::post};
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What must be found nowhere. Secrets first, then what is somebody's.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "sk_test_c4n4ryKey000000000000000000",
     "c4n4ryDeploy",
     "YzRuNHJ5LXNpZ25pbmcta2V5LTAwMDAx",
@@ -30,6 +30,7 @@ const SECRETS: [&str; 7] = [
     "c4n4ryToken0000000000000",
     "c4n4ryOperates0000000000",
     "c4n4ryReads0000000000000",
+    "c4a4a7ee00112233445566778899aabbccddeeff0102030405060708090a0b0c",
 ];
 const PERSONAL: [&str; 5] = [
     "Qu1xada",
@@ -39,7 +40,7 @@ const PERSONAL: [&str; 5] = [
     "qu1xmeta",
 ];
 
-fn settings() -> [(&'static str, String); 8] {
+fn settings() -> [(&'static str, String); 9] {
     [
         ("CLERK_SECRET_KEY", SECRETS[0].to_owned()),
         (
@@ -53,6 +54,7 @@ fn settings() -> [(&'static str, String); 8] {
         ("CCS_ADMIN__TOKEN", SECRETS[4].to_owned()),
         ("CCS_ADMIN__OPERATE_TOKEN", SECRETS[5].to_owned()),
         ("CCS_ADMIN__READ_TOKEN", SECRETS[6].to_owned()),
+        ("CCS_STATE__ENCRYPTION_KEY", SECRETS[7].to_owned()),
         ("CCS_ADMIN__ADDRESS", "127.0.0.1:0".to_owned()),
         ("CCS_LOG__LEVEL", "trace".to_owned()),
     ]

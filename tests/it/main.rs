@@ -19,6 +19,7 @@ mod crash;
 mod deletion;
 mod door;
 mod edits;
+mod encryption;
 mod ensure;
 mod flow;
 mod hand;
@@ -49,6 +50,7 @@ mod syscalls;
 mod tidy;
 #[cfg(feature = "twins")]
 mod twins;
+mod upgrade;
 mod walk;
 mod wire;
 mod world;

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Env},
     daemon::{Daemon, Handle},
     report::{Report, RunKind, Summary, history::History},
+    store::crypt::Keyring,
 };
 
 /// The path that deliveries are sent to.
@@ -154,7 +155,7 @@ impl System {
     /// # Errors
     /// Exit code 1 when they cannot be read.
     pub fn past(&self) -> Result<Vec<Summary>, Failure> {
-        let listing = History::look(self.state.path(), false).list();
+        let listing = History::look(self.state.path(), false, &Keyring::default()).list();
         let listing = listing.map_err(|error| Failure::failed(error.to_string()))?;
         Ok(listing.summaries)
     }

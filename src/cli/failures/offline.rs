@@ -10,11 +10,15 @@ use serde_json::Value;
 
 use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
-    cli::exit::Failure,
+    cli::{exit::Failure, state::KEYS_HELP},
     config::State,
+    daemon::keyring,
     queue::dead_letters::{DROPPED, name_of, seq_of},
-    store::journal::{
-        self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
+    store::{
+        journal::{
+            self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
+        },
+        state_file::{StateFile, StateFileError},
     },
 };
 
@@ -24,19 +28,32 @@ pub struct OfflineFailures {
     letters: BTreeMap<u64, ParkedMeta>,
 }
 
+fn refused(error: StateFileError) -> Failure {
+    let message = error.to_string();
+    match error {
+        StateFileError::Keys { .. } => Failure::usage(message).help(KEYS_HELP),
+        StateFileError::Newer { .. } | StateFileError::Io { .. } => Failure::failed(message),
+    }
+}
+
 impl OfflineFailures {
     /// Opens the journal. `None` when no daemon has ever run with this state directory.
     ///
     /// # Errors
-    /// Exit code 4 when another process has it, 1 when it cannot be read.
+    /// Exit code 4 when another process has it, 2 when a key is missing, 1 when it cannot be read.
     pub fn open(state: &State) -> Result<Option<Self>, Failure> {
         let dir = state.dir.join(journal::DIR);
         if !dir.is_dir() {
             return Ok(None);
         }
+        let keys = keyring(state);
+        let file = StateFile::admit(&state.dir, &keys)
+            .map_err(refused)?
+            .found();
         let options = Options {
             max_entries: state.max_queue_events,
             max_bytes: state.max_journal_bytes,
+            keys: keys.clone(),
             ..Options::default()
         };
         let Opened {
@@ -46,9 +63,14 @@ impl OfflineFailures {
             match error {
                 OpenError::InUse(_) => Failure::unreachable(message)
                     .help("ask the daemon that runs: give the --config that it was started with"),
+                OpenError::UnknownKey { .. } => Failure::usage(message).help(KEYS_HELP),
                 OpenError::Newer { .. } | OpenError::Io { .. } => Failure::failed(message),
             }
         })?;
+        if let Some(mut file) = file {
+            // What is noted here is written in today's layout and under today's key.
+            file.announce(&state.dir, &keys).map_err(refused)?;
+        }
         let letters = recovered
             .parked
             .into_iter()

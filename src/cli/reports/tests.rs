@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
-use crate::config::Env;
+use crate::{config::Env, store::crypt::Keyring};
 
 const REPORT: &str = r#"{"schema":"clerk-convex-sync/report/1","id":"ID","kind":"KIND",
  "started_at":"2026-03-01T03:00:00.000Z","finished_at":"2026-03-01T03:00:03.240Z","plan_digest":null,
@@ -149,7 +149,10 @@ fn the_list_fits_in_a_terminal() {
             "reconcile",
         );
     }
-    let all = History::look(state.path(), false).list().unwrap().summaries;
+    let all = History::look(state.path(), false, &Keyring::default())
+        .list()
+        .unwrap()
+        .summaries;
     let text = listing(&all[..2], 3, Paint::PLAIN);
     insta::assert_snapshot!(text);
     assert!(

@@ -3,6 +3,8 @@
 //! A secret travels in HTTP headers, so it is visible ASCII. One that is set to nothing is refused
 //! even where none is needed.
 
+use ::config::ValueKind;
+
 use super::Reader;
 use crate::config::Secret;
 
@@ -32,6 +34,18 @@ impl Reader {
             Some(secret) => Some(secret),
             None => self.missing(key),
         }
+    }
+
+    /// Several secrets, or none. To be set to nothing is a mistake, as for one.
+    pub fn optional_secrets(&mut self, key: &str, most: usize) -> Option<Vec<Secret>> {
+        self.asked.insert(format!("{key}_file"));
+        let texts = self.texts(key, most)?;
+        let blank = |text: &str| text.trim().is_empty();
+        let only_commas = matches!(self.kind(key), Some(ValueKind::String(text)) if !blank(&text));
+        if texts.is_empty() && (only_commas || self.gathered.empties.contains_key(key)) {
+            return self.missing(key);
+        }
+        Some(texts.into_iter().map(Secret::from).collect())
     }
 
     /// Several secrets, of which one must be there.

@@ -50,6 +50,7 @@ use crate::{
     },
     convex::reader::Range,
     model::{Fault, Table},
+    store::crypt::Keyring,
 };
 
 /// Up to so many pages of Clerk's one range does, page after page.
@@ -112,6 +113,8 @@ pub struct Setting<'r> {
     pub cursors: &'r Cursors,
     /// The state directory.
     pub dir: &'r Path,
+    /// Encrypt what is kept in it.
+    pub keys: &'r Keyring,
     /// Hears how far it is.
     pub progress: &'r Watch,
     /// What users' rows say about organizations.
@@ -172,7 +175,7 @@ pub async fn walk(
     run: &RunCursor,
     ranges: Vec<RangeCursor>,
 ) -> Result<Walked, Trouble> {
-    let parts = Parts::open(setting.dir, &run.id)?;
+    let parts = Parts::open(setting.dir, &run.id, setting.keys)?;
     let places = Arc::new(Places::new(ranges, run, setting));
     let waiting = places.waiting();
     // A small table is walked page by page, each made sure of before the next is asked for.

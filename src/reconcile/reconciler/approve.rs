@@ -38,7 +38,7 @@ impl Reconciler {
             let words = "this is no digest of a plan; `reports show` of the held run names it";
             return Err(RunError::Refused(words.into()));
         };
-        let plans = Plans::of(&self.options.dir);
+        let plans = Plans::of(&self.options.dir, &self.options.keys);
         let plan = plans.load(&digest).map_err(Trouble::from)?;
         let report = self.carry(ends, &plan, progress).await?;
         // What could not be removed is found again by the next run, as a plan of its own.

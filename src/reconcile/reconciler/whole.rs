@@ -131,7 +131,10 @@ impl Whole<'_> {
     async fn run(&mut self, kind: RunKind) -> Result<Report, Trouble> {
         let (mut run, mut ranges) = self.take_up()?;
         let resumed = run.resumed > 0;
-        let parts = Parts::open(&self.reconciler.options.dir, &run.id)?;
+        let parts = {
+            let options = &self.reconciler.options;
+            Parts::open(&options.dir, &run.id, &options.keys)?
+        };
         parts.remove_others()?;
         let report_id = if resumed { new_id() } else { run.id.clone() };
         self.plan = Plan::new(report_id.clone(), (self.ends.now)());
@@ -266,6 +269,7 @@ impl Whole<'_> {
                 page_rows: self.rules.page_rows,
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
+                keys: &self.reconciler.options.keys,
                 progress: self.progress,
                 affiliations: &self.affiliations,
                 held_rows: &self.held_rows,

@@ -1,18 +1,21 @@
 //! Where held plans lie: `plans/<digest>.ndjson` in the state directory, for the owner only.
 //!
 //! Knows files; what a plan says is [`super::plan`]'s business. A plan is there as a whole or not at all, on
-//! stable storage when [`Plans::save`] returns, and believed only if its digest agrees. At most [`MAX_PLANS`]
-//! are kept. All calls block for as long as the disk takes.
+//! stable storage when [`Plans::save`] returns, encrypted if there is a key, and believed only if its digest agrees.
+//! At most [`MAX_PLANS`] are kept. All calls block for as long as the disk takes.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::plan::{Digest, Head, MAX_RECORDS, Plan, PlanError, parse_head};
-use crate::model::{Fault, Key};
+use crate::{
+    model::{Fault, Key},
+    store::crypt::{Keyring, Name, Unreadable},
+};
 
 /// The directory's name in the state directory.
 pub const DIR: &str = "plans";
@@ -24,8 +27,11 @@ pub const MAX_PLANS: usize = 16;
 const ENDING: &str = ".ndjson";
 /// The longest first line, in bytes: a digest, an id and a sentence for each of four tables.
 const MAX_HEAD_BYTES: u64 = 16 * 1024;
+/// What encrypting adds, and more.
+const MAX_ADDED_BYTES: u64 = 128;
 /// The longest file, in bytes.
-const MAX_BYTES: u64 = MAX_HEAD_BYTES + (MAX_RECORDS * (Key::MAX_BYTES + 64)) as u64;
+const MAX_BYTES: u64 =
+    MAX_HEAD_BYTES + (MAX_RECORDS * (Key::MAX_BYTES + 64)) as u64 + MAX_ADDED_BYTES;
 /// Files that are looked at in one listing; others than ours may lie there.
 const MAX_LOOKED_AT: usize = 1000;
 
@@ -33,6 +39,7 @@ const MAX_LOOKED_AT: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Plans {
     dir: PathBuf,
+    keys: Keyring,
 }
 
 /// Why a plan could not be kept or found.
@@ -41,6 +48,14 @@ pub enum PlansError {
     /// There is none of this digest: carried out, superseded, or never made.
     #[error("there is no held plan {0}; `clerk-convex-sync status` shows what is held")]
     Absent(Digest),
+    /// There is one, and it cannot be decrypted.
+    #[error("{}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: Unreadable,
+    },
     /// There is one, and it cannot be believed.
     #[error("{}: {error}; delete the file, the next run plans anew", .path.display())]
     Damaged {
@@ -64,16 +79,17 @@ impl PlansError {
     pub fn fault(&self) -> Fault {
         match self {
             PlansError::Io { .. } => Fault::Ours,
-            PlansError::Absent(_) | PlansError::Damaged { .. } => Fault::Record,
+            _ => Fault::Record,
         }
     }
 }
 
 impl Plans {
-    /// The plans of this state directory. Touches nothing yet.
-    pub fn of(state_dir: &Path) -> Self {
+    /// The plans of this state directory, encrypted with these keys. Touches nothing yet.
+    pub fn of(state_dir: &Path, keys: &Keyring) -> Self {
         Plans {
             dir: state_dir.join(DIR),
+            keys: keys.clone(),
         }
     }
 
@@ -84,11 +100,15 @@ impl Plans {
         match self.load(&digest) {
             Ok(_) => return Ok(false),
             Err(PlansError::Io { path, source }) => return Err(PlansError::Io { path, source }),
-            Err(PlansError::Absent(_) | PlansError::Damaged { .. }) => {}
+            Err(_) => {}
         }
         let path = self.path(&digest);
-        self.write(&path, &plan.to_ndjson())
-            .map_err(|source| PlansError::Io { path, source })?;
+        let (name, text) = (name(&digest), plan.to_ndjson());
+        self.write(
+            &path,
+            &self.keys.encrypt(Name::File(&name), text.as_bytes()),
+        )
+        .map_err(|source| PlansError::Io { path, source })?;
         self.forget_oldest(&digest)?;
         Ok(true)
     }
@@ -125,29 +145,36 @@ impl Plans {
     /// A plan, as it was held.
     pub fn load(&self, digest: &Digest) -> Result<Plan, PlansError> {
         let path = self.path(digest);
-        let mut text = String::new();
-        let read =
-            File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
-        let damaged = |error| PlansError::Damaged {
-            path: path.clone(),
-            error,
-        };
+        let text = self.text(digest)?;
+        match Plan::parse(&text) {
+            Ok(plan) if plan.digest() == *digest => Ok(plan),
+            Ok(_) => Err(PlansError::Damaged {
+                path,
+                error: PlanError::Changed,
+            }),
+            Err(error) => Err(PlansError::Damaged { path, error }),
+        }
+    }
+
+    fn text(&self, digest: &Digest) -> Result<String, PlansError> {
+        let path = self.path(digest);
+        let mut kept = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut kept));
         match read {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(PlansError::Absent(digest.clone()));
             }
-            // Not text.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(damaged(PlanError::Changed));
-            }
             Err(source) => return Err(PlansError::Io { path, source }),
         }
-        match Plan::parse(&text) {
-            Ok(plan) if plan.digest() == *digest => Ok(plan),
-            Ok(_) => Err(damaged(PlanError::Changed)),
-            Err(error) => Err(damaged(error)),
-        }
+        let plain = match self.keys.decrypt(Name::File(&name(digest)), &kept) {
+            Ok(plain) => plain.into_owned(),
+            Err(error) => return Err(PlansError::Unreadable { path, error }),
+        };
+        String::from_utf8(plain).map_err(|_| PlansError::Damaged {
+            path,
+            error: PlanError::Changed,
+        })
     }
 
     /// Forgets a plan; true if there was one.
@@ -166,17 +193,15 @@ impl Plans {
     }
 
     fn head(&self, digest: &Digest) -> Result<Head, PlansError> {
-        let path = self.path(digest);
-        let mut line = String::new();
-        let read = File::open(&path)
-            .and_then(|file| BufReader::new(file.take(MAX_HEAD_BYTES)).read_line(&mut line));
-        match read {
-            Ok(_) => parse_head(&line).map_err(|error| PlansError::Damaged { path, error }),
-            Err(source) => Err(PlansError::Io { path, source }),
-        }
+        let text = self.text(digest)?;
+        let line = text.split_inclusive('\n').next().unwrap_or_default();
+        parse_head(line).map_err(|error| PlansError::Damaged {
+            path: self.path(digest),
+            error,
+        })
     }
 
-    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+    fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -188,7 +213,7 @@ impl Plans {
         let mut file = tempfile::Builder::new()
             .prefix(".plan")
             .tempfile_in(&self.dir)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         self.sync()
@@ -210,6 +235,11 @@ impl Plans {
     }
 }
 
+/// A plan's name in the state directory.
+fn name(digest: &Digest) -> String {
+    format!("{DIR}/{digest}{ENDING}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -229,7 +259,7 @@ mod tests {
     #[test]
     fn a_plan_is_kept_once_found_by_its_digest_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let plans = Plans::of(dir.path());
+        let plans = Plans::of(dir.path(), &Keyring::default());
         let digest = plan(1, 5).digest();
         assert!(plans.list().unwrap().is_empty());
         assert!(matches!(plans.load(&digest), Err(PlansError::Absent(_))));
@@ -247,7 +277,7 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_plans() {
         let dir = tempfile::tempdir().unwrap();
-        let plans = Plans::of(dir.path());
+        let plans = Plans::of(dir.path(), &Keyring::default());
         plans.save(&plan(1, 5)).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&dir.path().join(DIR)), 0o700);
@@ -257,7 +287,7 @@ mod tests {
     #[test]
     fn a_damaged_plan_is_not_believed_and_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let plans = Plans::of(dir.path());
+        let plans = Plans::of(dir.path(), &Keyring::default());
         plans.save(&plan(1, 5)).unwrap();
         let digest = plan(1, 5).digest();
         let path = plans.path(&digest);
@@ -282,7 +312,7 @@ mod tests {
     #[test]
     fn the_oldest_plan_makes_room_for_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
-        let plans = Plans::of(dir.path());
+        let plans = Plans::of(dir.path(), &Keyring::default());
         for n in 0..=MAX_PLANS as u32 {
             // The first one has the latest time: a clock that went back must not cost the newest plan.
             plans.save(&plan(n, 100 - i64::from(n))).unwrap();

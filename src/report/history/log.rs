@@ -15,7 +15,7 @@ use super::{HistoryError, files};
 use crate::{
     model::Difference,
     report::{Report, json},
-    store::directory,
+    store::{crypt::Keyring, directory},
 };
 
 /// What waits in memory before it is written, in bytes.
@@ -24,10 +24,23 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// first migration of a very large instance does not fill the disk that deliveries are stored on.
 const MAX_LOG_BYTES: u64 = 1 << 30;
 
+/// Where a list is kept, and how.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// Its name in the state directory.
+    pub name: String,
+    /// Encrypt its lines, if they show values.
+    pub keys: Keyring,
+}
+
 /// The list of one run.
 #[derive(Debug)]
 pub struct DifferenceLog {
     path: PathBuf,
+    name: String,
+    keys: Keyring,
     show_values: bool,
     /// Made with the first line.
     file: Option<File>,
@@ -41,9 +54,11 @@ pub struct DifferenceLog {
 }
 
 impl DifferenceLog {
-    pub(super) fn begin(path: PathBuf, show_values: bool) -> Self {
+    pub(super) fn begin(place: Place, show_values: bool) -> Self {
         DifferenceLog {
-            path,
+            path: place.path,
+            name: place.name,
+            keys: place.keys,
             show_values,
             file: None,
             written: 0,
@@ -54,8 +69,8 @@ impl DifferenceLog {
         }
     }
 
-    pub(super) fn resume(path: PathBuf, show_values: bool, len: u64) -> Result<Self, HistoryError> {
-        let mut log = DifferenceLog::begin(path, show_values);
+    pub(super) fn resume(place: Place, show_values: bool, len: u64) -> Result<Self, HistoryError> {
+        let mut log = DifferenceLog::begin(place, show_values);
         if len == 0 {
             // Whatever a first attempt left is from before the first cursor.
             return Ok(log);
@@ -73,8 +88,11 @@ impl DifferenceLog {
     pub fn append(&mut self, difference: &Difference) -> Result<(), HistoryError> {
         let shown = json::difference(difference, self.show_values);
         // Texts and names: nothing in it that JSON cannot hold.
-        let mut line = serde_json::to_vec(&shown).unwrap_or_default();
-        line.push(b'\n');
+        let line = serde_json::to_vec(&shown).unwrap_or_default();
+        let plain = Keyring::default();
+        // Masked, it can be read without a key.
+        let keys = if self.show_values { &self.keys } else { &plain };
+        let mut line = keys.encrypt_line(&self.name, self.len(), &line);
         if self.first.len() < Report::MAX_DIFFERENCES {
             self.first.push(difference.clone());
         }
@@ -165,6 +183,7 @@ impl DifferenceLog {
         let mut line = Vec::new();
         while at < len {
             line.clear();
+            let begin = at;
             let read = reader
                 .read_until(b'\n', &mut line)
                 .map_err(files::at(&self.path))?;
@@ -173,7 +192,9 @@ impl DifferenceLog {
                 return Err(self.damaged("it ends within a line".to_owned()));
             }
             if first.len() < Report::MAX_DIFFERENCES {
-                let difference = json::read_difference(&line);
+                let plain = self.keys.decrypt_line(&self.name, begin, &line);
+                let plain = plain.map_err(|error| self.damaged(error.to_string()))?;
+                let difference = json::read_difference(&plain);
                 first.push(difference.map_err(|error| self.damaged(error.to_string()))?);
             }
             count += 1;

@@ -1,5 +1,7 @@
 //! Reports on a real disk: kept, found again, aged, damaged, cut off in the middle.
 
+mod encrypted;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -16,7 +18,7 @@ const DAY_MS: i64 = 86_400_000;
 /// A state directory, which lives as long as the first, and its reports.
 fn place() -> (tempfile::TempDir, History) {
     let state = tempfile::tempdir().unwrap();
-    let history = History::open(state.path(), false).unwrap();
+    let history = History::open(state.path(), false, &Keyring::default()).unwrap();
     (state, history)
 }
 
@@ -50,7 +52,7 @@ fn what_was_kept_is_found_masked_and_for_its_owner_only() {
     }
     assert_eq!(history.keep(&report, Some(log)).unwrap(), Kept::Stored);
     // Another process looks.
-    let found = History::look(state.path(), false);
+    let found = History::look(state.path(), false, &Keyring::default());
     let loaded = found.load("latest").unwrap();
     assert_eq!(
         (loaded.id, loaded.tables),
@@ -79,7 +81,7 @@ fn what_was_kept_is_found_masked_and_for_its_owner_only() {
 #[test]
 fn values_are_kept_where_that_was_decided() {
     let state = tempfile::tempdir().unwrap();
-    let history = History::open(state.path(), true).unwrap();
+    let history = History::open(state.path(), true, &Keyring::default()).unwrap();
     history.keep(&samples::three(), None).unwrap();
     assert_eq!(history.load("latest").unwrap(), samples::three());
 }
@@ -138,7 +140,7 @@ fn a_quiet_sweep_is_counted_and_leaves_no_file() {
         "only the counts"
     );
     history.flush().unwrap();
-    let found = History::look(state.path(), false);
+    let found = History::look(state.path(), false, &Keyring::default());
     let counted = found.quiet().since(0)[&RunKind::Sweep];
     assert_eq!(
         (counted.runs, counted.calls.clerk),
@@ -233,7 +235,12 @@ fn a_damaged_report_is_named_and_the_others_are_listed() {
     // The counts are worth less than a start.
     fs::write(history.dir().join("quiet.json"), "{").unwrap();
     let state = history.dir().parent().unwrap();
-    assert!(History::look(state, false).quiet().since(0).is_empty());
+    assert!(
+        History::look(state, false, &Keyring::default())
+            .quiet()
+            .since(0)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -259,10 +266,14 @@ fn a_link_is_not_followed() {
     let other = tempfile::tempdir().unwrap();
     symlink(history.dir(), other.path().join("reports")).unwrap();
     assert!(matches!(
-        History::open(other.path(), false),
+        History::open(other.path(), false, &Keyring::default()),
         Err(HistoryError::NotPlain { .. })
     ));
-    assert!(History::look(other.path(), false).list().is_err());
+    assert!(
+        History::look(other.path(), false, &Keyring::default())
+            .list()
+            .is_err()
+    );
 }
 
 #[test]

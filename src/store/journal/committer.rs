@@ -166,9 +166,9 @@ impl Committer {
         }
         let carried = self.carried();
         let mut out = std::mem::take(&mut self.state.buffer);
-        let parks = stage_notes(&mut out, &self.state.notes);
+        let parks = stage_notes(&mut out, &self.state.notes, &self.options.keys);
         let moves = stage_carried(&mut out, &carried);
-        group.stage(&mut out, &mut self.next_seq);
+        group.stage(&mut out, &mut self.next_seq, &self.options.keys);
         let sync = group.needs_sync() || !carried.is_empty();
         match self.write(&out, sync) {
             Ok((segment, base)) => {

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::entry::Position;
 use crate::model::Fault;
+use crate::store::crypt::KeyId;
 
 /// Why something was not taken in. None of it was stored.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -108,6 +109,18 @@ pub enum OpenError {
         found: u32,
         /// The newest format known here.
         known: u32,
+    },
+    /// It holds what is encrypted under a key that is not there.
+    #[error(
+        "{} holds deliveries that are encrypted under the key {key}, which state.encryption_key does not \
+         name; nothing was touched",
+        .path.display()
+    )]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: KeyId,
     },
     /// The disk refused.
     #[error("{} cannot be opened: {source}; check owner, mode and free space", .path.display())]

@@ -7,6 +7,7 @@
 //!   2 settle  count u16, then count times: seq u64  state u8  reason u8+bytes (no bytes: none)
 //!   3 park    seq u64  attempts u32  at_ms i64  code u8+bytes  reason u16+bytes
 //!   4 unpark  seq u64
+//!   5 encrypted: one of the others, see `encrypted`
 //! ```
 //!
 //! Decoding answers `None` for whatever cannot have been written here; it never panics.
@@ -14,18 +15,21 @@
 use bytes::Bytes;
 
 use super::cursor::Cursor;
+use super::encrypted;
 use super::entry::{
     Cause, CauseKind, Entry, Meta, NewEntry, Parked, Position, Related, RequestOrigin, Settled,
 };
-use super::frame::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES, put_frame, seal};
+use super::frame::MAX_PAYLOAD_BYTES;
 use crate::model::{DeliveryId, Key, RecordKey, Table, Version};
+use crate::store::crypt::Keyring;
 
 /// The most verdicts in one settle frame: with the longest reasons still under 1 MiB.
 pub const MAX_SETTLED_PER_FRAME: usize = 4096;
-const KIND_ENTRY: u8 = 1;
+pub(super) const KIND_ENTRY: u8 = 1;
 const KIND_SETTLE: u8 = 2;
 const KIND_PARK: u8 = 3;
 const KIND_UNPARK: u8 = 4;
+pub(super) const KIND_ENCRYPTED: u8 = 5;
 
 const FLAG_DELETED: u8 = 1;
 const FLAG_RECORD: u8 = 2;
@@ -39,13 +43,14 @@ const _: () = assert!(
 );
 
 /// Encodes an entry as a whole frame but for its sequence number and checksum, which
-/// [`seal_entry`] fills in. `None` if the event's name or the body is too long.
-pub fn encode_entry(entry: &NewEntry) -> Option<Vec<u8>> {
+/// [`seal_entry`] fills in; encrypted if there is a key. `None` if the event's name or the body is too long.
+pub fn encode_entry(entry: &NewEntry, keys: &Keyring) -> Option<Vec<u8>> {
     if entry.body.len() > NewEntry::MAX_BODY_BYTES {
         return None;
     }
-    let mut out = Vec::with_capacity(FRAME_HEAD_BYTES + 640 + entry.body.len());
-    out.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
+    let room = encrypted::room(keys);
+    let mut out = Vec::with_capacity(room + 640 + entry.body.len());
+    out.resize(room, 0);
     out.push(KIND_ENTRY);
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&entry.received_ms.to_le_bytes());
@@ -72,21 +77,19 @@ pub fn encode_entry(entry: &NewEntry) -> Option<Vec<u8>> {
         put_short(&mut out, event_type.as_bytes())?;
     }
     out.extend_from_slice(&entry.body);
+    encrypted::encrypt(&mut out, keys);
     Some(out)
 }
 
-/// Writes sequence number, length and checksum into a frame of [`encode_entry`].
-pub fn seal_entry(frame: &mut [u8], seq: u64) {
-    if let Some(slot) = frame.get_mut(FRAME_HEAD_BYTES + 1..FRAME_HEAD_BYTES + 9) {
-        slot.copy_from_slice(&seq.to_le_bytes());
-        seal(frame);
-    }
+/// Writes sequence number, length and checksum into a frame of [`encode_entry`] with the same keys.
+pub fn seal_entry(frame: &mut [u8], seq: u64, keys: &Keyring) {
+    encrypted::seal_numbered(frame, seq, keys);
 }
 
 /// Appends a settle frame; at most [`MAX_SETTLED_PER_FRAME`] verdicts are taken.
-pub fn put_settle(out: &mut Vec<u8>, settled: &[Settled]) {
+pub fn put_settle(out: &mut Vec<u8>, settled: &[Settled], keys: &Keyring) {
     let settled = &settled[..settled.len().min(MAX_SETTLED_PER_FRAME)];
-    put_frame(out, |out| {
+    encrypted::put_note(out, keys, |out| {
         out.push(KIND_SETTLE);
         out.extend_from_slice(&(settled.len() as u16).to_le_bytes());
         for verdict in settled {
@@ -101,8 +104,8 @@ pub fn put_settle(out: &mut Vec<u8>, settled: &[Settled]) {
 }
 
 /// Appends a park frame.
-pub fn put_park(out: &mut Vec<u8>, parked: &Parked) {
-    put_frame(out, |out| {
+pub fn put_park(out: &mut Vec<u8>, parked: &Parked, keys: &Keyring) {
+    encrypted::put_note(out, keys, |out| {
         out.push(KIND_PARK);
         out.extend_from_slice(&parked.seq.to_le_bytes());
         out.extend_from_slice(&parked.attempts.to_le_bytes());
@@ -117,8 +120,8 @@ pub fn put_park(out: &mut Vec<u8>, parked: &Parked) {
 }
 
 /// Appends an unpark frame.
-pub fn put_unpark(out: &mut Vec<u8>, seq: u64) {
-    put_frame(out, |out| {
+pub fn put_unpark(out: &mut Vec<u8>, seq: u64, keys: &Keyring) {
+    encrypted::put_note(out, keys, |out| {
         out.push(KIND_UNPARK);
         out.extend_from_slice(&seq.to_le_bytes());
     });

@@ -15,8 +15,8 @@ pub const HEADER_BYTES: usize = 32;
 pub const FRAME_HEAD_BYTES: usize = 8;
 /// The longest payload, in bytes. A length above it is damage.
 pub const MAX_PAYLOAD_BYTES: usize = 4 * 1024 * 1024;
-/// The version of this layout. Raised when an older reader would misread it.
-pub const FORMAT: u32 = 1;
+/// The version of this layout. Raised when an older reader would misread it: 2 may hold encrypted payloads.
+pub const FORMAT: u32 = 2;
 
 /// The shortest payload that means anything: an unpark.
 const MIN_PAYLOAD_BYTES: usize = 9;
@@ -77,14 +77,6 @@ pub fn unchecked_frame(bytes: &[u8]) -> Option<&[u8]> {
         return None;
     }
     bytes.get(FRAME_HEAD_BYTES..FRAME_HEAD_BYTES.checked_add(len)?)
-}
-
-/// Appends a frame around the payload that `write` appends.
-pub fn put_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
-    write(out);
-    seal(&mut out[start..]);
 }
 
 /// Fills in the head of a frame whose payload is complete.

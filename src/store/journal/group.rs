@@ -14,6 +14,7 @@ use super::format::{self, MAX_SETTLED_PER_FRAME};
 use super::frame::FRAME_HEAD_BYTES;
 use super::index::Index;
 use super::{Appended, Options};
+use crate::store::crypt::Keyring;
 
 /// What the committer is asked to do.
 pub enum Command {
@@ -167,11 +168,11 @@ impl Group {
     }
 
     /// Numbers the entries from `next_seq` and appends their frames.
-    pub fn stage(&mut self, out: &mut Vec<u8>, next_seq: &mut u64) {
+    pub fn stage(&mut self, out: &mut Vec<u8>, next_seq: &mut u64, keys: &Keyring) {
         for waiting in &mut self.appends {
             let seq = *next_seq;
             *next_seq += 1;
-            format::seal_entry(&mut waiting.frame, seq);
+            format::seal_entry(&mut waiting.frame, seq, keys);
             waiting.meta.seq = seq;
             waiting.meta.position.offset = out.len() as u32;
             waiting.meta.position.len = (waiting.frame.len() - FRAME_HEAD_BYTES) as u32;
@@ -208,24 +209,24 @@ impl Group {
 
 /// Appends the notes' frames in order, neighbouring verdicts in one frame. Answers where in `out` the
 /// park frames lie.
-pub fn stage_notes(out: &mut Vec<u8>, notes: &[Note]) -> Vec<(u64, Position)> {
+pub fn stage_notes(out: &mut Vec<u8>, notes: &[Note], keys: &Keyring) -> Vec<(u64, Position)> {
     let mut parks = Vec::new();
     let mut verdicts = Vec::new();
     for note in notes {
         if !matches!(note, Note::Settle(_)) || verdicts.len() == MAX_SETTLED_PER_FRAME {
-            flush_verdicts(out, &mut verdicts);
+            flush_verdicts(out, &mut verdicts, keys);
         }
         match note {
             Note::Settle(settled) => verdicts.push(settled.clone()),
             Note::Park(parked) => {
                 let start = out.len();
-                format::put_park(out, parked);
+                format::put_park(out, parked, keys);
                 parks.push((parked.seq, place(start, out.len())));
             }
-            Note::Unpark(seq) => format::put_unpark(out, *seq),
+            Note::Unpark(seq) => format::put_unpark(out, *seq, keys),
         }
     }
-    flush_verdicts(out, &mut verdicts);
+    flush_verdicts(out, &mut verdicts, keys);
     parks
 }
 
@@ -238,9 +239,9 @@ pub fn place(start: usize, end: usize) -> Position {
     }
 }
 
-fn flush_verdicts(out: &mut Vec<u8>, verdicts: &mut Vec<Settled>) {
+fn flush_verdicts(out: &mut Vec<u8>, verdicts: &mut Vec<Settled>, keys: &Keyring) {
     if !verdicts.is_empty() {
-        format::put_settle(out, verdicts);
+        format::put_settle(out, verdicts, keys);
         verdicts.clear();
     }
 }

@@ -197,7 +197,7 @@ impl Journal {
         entry: NewEntry,
     ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
         let shared = &self.inner.shared;
-        let frame = encode_entry(&entry).ok_or(AppendError::TooLarge)?;
+        let frame = encode_entry(&entry, shared.reader.keys()).ok_or(AppendError::TooLarge)?;
         let share = Share::take(&shared.waiting, frame.len(), shared.waiting_limit)
             .ok_or(AppendError::Full(Limit::Bytes))?;
         let delivery = match &entry.cause {

@@ -11,6 +11,7 @@
 mod committer;
 mod cursor;
 mod disk;
+mod encrypted;
 mod entry;
 mod error;
 mod format;
@@ -22,6 +23,8 @@ mod open;
 mod reader;
 mod recover;
 mod remover;
+mod rewrite;
+mod search;
 mod writer;
 
 pub use entry::{
@@ -31,7 +34,8 @@ pub use entry::{
 pub use error::{AppendError, Limit, OpenError, ReadError};
 pub use handle::{Appended, Health, Journal, Notice, Stats};
 pub use open::{Opened, Options};
-pub use recover::{Damage, Recovered};
+pub use recover::{Damage, Recovered, examine};
+pub use rewrite::{Rewritten, check_layout, rewrite};
 
 use handle::Shared;
 

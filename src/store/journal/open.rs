@@ -14,12 +14,15 @@ use tokio::sync::{mpsc, watch};
 use super::committer::{Committer, State};
 use super::disk::{Disk, RealDisk};
 use super::error::OpenError;
+use super::frame::FORMAT;
 use super::handle::{Health, Journal, Notice, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
 use super::reader::Reader;
 use super::recover::{Recovered, Scan, Tail};
 use super::remover::Remover;
+use super::rewrite::remove_unfinished;
 use super::writer::{WriteError, Writer};
+use crate::store::crypt::Keyring;
 use crate::store::directory;
 use crate::store::lock::Lock;
 
@@ -44,6 +47,8 @@ pub struct Options {
     pub keep_segments: usize,
     /// How many settled deliveries are remembered to recognise a late copy.
     pub remembered_deliveries: usize,
+    /// Encrypt what is written and read what is encrypted.
+    pub keys: Keyring,
     /// No entry gets a number below this: one more than the highest that `STATE` knows of.
     pub first_seq: u64,
 }
@@ -65,6 +70,7 @@ impl Default for Options {
             max_bytes: 8 * 1024 * 1024 * 1024,
             keep_segments: 4,
             remembered_deliveries: REMEMBERED_DELIVERIES,
+            keys: Keyring::default(),
             first_seq: 1,
         }
     }
@@ -108,20 +114,20 @@ impl Journal {
         let hasher = RandomState::new();
         let hash = |id: &str| hasher.hash_one(id).max(1);
         let index = Index::new(options.remembered_deliveries);
-        let mut scan = Scan::new(dir, &hash, index);
-        let tail = scan.run(disk.as_ref())?;
+        let mut scan = Scan::new(dir, &options.keys, &hash, index);
+        let tail = scan.run(Some(disk.as_ref()))?;
         let (recovered, mut index, next_seq) = scan.finish();
+        remove_unfinished(dir).map_err(fail)?;
         let next_seq = next_seq.max(options.first_seq);
-        let limit = options.segment_bytes;
         let remover = Remover::start(Arc::clone(&disk), dir).map_err(fail)?;
-        let writer = writer_at(tail, disk, dir, next_seq, limit).map_err(fail)?;
+        let writer = writer_at(tail, disk, dir, next_seq, &options).map_err(fail)?;
         index.grow(writer.number(), writer.len());
 
         let (sender, commands) = sync_channel(options.waiting_requests);
         let (notices, notices_out) = mpsc::unbounded_channel();
         let (health, health_out) = watch::channel(Health::Writing);
         let shared = Arc::new(Shared::new(
-            Reader::new(dir.to_owned()),
+            Reader::new(dir.to_owned(), options.keys.clone()),
             hasher,
             options.waiting_bytes,
         ));
@@ -157,10 +163,13 @@ fn writer_at(
     disk: Arc<dyn Disk>,
     dir: &Path,
     next_seq: u64,
-    limit: u64,
+    options: &Options,
 ) -> io::Result<Writer> {
+    let limit = options.segment_bytes;
+    // An older release would take an encrypted frame in a segment of its own for damage.
+    let encrypts = options.keys.writes().is_some();
     match tail {
-        Some(tail) if tail.usable => {
+        Some(tail) if tail.usable && (tail.format == FORMAT || !encrypts) => {
             Writer::resume(disk, dir, tail.number, tail.len, tail.torn, limit)
         }
         tail => {

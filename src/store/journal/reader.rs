@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ReadError;
+use super::encrypted;
 use super::entry::{Entry, Position};
 use super::format::{Payload, decode};
 use super::frame::{FRAME_HEAD_BYTES, MAX_PAYLOAD_BYTES, frame};
 use super::writer::segment_path;
+use crate::store::crypt::Keyring;
 
 /// The most segment files kept open. The entries of one record are seldom in more.
 const OPEN_FILES: usize = 8;
@@ -21,20 +23,27 @@ const OPEN_FILES: usize = 8;
 /// See the module's words.
 pub struct Reader {
     dir: PathBuf,
+    keys: Keyring,
     /// Most recently used last.
     files: Mutex<Vec<(u32, Arc<File>)>>,
 }
 
 impl Reader {
-    /// Reads the segments of this directory.
-    pub fn new(dir: PathBuf) -> Self {
+    /// Reads the segments of this directory, with these keys.
+    pub fn new(dir: PathBuf, keys: Keyring) -> Self {
         Reader {
             dir,
+            keys,
             files: Mutex::new(Vec::with_capacity(OPEN_FILES)),
         }
     }
 
-    /// The frame at this place, head and all.
+    /// The keys that it reads with.
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
+    }
+
+    /// The frame at this place, head and all, as it was written.
     pub fn frame(&self, position: Position) -> Result<Vec<u8>, ReadError> {
         if position.len as usize > MAX_PAYLOAD_BYTES {
             return Err(ReadError::Damaged(position));
@@ -57,7 +66,10 @@ impl Reader {
     /// The entry at this place.
     pub fn entry(&self, position: Position) -> Result<Entry, ReadError> {
         let bytes = self.frame(position)?;
-        match decode(&bytes[FRAME_HEAD_BYTES..]) {
+        // A key that was not there would have kept the journal from opening.
+        let plain = encrypted::open(&bytes[FRAME_HEAD_BYTES..], &self.keys)
+            .map_err(|_| ReadError::Damaged(position))?;
+        match decode(&plain) {
             Some(Payload::Entry(head)) => head.entry().ok_or(ReadError::Damaged(position)),
             _ => Err(ReadError::Damaged(position)),
         }

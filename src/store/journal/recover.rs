@@ -5,7 +5,7 @@
 //! leaves is cut off (and kept in a `.torn` file unless it is only zeros); damage is counted and
 //! told. Entries that nobody was told of may come back: repeating them is harmless.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,12 @@ use super::disk::Disk;
 use super::entry::{Meta, Parked, ParkedMeta, Position};
 use super::error::OpenError;
 use super::format::{Payload, decode};
-use super::frame::{FORMAT, FRAME_HEAD_BYTES, HEADER_BYTES, Header, frame, unchecked_frame};
+use super::frame::{FORMAT, HEADER_BYTES, Header};
 use super::index::Index;
+use super::search::Frames;
 use super::writer::segment_path;
+use crate::store::crypt::{KeyId, Keyring};
 
-/// How many bytes may be put through the checksum in search of the next whole frame, a segment.
-/// Random bytes need far less; it bounds what made-up lengths can cost at start.
-const SEARCH_BYTES: usize = 256 * 1024 * 1024;
 /// The highest number that a file name is believed to have; at 64 MiB each, no journal gets there.
 const LAST_SEGMENT: u32 = 4_000_000_000;
 /// The most `.torn` files kept.
@@ -37,6 +36,10 @@ pub struct Recovered {
     pub highest_seq: u64,
     /// How many entries were read, settled ones included.
     pub entries: u64,
+    /// How many of them have a final verdict.
+    pub settled: u64,
+    /// Frames of any kind by the key under which they are encrypted; none: plain.
+    pub frames: BTreeMap<Option<KeyId>, u64>,
     /// How many segment files there were. Zero: the journal is new, or was emptied.
     pub segments: usize,
     /// Their length together, in bytes.
@@ -71,6 +74,8 @@ impl Damage {
 pub struct Tail {
     /// The segment's number.
     pub number: u32,
+    /// The layout it was written in; zero if its header is damaged.
+    pub format: u32,
     /// How much of it is good, in bytes.
     pub len: u64,
     /// True if more stands behind that.
@@ -82,6 +87,7 @@ pub struct Tail {
 /// Reads the segments of a directory.
 pub struct Scan<'a> {
     dir: &'a Path,
+    keys: &'a Keyring,
     hash: &'a dyn Fn(&str) -> u64,
     /// What is live, and where.
     pub index: Index,
@@ -95,9 +101,15 @@ pub struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// Nothing read yet. `hash` stands for a delivery id in the index.
-    pub fn new(dir: &'a Path, hash: &'a dyn Fn(&str) -> u64, index: Index) -> Self {
+    pub fn new(
+        dir: &'a Path,
+        keys: &'a Keyring,
+        hash: &'a dyn Fn(&str) -> u64,
+        index: Index,
+    ) -> Self {
         Scan {
             dir,
+            keys,
             hash,
             index,
             metas: HashMap::new(),
@@ -107,8 +119,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads everything. Answers where writing can go on, or `None` for an empty directory.
-    pub fn run(&mut self, disk: &dyn Disk) -> Result<Option<Tail>, OpenError> {
+    /// Reads everything, then cuts the torn end off; without a disk nothing is touched. Answers where writing
+    /// can go on, or `None` for an empty directory.
+    pub fn run(&mut self, disk: Option<&dyn Disk>) -> Result<Option<Tail>, OpenError> {
         let numbers = segment_numbers(self.dir)?;
         self.found.segments = numbers.len();
         let mut buffer = Vec::new();
@@ -119,7 +132,7 @@ impl<'a> Scan<'a> {
                 self.found.damage.missing_segments += number - numbers[at - 1] - 1;
             }
             let unread = self.load(number, &mut buffer);
-            let (good, whole_header) = self.segment(number, &buffer)?;
+            let (good, header) = self.segment(number, &buffer)?;
             self.found.bytes += buffer.len() as u64 + unread;
             self.index.grow(number, buffer.len() as u64 + unread);
             let rest = &buffer[good..];
@@ -129,9 +142,10 @@ impl<'a> Scan<'a> {
                     number,
                     len: good as u64,
                     torn: torn && !self.cut(disk, number, good as u64, rest),
-                    usable: whole_header && unread == 0,
+                    format: header.map_or(0, |header| header.format),
+                    usable: header.is_some() && unread == 0,
                 });
-                if whole_header && unread == 0 {
+                if header.is_some() && unread == 0 {
                     self.index.grow(number, good as u64);
                 }
             } else if !rest.is_empty() {
@@ -178,48 +192,36 @@ impl<'a> Scan<'a> {
     }
 
     /// Follows the frames of a segment; answers how many bytes of it are good, damaged places
-    /// between good frames included, and whether its header was whole.
-    fn segment(&mut self, number: u32, bytes: &[u8]) -> Result<(usize, bool), OpenError> {
+    /// between good frames included, and its header if that was whole.
+    fn segment(&mut self, number: u32, bytes: &[u8]) -> Result<(usize, Option<Header>), OpenError> {
         let header = Header::decode(bytes);
         if let Some(header) = header {
-            if header.format > FORMAT {
-                return Err(OpenError::Newer {
-                    path: segment_path(self.dir, number),
-                    found: header.format,
-                    known: FORMAT,
-                });
-            }
+            is_newer(&segment_path(self.dir, number), header.format)?;
             self.next_seq = self.next_seq.max(header.first_seq);
         } else if bytes.len() > HEADER_BYTES {
             self.damaged(HEADER_BYTES as u64);
         }
-        let mut good = HEADER_BYTES.min(bytes.len());
-        let mut search = SEARCH_BYTES;
-        self.index.grow(number, good as u64);
-        while good < bytes.len() {
-            let at = match whole(bytes, good) {
-                Some(_) => good,
-                None => match resync(bytes, good, &mut search) {
-                    Some(next) => {
-                        self.damaged((next - good) as u64);
-                        next
-                    }
-                    None => break,
-                },
-            };
-            // `resync` and `whole` looked at this very place.
-            let Some((payload, len)) = whole(bytes, at) else {
-                break;
-            };
+        let mut frames = Frames::of(bytes, self.keys);
+        self.index.grow(number, frames.good() as u64);
+        let unknown = |key| OpenError::UnknownKey {
+            path: segment_path(self.dir, number),
+            key,
+        };
+        while let Some(frame) = frames.next().map_err(unknown)? {
+            if frame.skipped > 0 {
+                self.damaged(frame.skipped as u64);
+            }
             let position = Position {
                 segment: number,
-                offset: at as u32,
-                len: len as u32,
+                offset: frame.at as u32,
+                len: frame.len as u32,
             };
-            self.apply(payload, position);
-            good = at + FRAME_HEAD_BYTES + len;
+            *self.found.frames.entry(frame.key).or_default() += 1;
+            if let Some(payload) = decode(&frame.plain) {
+                self.apply(payload, position);
+            }
         }
-        Ok((good, header.is_some()))
+        Ok((frames.good(), header))
     }
 
     fn apply(&mut self, payload: Payload<'_>, position: Position) {
@@ -236,7 +238,7 @@ impl<'a> Scan<'a> {
                 for verdict in settled {
                     self.next_seq = self.next_seq.max(verdict.seq.saturating_add(1));
                     self.index.settle(verdict.seq);
-                    self.metas.remove(&verdict.seq);
+                    self.found.settled += u64::from(self.metas.remove(&verdict.seq).is_some());
                     self.parked.remove(&verdict.seq);
                 }
             }
@@ -259,8 +261,11 @@ impl<'a> Scan<'a> {
     }
 
     /// Cuts the torn tail off the newest segment; false if that was not possible now.
-    fn cut(&mut self, disk: &dyn Disk, number: u32, good: u64, rest: &[u8]) -> bool {
+    fn cut(&mut self, disk: Option<&dyn Disk>, number: u32, good: u64, rest: &[u8]) -> bool {
         self.found.damage.torn_bytes += rest.len() as u64;
+        let Some(disk) = disk else {
+            return false;
+        };
         if rest.iter().any(|byte| *byte != 0) {
             match set_aside(self.dir, number, good, rest) {
                 Ok(path) => self.found.damage.set_aside.push(path),
@@ -279,32 +284,27 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn whole(bytes: &[u8], at: usize) -> Option<(Payload<'_>, usize)> {
-    let payload = frame(bytes.get(at..)?)?;
-    Some((decode(payload)?, payload.len()))
+/// What is in a journal, without touching it.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn examine(dir: &Path, keys: &Keyring) -> Result<Recovered, OpenError> {
+    let hash = |_: &str| 0;
+    let mut scan = Scan::new(dir, keys, &hash, Index::new(0));
+    scan.run(None)?;
+    Ok(scan.finish().0)
 }
 
-/// Finds the next whole frame behind a damaged one: first where its length says, then byte by byte.
-/// A frame made up inside a body is not to be feared: JSON holds no zero bytes, a length always does.
-fn resync(bytes: &[u8], damaged: usize, search: &mut usize) -> Option<usize> {
-    let mut check = |at: usize| -> bool {
-        let Some(payload) = bytes.get(at..).and_then(unchecked_frame) else {
-            return false;
-        };
-        let cost = payload.len() + FRAME_HEAD_BYTES;
-        if *search < cost {
-            return false;
-        }
-        *search -= cost;
-        whole(bytes, at).is_some()
-    };
-    if let Some(payload) = unchecked_frame(&bytes[damaged..]) {
-        let next = damaged + FRAME_HEAD_BYTES + payload.len();
-        if check(next) {
-            return Some(next);
-        }
+/// Refuses a segment of a layout that is not known.
+pub fn is_newer(path: &Path, format: u32) -> Result<(), OpenError> {
+    if format > FORMAT {
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found: format,
+            known: FORMAT,
+        });
     }
-    (damaged + 1..bytes.len()).find(|at| check(*at))
+    Ok(())
 }
 
 fn set_aside(dir: &Path, number: u32, from: u64, rest: &[u8]) -> io::Result<PathBuf> {
@@ -330,7 +330,8 @@ fn set_aside(dir: &Path, number: u32, from: u64, rest: &[u8]) -> io::Result<Path
     Ok(path)
 }
 
-fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
+/// The segments in a directory, oldest first.
+pub fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
     let fail = |source| OpenError::Io {
         path: dir.to_owned(),
         source,

@@ -3,6 +3,7 @@
 //! What the groups of cases share: entries to store, and short words for opening and storing.
 
 mod damage;
+mod encrypted;
 mod faulty;
 mod faulty_disk;
 mod life;
@@ -51,7 +52,8 @@ fn settled(seq: u64) -> Settled {
     }
 }
 
-fn parked(seq: u64) -> Parked {
+/// A dead letter.
+pub fn parked(seq: u64) -> Parked {
     Parked {
         seq,
         attempts: 3,

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{MAX_VALUE_BYTES, State, StateError};
+use super::{MAX_VALUE_BYTES, State, StateError, kept_cell, plain_cell, plain_value};
 use crate::model::{ContentHash, RecordKey, Version};
+use crate::store::crypt::{self, Keyring};
 
 /// The cell that holds the floor.
 const FLOOR: &str = "ledger.floor";
@@ -71,15 +72,16 @@ impl Ledger {
         db: &sled::Db,
         cells: &sled::Tree,
         limit: usize,
+        keys: &Keyring,
     ) -> Result<Ledger, StateError> {
         let mut floor = match cells.get(FLOOR)? {
-            Some(bytes) => read_floor(&bytes)
+            Some(kept) => read_floor(&plain_cell(keys, FLOOR, &kept)?)
                 .ok_or_else(|| StateError::Damaged("the ledger's floor".into()))?,
             None => 0,
         };
         if let Some(head) = cells.get(OLD_HEAD)? {
-            floor = floor.max(newest_of_old(&head));
-            cells.insert(FLOOR, &floor.to_le_bytes()[..])?;
+            floor = floor.max(newest_of_old(&plain_cell(keys, OLD_HEAD, &head)?));
+            cells.insert(FLOOR, kept_cell(keys, FLOOR, &floor.to_le_bytes()))?;
             cells.remove(OLD_HEAD)?;
         }
         for name in db.tree_names() {
@@ -95,8 +97,9 @@ impl Ledger {
             floor,
         };
         for run in &log {
-            let (key, run) = run?;
+            let (key, kept) = run?;
             let place = read_place(&key)?;
+            let run = plain_value(keys, run_at(&key), &kept)?;
             if book.next == 0 {
                 book.first = place;
             }
@@ -191,7 +194,8 @@ impl State {
             value.extend_from_slice(&seen.encode());
         }
         let key = book.next.to_be_bytes();
-        self.inner.ledger.log.insert(key, value)?;
+        let kept = self.inner.keys.encrypt(run_at(&key), &value);
+        self.inner.ledger.log.insert(key, &*kept)?;
         for (name, seen) in run {
             let (place, seen) = (book.next, *seen);
             book.known.insert(*name, Known { place, seen });
@@ -203,10 +207,11 @@ impl State {
     /// Drops the oldest runs while the log is too long. The floor goes up first.
     fn forget(&self, book: &mut Book, horizon: Version) -> Result<(), StateError> {
         while book.next - book.first > self.inner.ledger.limit {
-            let Some((key, run)) = self.inner.ledger.log.first()? else {
+            let Some((key, kept)) = self.inner.ledger.log.first()? else {
                 book.first = book.next;
                 return Ok(());
             };
+            let run = plain_value(&self.inner.keys, run_at(&key), &kept)?;
             let mut floor = book.floor;
             book.first = read_place(&key)?;
             for (name, seen, place) in records(&run, book.first) {
@@ -231,7 +236,8 @@ impl State {
 
     fn lift(&self, book: &mut Book, floor: i64) -> Result<(), StateError> {
         if floor > book.floor {
-            self.inner.cells.insert(FLOOR, &floor.to_le_bytes()[..])?;
+            let kept = kept_cell(&self.inner.keys, FLOOR, &floor.to_le_bytes());
+            self.inner.cells.insert(FLOOR, kept)?;
             book.floor = floor;
         }
         Ok(())
@@ -266,6 +272,12 @@ fn records(run: &[u8], place: u64) -> impl Iterator<Item = (Name, Seen, u64)> {
         };
         (*name, seen, place)
     })
+}
+
+/// What a run's encryption is bound to.
+fn run_at(key: &[u8]) -> crypt::Name<'_> {
+    let tree = LOG.as_bytes();
+    crypt::Name::Value { tree, key }
 }
 
 fn read_place(key: &[u8]) -> Result<u64, StateError> {

@@ -16,8 +16,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::ledger::Ledger;
-use super::{Inner, State, StateError, guarded};
+use super::whole::finish_switch;
+use super::{CELLS, Inner, State, StateError, guarded, kept_cell, plain_cell};
 use crate::model::Version;
+use crate::store::crypt::Keyring;
 use crate::store::directory;
 use crate::store::lock::Lock;
 
@@ -27,8 +29,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// The most damaged stores kept for inspection.
 const KEPT_ASIDE: usize = 3;
 /// The cell that holds the generation.
-const GENERATION: &str = "generation";
-const STORE: &str = "sled";
+pub(super) const GENERATION: &str = "generation";
+/// Where sled lies in the directory of the derived state.
+pub(super) const STORE: &str = "sled";
 
 /// The bounds of the state, and what is known of it from outside.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The most records in the ledger.
     pub ledger_records: usize,
+    /// Encrypt what is written and read what is encrypted.
+    pub keys: Keyring,
     /// The generation that has to be here, from `STATE`; `None` if nothing is known of one.
     pub generation: Option<u64>,
     /// The time, for the names of what is set aside and for the floor after a rebuild.
@@ -49,6 +54,7 @@ impl Options {
         Options {
             cache_bytes: 8 * 1024 * 1024,
             ledger_records: 100_000,
+            keys: Keyring::default(),
             generation,
             now,
         }
@@ -104,6 +110,7 @@ impl State {
         directory::make_private(dir)?;
         let lock = Lock::take(&dir.join("LOCK"))?;
         let lock = lock.ok_or_else(|| StateError::InUse(dir.to_owned()))?;
+        finish_switch(dir)?;
         let store = dir.join(STORE);
         let (parts, rebuilt) = match open_store(&store, options)? {
             Found::Damaged(message) => {
@@ -127,9 +134,8 @@ impl State {
             Some(generation) => generation,
             None => {
                 let generation: u64 = rand::random();
-                parts
-                    .cells
-                    .insert(GENERATION, &generation.to_le_bytes()[..])?;
+                let kept = kept_cell(&options.keys, GENERATION, &generation.to_le_bytes());
+                parts.cells.insert(GENERATION, kept)?;
                 generation
             }
         };
@@ -140,6 +146,7 @@ impl State {
                 db: parts.db,
                 cells: parts.cells,
                 ledger: parts.ledger,
+                keys: options.keys.clone(),
                 dir: store.clone(),
                 failed: AtomicBool::new(false),
                 _lock: lock,
@@ -173,33 +180,45 @@ fn open_store(store: &Path, options: &Options) -> Result<Found, StateError> {
         .path(store)
         .cache_capacity(options.cache_bytes)
         .flush_every_ms(Some(500));
-    let limit = options.ledger_records;
+    let (limit, keys) = (options.ledger_records, options.keys.clone());
+    match in_time(move || read_store(&config, limit, &keys)) {
+        Ok(parts) => Ok(Found::Open(Box::new(parts))),
+        Err(StateError::Io(error)) if passes(&error) => Err(StateError::Io(error)),
+        // Not damaged: whoever has the key can read it.
+        Err(error @ StateError::UnknownKey(_)) => Err(error),
+        Err(error) => Ok(Found::Damaged(error.to_string())),
+    }
+}
+
+/// Runs what opens sled, and waits for it as long as a healthy one could take.
+pub(super) fn in_time<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("state-open".into())
         .spawn(move || {
-            let _ = sender.send(guarded(|| read_store(&config, limit)));
+            let _ = sender.send(guarded(open));
         })?;
-    match receiver.recv_timeout(OPEN_TIMEOUT) {
-        Ok(Ok(parts)) => Ok(Found::Open(Box::new(parts))),
-        Ok(Err(StateError::Io(error))) if passes(&error) => Err(StateError::Io(error)),
-        Ok(Err(error)) => Ok(Found::Damaged(error.to_string())),
-        Err(_) => Ok(Found::Damaged("sled did not open in time".into())),
-    }
+    let late = |_| StateError::Damaged("sled did not open in time".into());
+    receiver.recv_timeout(OPEN_TIMEOUT).map_err(late)?
 }
 
-fn read_store(config: &sled::Config, limit: usize) -> Result<Parts, StateError> {
+fn read_store(config: &sled::Config, limit: usize, keys: &Keyring) -> Result<Parts, StateError> {
     let db = config.open()?;
-    let cells = db.open_tree("cells")?;
-    let ledger = Ledger::open(&db, &cells, limit)?;
-    let generation = match cells.get(GENERATION)? {
-        Some(bytes) => {
-            let bytes = bytes.as_ref().try_into();
+    let cells = db.open_tree(CELLS)?;
+    let mut generation = None;
+    for cell in &cells {
+        let (name, kept) = cell?;
+        // All are looked at: what was put in another's place is damage, and is found before it is used.
+        let plain = plain_cell(keys, &String::from_utf8_lossy(&name), &kept)?;
+        if &*name == GENERATION.as_bytes() {
+            let bytes = plain.as_slice().try_into();
             let bytes = bytes.map_err(|_| StateError::Damaged("the generation".into()))?;
-            Some(u64::from_le_bytes(bytes))
+            generation = Some(u64::from_le_bytes(bytes));
         }
-        None => None,
-    };
+    }
+    let ledger = Ledger::open(&db, &cells, limit, keys)?;
     Ok(Parts {
         db,
         cells,
@@ -249,7 +268,7 @@ fn set_aside(dir: &Path, store: &Path, now: DateTime<Utc>) -> io::Result<PathBuf
 }
 
 /// sled makes its files as the process's mask allows; they are for the owner only.
-fn make_files_private(store: &Path) -> io::Result<()> {
+pub(super) fn make_files_private(store: &Path) -> io::Result<()> {
     fs::set_permissions(store, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(store)? {
         let entry = entry?;

@@ -2,6 +2,8 @@
 //!
 //! Damage is done to sled's real files; sled panics on some of it, which is seen in the output.
 
+mod encrypted;
+
 use std::fs;
 use std::path::Path;
 

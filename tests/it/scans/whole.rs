@@ -11,6 +11,7 @@ use clerk_convex_sync::{
         scan::{MissedDeliveries, census::Census, sweep::Sweeper},
     },
     report::{Report, RunKind, RunOutcome, history::History},
+    store::crypt::Keyring,
     telemetry::Metrics,
 };
 use serde_json::json;
@@ -65,7 +66,8 @@ impl Stage {
             }),
             identity: Arc::new(Known),
             dir: dir.path().to_owned(),
-            history: History::open(dir.path(), false).expect("a history"),
+            keys: Keyring::default(),
+            history: History::open(dir.path(), false, &Keyring::default()).expect("a history"),
             sweeper: Sweeper::new(missed.clone(), beliefs.clone()),
             census: Census::new(missed, beliefs.clone()),
             beliefs,

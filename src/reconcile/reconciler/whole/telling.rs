@@ -76,7 +76,8 @@ impl Whole<'_> {
         if kind == RunKind::Audit {
             return Ok(None);
         }
-        let plans = Plans::of(&self.reconciler.options.dir);
+        let options = &self.reconciler.options;
+        let plans = Plans::of(&options.dir, &options.keys);
         let digest = self.held.then(|| self.plan.digest());
         // A run that did not see everything knows nothing of older plans.
         if !self.failed {

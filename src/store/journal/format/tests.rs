@@ -9,8 +9,8 @@ use crate::store::journal::frame::frame;
 use crate::store::journal::tests::{delivery, request};
 
 fn sealed(entry: &NewEntry, seq: u64) -> Vec<u8> {
-    let mut bytes = encode_entry(entry).unwrap();
-    seal_entry(&mut bytes, seq);
+    let mut bytes = encode_entry(entry, &Keyring::default()).unwrap();
+    seal_entry(&mut bytes, seq, &Keyring::default());
     bytes
 }
 
@@ -61,11 +61,12 @@ fn notes_come_back_as_they_went_in() {
         at_ms: -1,
     };
     let mut bytes = Vec::new();
-    put_settle(&mut bytes, &settled);
+    let keys = Keyring::default();
+    put_settle(&mut bytes, &settled, &keys);
     let park_at = bytes.len();
-    put_park(&mut bytes, &parked);
+    put_park(&mut bytes, &parked, &keys);
     let unpark_at = bytes.len();
-    put_unpark(&mut bytes, 9);
+    put_unpark(&mut bytes, 9, &keys);
     let read = |at: usize| decode(frame(&bytes[at..]).unwrap());
     assert_eq!(read(0), Some(Payload::Settle(settled)));
     assert_eq!(read(park_at), Some(Payload::Park(parked)));
@@ -84,6 +85,7 @@ fn long_reasons_are_cut_between_characters() {
             reason: "é".repeat(300).into(),
             at_ms: 0,
         },
+        &Keyring::default(),
     );
     let Some(Payload::Park(parked)) = decode(frame(&bytes).unwrap()) else {
         panic!("not a park frame");
@@ -99,12 +101,12 @@ fn what_is_too_large_is_not_encoded() {
     let bytes = sealed(&entry, 1);
     assert!(frame(&bytes).is_some());
     entry.body = vec![0; NewEntry::MAX_BODY_BYTES + 1].into();
-    assert_eq!(encode_entry(&entry), None);
+    assert_eq!(encode_entry(&entry, &Keyring::default()), None);
     let mut named = delivery("msg_1", "user_1", b"");
     if let Cause::Delivery { event_type, .. } = &mut named.cause {
         *event_type = "x".repeat(256).into();
     }
-    assert_eq!(encode_entry(&named), None);
+    assert_eq!(encode_entry(&named, &Keyring::default()), None);
 }
 
 #[test]
@@ -127,7 +129,7 @@ fn every_flipped_bit_is_noticed() {
 
 proptest! {
     #[test]
-    fn decoding_anything_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0u8..6) {
+    fn decoding_anything_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0u8..7) {
         let mut payload = bytes.clone();
         if let Some(first) = payload.first_mut() {
             *first = kind;

@@ -1,0 +1,91 @@
+//! Why the daemon does not start, or ends by itself.
+//!
+//! For the person who started it: each says what to do. Two questions are asked of it beside: does another
+//! process hold the state, and is a key missing.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+use crate::{
+    report::history::HistoryError,
+    schedule::rhythm::NotARhythm,
+    store::{journal::OpenError, state::StateError, state_file::StateFileError},
+};
+
+/// Why the daemon did not start, or ended by itself.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error("the state directory {} cannot be used", .path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The derived state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The `STATE` file.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    /// The directory of reports.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// An address or a socket.
+    #[error("cannot listen on {on}; is another process using it?")]
+    Listen {
+        /// What.
+        on: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key that no header can carry, or a URL that cannot be called.
+    #[error("cannot prepare calls to {service}: {message}")]
+    Edge {
+        /// Clerk or Convex.
+        service: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// A time at which scans are to run.
+    #[error(transparent)]
+    Schedule(#[from] NotARhythm),
+    /// Threads could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
+    /// The disk failed under the running daemon.
+    #[error(
+        "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
+    )]
+    DiskFailed(String),
+    /// The task that applies changes is gone.
+    #[error(
+        "the daemon failed at applying changes; see the log. Nothing acknowledged is lost, start it again"
+    )]
+    ApplierEnded,
+}
+
+impl StartError {
+    /// True if another process holds the state directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            StartError::Journal(OpenError::InUse(_)) | StartError::State(StateError::InUse(_))
+        )
+    }
+
+    /// True if what is kept is encrypted under keys that the configuration does not name.
+    pub fn is_about_keys(&self) -> bool {
+        matches!(
+            self,
+            StartError::StateFile(StateFileError::Keys { .. })
+                | StartError::Journal(OpenError::UnknownKey { .. })
+                | StartError::State(StateError::UnknownKey(_))
+        )
+    }
+}
