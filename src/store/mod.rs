@@ -6,6 +6,7 @@
 //! [`state_file`] is the small witness beside both that tells an emptied store from a new one.
 
 pub mod journal;
+pub mod room;
 pub mod state;
 pub mod state_file;
 
