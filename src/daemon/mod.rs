@@ -7,6 +7,8 @@
 mod build;
 mod core;
 mod doors;
+mod doubt;
+mod foreground;
 mod headless;
 mod reload;
 mod runs;
@@ -23,12 +25,10 @@ use std::{
     time::Duration,
 };
 
-use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime,
-    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,6 +54,7 @@ use self::{
 
 pub use self::{
     build::user_rules,
+    foreground::run,
     headless::{Headless, Purpose},
 };
 
@@ -111,6 +112,18 @@ pub enum StartError {
         "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
     )]
     DiskFailed(String),
+    /// The derived state failed, and starting anew may mend it.
+    #[error(
+        "the derived state failed under the daemon, and there is room again; started again, it opens what is \
+         good of it"
+    )]
+    StateFailed,
+    /// The disk is full before anything was opened.
+    #[error(
+        "there is no room left on the disk of {}; free some, then start again. Nothing was touched",
+        .0.display()
+    )]
+    NoRoom(PathBuf),
     /// The task that applies changes is gone.
     #[error(
         "the daemon failed at applying changes; see the log. Nothing acknowledged is lost, start it again"
@@ -315,8 +328,13 @@ impl Handle {
     fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>) {
         let (shared, stop) = (Arc::clone(&self.core.shared), self.stop.clone());
         let journal = self.core.journal.clone();
+        self.tasks.spawn(watch::health(
+            journal.clone(),
+            Arc::clone(&shared),
+            stop.clone(),
+        ));
         self.tasks
-            .spawn(watch::health(journal.clone(), shared, stop.clone()));
+            .spawn(watch::room(self.core.dir(), shared, stop.clone()));
         self.tasks
             .spawn(watch::watchdog(journal, applier, schedule, stop));
     }
@@ -366,30 +384,4 @@ impl Drop for Handle {
             intake.shutdown_background();
         }
     }
-}
-
-/// Runs in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the configuration again. A second
-/// SIGTERM or Ctrl-C ends at once, which is safe: what is not finished is in the journal.
-pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Threads)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Threads)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Threads)?;
-    let handle = Daemon::start_in(config, around).await?;
-    watch::tell(&[NotifyState::Ready]);
-    let failed = loop {
-        tokio::select! {
-            _ = terminate.recv() => break None,
-            _ = interrupt.recv() => break None,
-            reason = handle.disk_failed() => break Some(StartError::DiskFailed(reason)),
-            () = handle.core.applier_ended.cancelled() => break Some(StartError::ApplierEnded),
-            _ = hangup.recv() => watch::reload(&handle),
-        }
-    };
-    watch::tell(&[NotifyState::Stopping]);
-    tokio::select! {
-        () = handle.shutdown() => {}
-        _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
-        _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
-    }
-    failed.map_or(Ok(()), Err)
 }
