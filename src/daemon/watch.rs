@@ -27,7 +27,7 @@ use crate::{
 /// How often the room on the disk is looked at.
 const ROOM_EVERY: Duration = Duration::from_secs(2);
 /// How long a process lives that could be started anew to mend its state.
-const AT_LEAST: Duration = Duration::from_secs(10);
+const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// Tells systemd, if it listens.
 pub fn tell(states: &[NotifyState<'_>]) {

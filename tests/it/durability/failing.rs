@@ -4,7 +4,11 @@
 //! acknowledged before is there at the next start. A library between the daemon and the disk fails on request, and
 //! throws away what was not synced, as a kernel may.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     load::{Breach, Load, Sent},
@@ -54,21 +58,65 @@ async fn fail(system: &mut System, load: &Load, order: &Path, fault: &str, dice:
     system.start_daemon().await;
 }
 
+/// The library, where it is told what to do, and a daemon on top of it; the reason if there can be none.
+async fn on_a_failing_disk(dir: &Path) -> Result<(System, PathBuf), String> {
+    let (shim, order) = (native::shim(dir)?, dir.join("order"));
+    let settings = [
+        ("LD_PRELOAD", shim.to_str().expect("a path of ours")),
+        ("DISK_ORDER", order.to_str().expect("a path of ours")),
+    ];
+    Ok((System::with(&settings).await, order))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g23_a_derived_state_that_met_a_full_disk_is_opened_anew_when_there_is_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut system, order) = match on_a_failing_disk(dir.path()).await {
+        Ok(found) => found,
+        Err(why) => return soak::not_run("G23", &why),
+    };
+    let mut dice = Dice::new();
+    let load = Load::begin(&system.hand(), &mut dice, "state", &[]);
+    fs::write(&order, "state").expect("written");
+    // There is room in fact, so it gives up soon; until then deliveries are taken in and applied.
+    eventually("the state fails", async || counted(&order, "state") > 0).await;
+    let ended = system.ended().await;
+    assert_eq!(ended.code(), Some(1), "{}", system.log.text());
+    assert_eq!(
+        system
+            .log
+            .count("the derived state failed under the daemon"),
+        1,
+        "{}",
+        system.log.text()
+    );
+    fs::remove_file(&order).expect("removed");
+    system.start_daemon().await;
+    let truth = load.end().await;
+    system.door().idle().await;
+    let breach = truth.breach(&system.convex);
+    let alerts = system.door().alerts().await;
+    soak::say(
+        "G23",
+        &format!(
+            "the derived state met a full disk: ended with 1, started anew, {}",
+            breach.words()
+        ),
+    );
+    assert!(breach.is_none(), "{breach:?}");
+    assert!(!alerts.contains(&"state_failed".to_owned()), "{alerts:?}");
+    assert_eq!(system.terminate().await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g22_a_disk_that_fails_ends_the_daemon_and_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shim = match native::shim(dir.path()) {
-        Ok(shim) => shim,
+    let (mut system, order) = match on_a_failing_disk(dir.path()).await {
+        Ok(found) => found,
         Err(why) => return soak::not_run("G22", &why),
     };
-    let order = dir.path().join("order");
     let mut dice = Dice::new();
     let rounds = soak::size("CCS_SOAK_DISK_FAULTS", 8);
-    let mut system = System::with(&[
-        ("LD_PRELOAD", shim.to_str().expect("a path of ours")),
-        ("CCS_TEST_ORDER", order.to_str().expect("a path of ours")),
-    ])
-    .await;
     let (mut breach, mut sent) = (Breach::default(), Sent::default());
     for round in 0..rounds {
         // Only what is not in Convex yet can be lost.

@@ -44,8 +44,16 @@ async fn on_a_small_disk() -> Result<(System, Volume), String> {
 
 /// Fills the disk under load and empties it again. True if the daemon had to be started anew for it.
 async fn full_and_empty_again(system: &mut System, load: &Load, ballast: &PathBuf) -> bool {
+    // Some wait, so that verdicts and the derived state are written while there is no room.
+    system.convex.down();
+    let before = load.acknowledged();
+    eventually("some deliveries wait", async || {
+        load.acknowledged() > before + 5
+    })
+    .await;
     let before = load.refused();
     fill(ballast);
+    system.convex.up();
     eventually("deliveries are refused", async || {
         load.refused() > before + 3
     })

@@ -56,8 +56,11 @@ pub async fn kill_under_load(kills: usize, dice: &mut Dice, settings: &[(&str, &
         system.door().idle().await;
         killed.breach = killed.breach.and(truth.breach(&system.convex));
         killed.sent = killed.sent.and(truth.sent);
-        let recovered = system.recovered();
-        system.door().every_delivery_has_one_end(recovered).await;
+        // A twin may break that sum as well, and is to be told by its rows.
+        if settings.is_empty() {
+            let recovered = system.recovered();
+            system.door().every_delivery_has_one_end(recovered).await;
+        }
         system.convex.reset();
     }
     assert_eq!(system.log.count("panicked"), 0, "{}", system.log.text());

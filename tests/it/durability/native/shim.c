@@ -1,9 +1,10 @@
-/* Stands between a process and the segments of its journal, and fails as the file ORDER says:
+/* Stands between a process and its state (the segments of its journal, mostly), and fails as the file ORDER says:
  *
  *   sync      every fdatasync fails with EIO, and what was not synced before is gone
  *   sync-once the next one does
  *   write     every write fails with EIO
  *   short     every write takes half of the bytes
+ *   state     every write of the derived state fails with ENOSPC
  *
  * Without that file all is as usual. Every fdatasync that fails adds a byte to ORDER.failed, every write that
  * was cut short one to ORDER.short. */
@@ -20,11 +21,12 @@
 
 #define FILES 65536
 static char ours[FILES];
+static char derived[FILES];
 static off_t synced[FILES];
 
 static int is_ours(int file) { return file >= 0 && file < FILES && ours[file]; }
 
-static const char *order_file(void) { return getenv("CCS_TEST_ORDER"); }
+static const char *order_file(void) { return getenv("DISK_ORDER"); }
 
 static int ordered(const char *what) {
     char text[32] = {0};
@@ -58,6 +60,8 @@ int open64(const char *path, int flags, ...) {
     if (file >= 0 && file < FILES) {
         const char *end = strrchr(path, '.');
         ours[file] = strstr(path, "/journal/") && end && strcmp(end, ".seg") == 0 && (flags & O_ACCMODE) != O_RDONLY;
+        const char *name = strrchr(path, '/');
+        derived[file] = strstr(path, "/derived/") && name && strcmp(name, "/db") == 0;
         struct stat found;
         synced[file] = ours[file] && fstat(file, &found) == 0 ? found.st_size : 0;
     }
@@ -87,6 +91,11 @@ ssize_t pwrite64(int file, const void *bytes, size_t length, off_t offset) {
     if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
     if (is_ours(file) && ordered("write")) {
         errno = EIO;
+        return -1;
+    }
+    if (file >= 0 && file < FILES && derived[file] && ordered("state")) {
+        count("state");
+        errno = ENOSPC;
         return -1;
     }
     if (is_ours(file) && length > 1 && ordered("short")) {
