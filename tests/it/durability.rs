@@ -1,4 +1,4 @@
-//! What must outlast a kill, a power cut, a failing, a full and a damaged disk. Goals G01 to G03, G22 to G24, G27.
+//! What must outlast a kill, a power cut, a failing, a full and a damaged disk. Goals G01, G02, G22 to G24, G26, G27.
 //!
 //! Each scenario runs the built binary under load and compares what was acknowledged with the rows in Convex
 //! afterwards. Short here; `make soak` makes them long. Those that need root, loop devices or a C compiler say
@@ -12,4 +12,5 @@ pub mod kills;
 mod load;
 mod native;
 pub mod power;
+mod stops;
 mod volume;
