@@ -156,7 +156,7 @@ fn forbid(dir: &Path) {
         if path.is_dir() {
             forbid(&path);
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("ours");
     }
 }
 
