@@ -116,7 +116,7 @@ async fn g22_a_disk_that_fails_ends_the_daemon_and_loses_nothing_that_was_acknow
         Err(why) => return soak::not_run("G22", &why),
     };
     let mut dice = Dice::new();
-    let rounds = soak::size("CCS_SOAK_DISK_FAULTS", 8);
+    let rounds = soak::size("CCS_SOAK_DISK_FAULTS", 4);
     let (mut breach, mut sent) = (Breach::default(), Sent::default());
     for round in 0..rounds {
         // Only what is not in Convex yet can be lost.

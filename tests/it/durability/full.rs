@@ -113,7 +113,7 @@ async fn g23_a_full_disk_refuses_until_there_is_room_and_loses_nothing() {
         "G23",
         &format!(
             "a disk of {MIB} MiB filled under load {rounds} times, {} events acknowledged and {} requests refused: {}; \
-             {restarts} new starts, since the derived state had failed; seed {}",
+             {restarts} new starts for a derived state that had failed; seed {}",
             sent.acknowledged,
             sent.refused,
             breach.words(),
