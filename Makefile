@@ -44,6 +44,10 @@ rust: ## Only the Rust tests
 twins: ## Promises broken on purpose: the tests must notice
 	@.ci/tests twins
 
+.PHONY: soak
+soak: ## The goals of docs/reliability.md in their long forms (hours; ONLY=g01 SEED=7)
+	@tools/soak $(ONLY)
+
 .PHONY: bench
 bench: ## The daemon beside a webhook route on Node (about five minutes)
 	cargo bench --bench intake

@@ -28,6 +28,7 @@ use crate::{
         crypt::Keyring,
         directory,
         journal::{self, Journal, Notice, Recovered},
+        room,
         state::{self, State},
         state_file::{self, LAYOUT, Loaded, StateFile},
     },
@@ -46,6 +47,8 @@ pub struct Disk {
     /// As `STATE` has it.
     pub file: StateFile,
     pub alerts: Alerts,
+    /// What was lost of the state, in words; then only a full diff can tell what is missing.
+    pub doubt: Option<&'static str>,
 }
 
 impl Disk {
@@ -74,6 +77,10 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     for path in opened {
         tracing::warn!(path = %path.display(), "was open to other users; it is private now");
     }
+    // Before sled meets a full disk, which it does not survive in this process.
+    if room::Room::at(dir).is_ok_and(room::Room::is_none) {
+        return Err(StartError::NoRoom(dir.clone()));
+    }
     let alerts = Alerts::default();
     let now_ms = Clock.now_ms();
     let damaged = loaded == Loaded::Damaged;
@@ -91,7 +98,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         recovered,
         notices,
     } = opened;
-    report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
+    let mut doubt = report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
     if damaged {
         let path = state_file::set_aside(dir)?;
         let message = format!("STATE was damaged and is kept as {}", path.display());
@@ -120,6 +127,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
             "the derived state was built anew ({reason:?}); records are looked up in Clerk meanwhile"
         );
         alerts.raise("state_rebuilt", message, now_ms);
+        doubt = Some("the derived state was built anew");
     }
     let file = StateFile {
         layout: LAYOUT,
@@ -138,10 +146,18 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         state: opened.state,
         file,
         alerts,
+        doubt,
     })
 }
 
-fn report_recovery(found: &Recovered, known: Option<&StateFile>, alerts: &Alerts, now_ms: i64) {
+/// Says what was found. Answers with what was lost, if anything was.
+fn report_recovery(
+    found: &Recovered,
+    known: Option<&StateFile>,
+    alerts: &Alerts,
+    now_ms: i64,
+) -> Option<&'static str> {
+    let mut lost = None;
     tracing::info!(
         recovered = found.pending.len(),
         dead_letters = found.parked.len(),
@@ -155,12 +171,15 @@ fn report_recovery(found: &Recovered, known: Option<&StateFile>, alerts: &Alerts
             found.damage.places
         );
         alerts.raise("journal_damaged", message, now_ms);
+        lost = Some("the journal was damaged");
     }
     if found.segments == 0 && known.is_some_and(|file| file.highest_seq > 0) {
         let message = "the journal is gone although this directory had one; acknowledged deliveries \
                        may be missing until the next full comparison";
         alerts.raise("journal_lost", message, now_ms);
+        lost = Some("the journal is gone");
     }
+    lost
 }
 
 /// The parts that are not tasks yet.

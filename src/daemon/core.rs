@@ -11,11 +11,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     StartError,
     build::{Disk, Parts},
+    doubt,
     runs::WantsFull,
-    scans,
+    scans, watch,
 };
 use crate::{
-    apply::{self, Applier, Shared},
+    apply::{self, Applier, Clock, Shared},
     config::Config,
     queue::repairs::{self, Batch, Lane},
     reconcile::desk::Desk,
@@ -94,11 +95,16 @@ impl Core {
             state,
             file,
             alerts,
+            doubt,
         } = disk;
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
+        if let Some(why) = doubt {
+            doubt::raise(&state, Clock.now_ms());
+            wants_full.say(why);
+        }
         let core = Core {
             journal,
             state,
@@ -118,6 +124,16 @@ impl Core {
             batches,
         };
         Ok((core, parts, waiting))
+    }
+
+    /// Answers when the derived state has failed and starting anew may mend it; see [`watch::state_gave_up`].
+    pub async fn state_gave_up(&self) {
+        watch::state_gave_up(&self.state, &self.dir).await;
+    }
+
+    /// Where the state lies.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.clone()
     }
 
     /// Ends the appliers, after the desk was closed. What is not finished is in the journal.

@@ -7,6 +7,8 @@
 mod build;
 mod core;
 mod doors;
+mod doubt;
+mod foreground;
 mod headless;
 mod reload;
 mod runs;
@@ -23,11 +25,9 @@ use std::{
     time::Duration,
 };
 
-use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime,
-    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,6 +51,7 @@ use self::{
 
 pub use self::{
     build::{keyring, user_rules},
+    foreground::run,
     headless::{Headless, Purpose},
     start_error::StartError,
 };
@@ -245,8 +246,13 @@ impl Handle {
     fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>) {
         let (shared, stop) = (Arc::clone(&self.core.shared), self.stop.clone());
         let journal = self.core.journal.clone();
+        self.tasks.spawn(watch::health(
+            journal.clone(),
+            Arc::clone(&shared),
+            stop.clone(),
+        ));
         self.tasks
-            .spawn(watch::health(journal.clone(), shared, stop.clone()));
+            .spawn(watch::room(self.core.dir(), shared, stop.clone()));
         self.tasks
             .spawn(watch::watchdog(journal, applier, schedule, stop));
     }
@@ -296,30 +302,4 @@ impl Drop for Handle {
             intake.shutdown_background();
         }
     }
-}
-
-/// Runs in the foreground until SIGTERM or Ctrl-C; SIGHUP reads the configuration again. A second
-/// SIGTERM or Ctrl-C ends at once, which is safe: what is not finished is in the journal.
-pub async fn run(config: Config, around: Surroundings) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Threads)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Threads)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Threads)?;
-    let handle = Daemon::start_in(config, around).await?;
-    watch::tell(&[NotifyState::Ready]);
-    let failed = loop {
-        tokio::select! {
-            _ = terminate.recv() => break None,
-            _ = interrupt.recv() => break None,
-            reason = handle.disk_failed() => break Some(StartError::DiskFailed(reason)),
-            () = handle.core.applier_ended.cancelled() => break Some(StartError::ApplierEnded),
-            _ = hangup.recv() => watch::reload(&handle),
-        }
-    };
-    watch::tell(&[NotifyState::Stopping]);
-    tokio::select! {
-        () = handle.shutdown() => {}
-        _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
-        _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
-    }
-    failed.map_or(Ok(()), Err)
 }

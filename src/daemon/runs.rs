@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use super::{StartError, build::keyring};
+use super::{StartError, build::keyring, doubt};
 use crate::{
     apply::{Clock, Shared},
     config::{Config, RepairMode},
@@ -34,7 +34,8 @@ use crate::{
 pub struct WantsFull(Arc<AtomicI64>);
 
 impl WantsFull {
-    fn say(&self, why: &str) {
+    /// Says it, and why.
+    pub fn say(&self, why: &str) {
         if self.0.swap(Clock.now_ms().max(1), Ordering::Relaxed) == 0 {
             tracing::info!("a full comparison is needed: {why}");
         }
@@ -60,7 +61,7 @@ pub fn runs(
     let beliefs = Beliefs::load(&shared.state)?;
     let missed = MissedDeliveries::new(shared.metrics.clone());
     let (of_ends, lane) = (Arc::clone(shared), lane.clone());
-    let rules = rules(config);
+    let (rules, state) = (rules(config), shared.state.clone());
     let counted = beliefs.clone();
     shared.tell_of_users(Box::new(move |made, created_at| match (made, created_at) {
         (true, Some(at)) => counted.created(at),
@@ -69,7 +70,7 @@ pub fn runs(
     }));
     Ok(Reconciler::new(Options {
         ends: Box::new(move || ends(&of_ends, &lane)),
-        rules: Box::new(move || rules),
+        rules: Box::new(move || doubt::held_back(rules, &state)),
         identity: Arc::new(Pair {
             shared: Arc::clone(shared),
             deployment: config.convex.url.host_str().unwrap_or_default().to_owned(),

@@ -63,6 +63,18 @@ pub enum StartError {
         "the disk failed under the journal ({0}); nothing acknowledged is lost, start again when it works"
     )]
     DiskFailed(String),
+    /// The derived state failed, and starting anew may mend it.
+    #[error(
+        "the derived state failed under the daemon, and there is room again; started again, it opens what is \
+         good of it"
+    )]
+    StateFailed,
+    /// The disk is full before anything was opened.
+    #[error(
+        "there is no room left on the disk of {}; free some, then start again. Nothing was touched",
+        .0.display()
+    )]
+    NoRoom(PathBuf),
     /// The task that applies changes is gone.
     #[error(
         "the daemon failed at applying changes; see the log. Nothing acknowledged is lost, start it again"

@@ -3,7 +3,11 @@
 //! The watchdog is fed by progress: the committer, the applier and the schedule must all have come round
 //! since the last time. A timer that beats by itself would keep a dead daemon alive.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio::time::{sleep, timeout};
@@ -13,8 +17,17 @@ use super::Handle;
 use crate::{
     apply::{self, Shared},
     schedule::Pulse,
-    store::journal::{Health, Journal},
+    store::{
+        journal::{Health, Journal},
+        room::Room,
+        state::State,
+    },
 };
+
+/// How often the room on the disk is looked at.
+const ROOM_EVERY: Duration = Duration::from_secs(2);
+/// How long a process lives that could be started anew to mend its state.
+const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// Tells systemd, if it listens.
 pub fn tell(states: &[NotifyState<'_>]) {
@@ -85,6 +98,41 @@ pub async fn health(journal: Journal, shared: Arc<Shared>, stop: CancellationTok
         tokio::select! {
             () = stop.cancelled() => return,
             changed = health.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Answers when the derived state has failed for want of a working disk, and there is room again. sled does not
+/// recover from that in the same process. Not in the first seconds of a process: it would end again and again.
+pub async fn state_gave_up(state: &State, dir: &Path) {
+    sleep(AT_LEAST).await;
+    loop {
+        if state.failed() && Room::at(dir).is_ok_and(Room::is_back) {
+            return;
+        }
+        sleep(ROOM_EVERY).await;
+    }
+}
+
+/// Raises and clears the alert about a disk that is nearly full.
+pub async fn room(dir: PathBuf, shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        match Room::at(&dir) {
+            Ok(room) if room.is_scarce() => {
+                let message = format!(
+                    "the disk of the state directory is nearly full ({} KiB left); make room before deliveries \
+                     are refused",
+                    room.available / 1024
+                );
+                let now_ms = shared.clock.now_ms();
+                shared.alerts.raise("disk_nearly_full", message, now_ms);
+            }
+            Ok(_) => shared.alerts.clear("disk_nearly_full"),
+            // Whoever needs the disk will say so.
+            Err(_) => {}
+        }
+        if stop.run_until_cancelled(sleep(ROOM_EVERY)).await.is_none() {
+            return;
         }
     }
 }

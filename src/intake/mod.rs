@@ -72,6 +72,8 @@ pub struct Room {
 
 /// How long a sender should wait when nothing can be stored, in seconds.
 const STORE_RETRY_S: u32 = 5;
+/// How long the disk may hold the journal up before that is not ready, far more than any sync takes.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a sender should wait when it is too fast, in seconds.
 const RATE_RETRY_S: u32 = 1;
 
@@ -338,6 +340,11 @@ async fn ready(State(intake): State<Arc<Intake>>) -> Response {
             "cannot store: the queue is full\n",
         )
             .into_response(),
+        Health::Writing if !moves(&intake.journal).await => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cannot store: the disk does not answer\n",
+        )
+            .into_response(),
         Health::Writing => "ready\n".into_response(),
         Health::Unwritable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -351,6 +358,13 @@ async fn ready(State(intake): State<Arc<Intake>>) -> Response {
             .into_response(),
         Health::Closed => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response(),
     }
+}
+
+/// True unless the disk holds the journal up.
+async fn moves(journal: &Journal) -> bool {
+    tokio::time::timeout(DISK_PATIENCE, journal.pulse())
+        .await
+        .is_ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock of intake")]

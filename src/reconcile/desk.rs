@@ -335,7 +335,8 @@ impl Inner {
     }
 }
 
-fn recall(state: &State, slot: Slot) -> Memory {
+/// What is remembered of a sort of runs.
+pub fn recall(state: &State, slot: Slot) -> Memory {
     let cell = state.get_cell(&format!("{CELL}{}", slot.name()));
     let bytes = cell.ok().flatten();
     bytes.map_or_else(Memory::default, |bytes| Memory::read(&bytes))

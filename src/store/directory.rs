@@ -23,7 +23,7 @@ const OURS: [&str; 3] = ["STATE", "journal", "derived"];
 const MAX_DEPTH: usize = 8;
 
 /// Makes the state directory the owner's alone, with all that is in it, and answers with what was open to
-/// others and no longer is.
+/// others and no longer is. The owner's rights are given back where they are missing.
 ///
 /// # Errors
 /// A link in it, which could lead anywhere; and a directory that holds other things and is open to others,
@@ -34,6 +34,7 @@ pub fn make_own(dir: &Path) -> io::Result<Vec<PathBuf>> {
         make_private(dir)?;
         return Ok(opened);
     }
+    admit(dir, DIR_MODE)?;
     let holds = holds(dir)?;
     if mode(dir)? & OTHERS != 0 && holds == Holds::OtherThings {
         return Err(io::Error::other(
@@ -95,8 +96,18 @@ fn close_all(dir: &Path, depth: usize, opened: &mut Vec<PathBuf>) -> io::Result<
     Ok(())
 }
 
+/// Gives the owner's own rights back, whoever took them away.
+fn admit(path: &Path, own: u32) -> io::Result<()> {
+    let now = mode(path)?;
+    if now & own != own {
+        fs::set_permissions(path, Permissions::from_mode(now & 0o7777 | own))?;
+    }
+    Ok(())
+}
+
 /// Takes others' rights away, if they have any.
 fn close(path: &Path, own: u32, opened: &mut Vec<PathBuf>) -> io::Result<()> {
+    admit(path, own)?;
     if mode(path)? & OTHERS != 0 {
         fs::set_permissions(path, Permissions::from_mode(own))?;
         opened.push(path.to_owned());
@@ -168,6 +179,29 @@ mod tests {
             assert_eq!(mode(path).unwrap() & 0o777, own, "{path:?}");
         }
         assert!(make_own(&state).unwrap().is_empty());
+    }
+
+    #[test]
+    fn rights_that_the_owner_lacks_are_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let (journal, segment) = (state.join("journal"), state.join("journal/1.seg"));
+        fs::create_dir_all(&journal).unwrap();
+        fs::write(&segment, "x").unwrap();
+        for path in [&segment, &journal, &state] {
+            lax(path, 0);
+        }
+        assert!(
+            make_own(&state).unwrap().is_empty(),
+            "nobody else could enter"
+        );
+        for (path, own) in [
+            (&state, DIR_MODE),
+            (&journal, DIR_MODE),
+            (&segment, FILE_MODE),
+        ] {
+            assert_eq!(mode(path).unwrap() & 0o777, own, "{path:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod crypt;
 pub mod journal;
+pub mod room;
 pub mod state;
 pub mod state_file;
 pub mod upkeep;

@@ -135,9 +135,8 @@ impl System {
         command
     }
 
-    /// Starts the daemon, on the port that it had before; returns when it can store deliveries.
-    pub async fn start_daemon(&mut self) {
-        let from = self.log.len();
+    /// Starts the daemon and does not wait for it.
+    pub fn launch(&mut self) {
         let mut child = self
             .command(&["run"])
             .stdout(Stdio::null())
@@ -158,6 +157,12 @@ impl System {
             child,
             pid: pid.expect("a process id"),
         });
+    }
+
+    /// Starts the daemon, on the port that it had before; returns when it can store deliveries.
+    pub async fn start_daemon(&mut self) {
+        let from = self.log.len();
+        self.launch();
         let log = self.log.clone();
         let address = move || {
             log.field_since(from, "ready to take deliveries in", "address")?
@@ -185,6 +190,21 @@ impl System {
         self.signal(Signal::KILL);
         let end = self.ended().await;
         assert_eq!(end.code(), None, "killed, not ended");
+    }
+
+    /// The same for a daemon that may have ended by itself.
+    pub async fn kill_if_it_lives(&mut self) {
+        // Until it is waited for, there is something to send a signal to.
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// How the daemon has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let running = self.running.as_mut()?;
+        let end = running.child.try_wait().expect("a child of ours")?;
+        self.running = None;
+        Some(end)
     }
 
     /// Asks the daemon to end (SIGTERM); its exit code.

@@ -3,14 +3,16 @@
 //! Owns the segment being written and the index. Knows nothing of what an entry means. Promises that
 //! no append is answered with yes before the sync that covers it, that a failed sync is never asked
 //! again (the journal is poisoned instead, and the daemon must end), and that verdicts are on disk in
-//! the order in which they were given. A full disk refuses a group and nothing else.
+//! the order in which they were given. A full disk refuses a group and nothing else; see `relief`.
+
+mod relief;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::entry::Position;
 use super::error::AppendError;
@@ -119,16 +121,16 @@ impl Committer {
     }
 
     /// Waits for something to do: not at all while a segment is being emptied, for a while when
-    /// notes could not be written. A note waits a little for company.
+    /// there is no room. A note waits a little for company.
     fn first(&self) -> Result<Command, TryRecvError> {
         let soon = |wait| match self.commands.recv_timeout(wait) {
             Ok(command) => Ok(command),
             Err(RecvTimeoutError::Timeout) => Err(TryRecvError::Empty),
             Err(RecvTimeoutError::Disconnected) => Err(TryRecvError::Disconnected),
         };
-        let first = if self.state.carry.is_some() {
+        let first = if self.state.carry.is_some() && !self.state.no_room {
             self.commands.try_recv()
-        } else if !self.state.notes.is_empty() {
+        } else if !self.state.notes.is_empty() || self.state.no_room {
             soon(RETRY)
         } else {
             let gone = |RecvError| TryRecvError::Disconnected;
@@ -164,15 +166,19 @@ impl Committer {
             group.refuse(&AppendError::Poisoned(reason.clone()));
             return;
         }
+        let kept_back = self.keep_room(&mut group);
         let carried = self.carried();
         let mut out = std::mem::take(&mut self.state.buffer);
         let parks = stage_notes(&mut out, &self.state.notes, &self.options.keys);
         let moves = stage_carried(&mut out, &carried);
         group.stage(&mut out, &mut self.next_seq, &self.options.keys);
+        if !kept_back {
+            self.probe(&mut out);
+        }
         let sync = group.needs_sync() || !carried.is_empty();
         match self.write(&out, sync) {
             Ok((segment, base)) => {
-                if !out.is_empty() {
+                if !out.is_empty() && !kept_back {
                     self.room_again();
                 }
                 let at = |position: Position| Position {
@@ -192,6 +198,7 @@ impl Committer {
         out.clear();
         out.shrink_to(IDLE_BUFFER_BYTES);
         self.state.buffer = out;
+        self.relieve();
     }
 
     /// Verdicts count from the moment they are given, not from when they are written: a lost one
@@ -256,44 +263,6 @@ impl Committer {
         }
     }
 
-    fn refuse(&mut self, error: WriteError, group: Group) {
-        match error {
-            WriteError::NoRoom(error) => {
-                self.state.carry = None;
-                if !self.state.no_room {
-                    self.state.no_room = true;
-                    warn!(%error, "the journal cannot be written; deliveries are refused until there is room");
-                    self.health
-                        .send_replace(Health::Unwritable(error.to_string()));
-                }
-                group.refuse(&AppendError::Unwritable(error.to_string()));
-            }
-            WriteError::Broken(error) => {
-                self.poison(error.to_string());
-                group.refuse(&AppendError::Poisoned(error.to_string()));
-            }
-        }
-    }
-
-    fn room_again(&mut self) {
-        if self.state.no_room {
-            self.state.no_room = false;
-            info!("the journal can be written again");
-            self.health.send_replace(Health::Writing);
-        }
-    }
-
-    fn poison(&mut self, reason: String) {
-        error!(
-            error = reason,
-            "the disk failed under the journal; nothing more is taken in"
-        );
-        self.state.notes = Vec::new();
-        self.state.carry = None;
-        self.state.poisoned = Some(reason.clone());
-        self.health.send_replace(Health::Poisoned(reason));
-    }
-
     /// Removes what is final at the old end, and decides whether to empty what is left there.
     fn maintain(&mut self) {
         while self.state.poisoned.is_none()
@@ -309,15 +278,7 @@ impl Committer {
             self.poison(reason);
         }
         if self.state.carry.is_none() && !self.state.no_room && self.state.poisoned.is_none() {
-            self.state.carry = self
-                .index
-                .worth_carrying(self.options.keep_segments)
-                .filter(|segment| self.state.unreadable != Some(*segment))
-                .map(|segment| {
-                    let mut seqs = self.index.live_in(segment);
-                    seqs.reverse();
-                    Carry { segment, seqs }
-                });
+            self.state.carry = self.to_carry(self.options.keep_segments.max(2));
         }
     }
 

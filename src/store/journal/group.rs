@@ -15,6 +15,7 @@ use super::frame::FRAME_HEAD_BYTES;
 use super::index::Index;
 use super::{Appended, Options};
 use crate::store::crypt::Keyring;
+use crate::twin::{self, Twin};
 
 /// What the committer is asked to do.
 pub enum Command {
@@ -127,7 +128,8 @@ impl Group {
 
     /// Takes an entry in, or answers it at once: it is here already, or there is no room.
     pub fn add(&mut self, waiting: Waiting, index: &Index, options: &Options) {
-        if let Some(settled) = index.known(waiting.delivery) {
+        let known = index.known(waiting.delivery);
+        if let Some(settled) = known.filter(|_| !twin::broken(Twin::NoDedupe)) {
             let _ = waiting.answer.send(Ok(Appended::Known { settled }));
             return;
         }
@@ -154,14 +156,24 @@ impl Group {
         self.appends.push(waiting);
     }
 
-    /// Refuses everybody.
-    pub fn refuse(self, error: &AppendError) {
-        for waiting in self.appends {
+    /// True if it holds no entry.
+    pub fn is_empty(&self) -> bool {
+        self.appends.is_empty()
+    }
+
+    /// Refuses every entry, and keeps who waits for a sync.
+    pub fn refuse_entries(&mut self, error: &AppendError) {
+        for waiting in self.appends.drain(..) {
             let _ = waiting.answer.send(Err(error.clone()));
         }
-        for copy in self.copies {
+        for copy in self.copies.drain(..) {
             let _ = copy.send(Err(error.clone()));
         }
+    }
+
+    /// Refuses everybody.
+    pub fn refuse(mut self, error: &AppendError) {
+        self.refuse_entries(error);
         for sync in self.syncs {
             let _ = sync.send(Err(error.clone()));
         }

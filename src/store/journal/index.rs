@@ -197,8 +197,16 @@ impl Index {
         let oldest = self.segments.front()?;
         let sparse = oldest.live_bytes < oldest.bytes / 4;
         let wasteful = self.live_bytes < self.bytes / 2;
-        (self.segments.len() > keep.max(2) && oldest.live > 0 && (sparse || wasteful))
+        (self.segments.len() > keep.max(1) && oldest.live > 0 && (sparse || wasteful))
             .then_some(oldest.number)
+    }
+
+    /// True if less than half of the segment being written is needed, and giving it back is worth a new one.
+    pub fn newest_is_wasteful(&self) -> bool {
+        /// A new segment takes a block of the disk and its header.
+        const WORTH_BYTES: u64 = 16 * 1024;
+        let newest = self.segments.back();
+        newest.is_some_and(|s| s.bytes >= WORTH_BYTES && s.live_bytes < s.bytes / 2)
     }
 
     /// The entries that keep a segment alive, oldest first.

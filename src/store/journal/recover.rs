@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use super::disk::Disk;
 use super::entry::{Meta, Parked, ParkedMeta, Position};
 use super::error::OpenError;
@@ -24,6 +26,8 @@ use crate::store::crypt::{KeyId, Keyring};
 const LAST_SEGMENT: u32 = 4_000_000_000;
 /// The most `.torn` files kept.
 const KEPT_TORN: usize = 8;
+/// The most damaged segments kept. The time in their names is that of their last write.
+const KEPT_DAMAGED: usize = 3;
 
 /// What was found when the journal was opened.
 #[derive(Debug, Default)]
@@ -57,7 +61,7 @@ pub struct Damage {
     pub bytes: u64,
     /// What was cut off the newest segment, in bytes.
     pub torn_bytes: u64,
-    /// Where cut-off bytes are kept.
+    /// Where cut-off bytes and damaged segments are kept.
     pub set_aside: Vec<PathBuf>,
     /// Segments whose number is missing between others.
     pub missing_segments: u32,
@@ -131,6 +135,7 @@ impl<'a> Scan<'a> {
             if at > 0 {
                 self.found.damage.missing_segments += number - numbers[at - 1] - 1;
             }
+            let places = self.found.damage.places;
             let unread = self.load(number, &mut buffer);
             let (good, header) = self.segment(number, &buffer)?;
             self.found.bytes += buffer.len() as u64 + unread;
@@ -153,6 +158,12 @@ impl<'a> Scan<'a> {
             }
             if unread > 0 {
                 self.damaged(unread);
+            }
+            if self.found.damage.places > places {
+                self.keep_damaged(number);
+                // Nothing more is written there, so that what was found stays as it was.
+                tail.iter_mut()
+                    .for_each(|tail| tail.usable &= tail.number != number);
             }
         }
         Ok(tail)
@@ -255,6 +266,16 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Keeps a damaged segment for inspection, under a second name that costs no room while it is in use.
+    fn keep_damaged(&mut self, number: u32) {
+        match keep_damaged(self.dir, number) {
+            Ok(path) => self.found.damage.set_aside.push(path),
+            Err(error) => {
+                tracing::warn!(%error, segment = number, "a damaged segment is not kept");
+            }
+        }
+    }
+
     fn damaged(&mut self, bytes: u64) {
         self.found.damage.places += 1;
         self.found.damage.bytes += bytes;
@@ -307,21 +328,46 @@ pub fn is_newer(path: &Path, format: u32) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn set_aside(dir: &Path, number: u32, from: u64, rest: &[u8]) -> io::Result<PathBuf> {
+/// Removes the oldest files whose extension begins so, and answers with the others.
+fn thin_out(dir: &Path, extension: &str, keep: usize) -> io::Result<Vec<PathBuf>> {
     let mut kept = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "torn")
-        {
+        let found = path.extension().and_then(|found| found.to_str());
+        if found.is_some_and(|found| found.starts_with(extension)) {
             kept.push(path);
         }
     }
+    // The names begin with the segment's number, so that they sort by age.
     kept.sort_unstable();
-    for old in kept.iter().rev().skip(KEPT_TORN - 1) {
-        fs::remove_file(old)?;
+    while kept.len() > keep {
+        fs::remove_file(kept.remove(0))?;
     }
+    Ok(kept)
+}
+
+fn keep_damaged(dir: &Path, number: u32) -> io::Result<PathBuf> {
+    let name = format!("{number:010}.corrupt-");
+    let of_it = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|f| f.to_string_lossy().starts_with(&name))
+    };
+    if let Some(path) = thin_out(dir, "corrupt-", KEPT_DAMAGED)?
+        .into_iter()
+        .find(of_it)
+    {
+        return Ok(path);
+    }
+    thin_out(dir, "corrupt-", KEPT_DAMAGED - 1)?;
+    let segment = segment_path(dir, number);
+    let written: DateTime<Utc> = fs::metadata(&segment)?.modified()?.into();
+    let path = dir.join(format!("{name}{}", written.format("%Y%m%dT%H%M%SZ")));
+    fs::hard_link(segment, &path)?;
+    Ok(path)
+}
+
+fn set_aside(dir: &Path, number: u32, from: u64, rest: &[u8]) -> io::Result<PathBuf> {
+    thin_out(dir, "torn", KEPT_TORN - 1)?;
     let path = dir.join(format!("{number:010}-{from:010}.torn"));
     // A temporary file is for the owner only, as this has to be.
     let mut file = tempfile::NamedTempFile::new_in(dir)?;

@@ -8,6 +8,7 @@ mod faulty;
 mod faulty_disk;
 mod life;
 mod model;
+mod relief;
 mod trim;
 
 use std::path::Path;

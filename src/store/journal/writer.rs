@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::disk::{Disk, SegmentFile};
 use super::frame::{FORMAT, HEADER_BYTES, Header};
+use crate::store::room::Room;
 
 /// Why bytes did not reach the disk.
 #[derive(Debug)]
@@ -121,6 +122,35 @@ impl Writer {
             self.file.sync().map_err(WriteError::Broken)?;
             self.unsynced = false;
         }
+        Ok(())
+    }
+
+    /// The room that the file system has left, if it can be told.
+    pub fn room(&self) -> Option<Room> {
+        self.disk.room(&self.dir)
+    }
+
+    /// Begins a new segment now.
+    pub fn begin_next(&mut self, next_seq: u64) -> Result<(), WriteError> {
+        self.mend(next_seq)?;
+        self.roll(next_seq)
+    }
+
+    /// Empties the segment, of which nothing is needed, where there is no room for a new one. The header
+    /// is written over before anything is cut off, so that numbers are not given twice.
+    pub fn start_over(&mut self, next_seq: u64) -> Result<(), WriteError> {
+        let header = Header {
+            format: FORMAT,
+            segment: self.number,
+            first_seq: next_seq,
+        };
+        write_all(self.file.as_mut(), &header.encode(), 0).map_err(classify)?;
+        self.file.sync().map_err(WriteError::Broken)?;
+        self.len = HEADER_BYTES as u64;
+        self.torn = true;
+        self.cut().map_err(classify)?;
+        self.file.sync().map_err(WriteError::Broken)?;
+        self.unsynced = false;
         Ok(())
     }
 

@@ -105,6 +105,52 @@ async fn kept_tails_are_few() {
 }
 
 #[tokio::test]
+async fn damaged_segments_are_kept_but_few_and_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = || {
+        let files = fs::read_dir(dir.path()).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.to_string_lossy().contains(".corrupt-"))
+            .collect::<Vec<_>>()
+    };
+    for n in 1..=5 {
+        let opened = open(dir.path());
+        let live = store(
+            &opened.journal,
+            delivery(&format!("msg_{n}"), "user_1", b"{}"),
+        )
+        .await;
+        let more = store(
+            &opened.journal,
+            delivery(&format!("msg_{n}+"), "user_1", b"{}"),
+        )
+        .await;
+        opened.journal.settle([settled(live)]);
+        opened.journal.close().await.unwrap();
+        drop(opened);
+        let newest = dir.path().join(format!("{n:010}.seg"));
+        let mut bytes = fs::read(&newest).unwrap();
+        bytes[45] ^= 1;
+        fs::write(&newest, &bytes).unwrap();
+        for _ in 0..2 {
+            let again = open(dir.path());
+            assert!(again.recovered.damage.may_have_lost());
+            assert!(pending(&again.recovered).contains(&more));
+            drop(again);
+            assert_eq!(kept().len(), n.min(3), "{:?}", kept());
+        }
+        let mut names = kept();
+        names.sort_unstable();
+        assert_eq!(
+            fs::read(names.last().unwrap()).unwrap(),
+            bytes,
+            "as it was found"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_header_costs_no_entry() {
     let dir = tempfile::tempdir().unwrap();
     let (file, _) = six(dir.path()).await;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::super::disk::{Disk, RealDisk, SegmentFile};
 use super::*;
+use crate::store::room::Room;
 
 /// What was asked of the disk, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub enum Asked {
 pub struct Faults {
     /// How many bytes may still be written; then there is no room. Every write takes at most 1000.
     pub room: Option<usize>,
+    /// So many bytes may be written over at the beginning of a file without taking room.
+    pub spare: u64,
+    /// What is said to be left of 16 MiB.
+    pub available: Option<u64>,
     /// What a write answers once, instead of writing.
     pub write: Option<Errno>,
     /// What every sync of a file answers.
@@ -125,6 +130,14 @@ impl Disk for FaultyDisk {
         }
         RealDisk.sync_dir(dir)
     }
+
+    fn room(&self, _: &Path) -> Option<Room> {
+        let available = self.0.lock().unwrap().available?;
+        Some(Room {
+            available,
+            total: 16 << 20,
+        })
+    }
 }
 
 impl SegmentFile for FaultyFile {
@@ -136,7 +149,8 @@ impl SegmentFile for FaultyFile {
             panic!("as the test asked");
         }
         let mut count = bytes.len();
-        if let Some(room) = &mut faults.room {
+        let over = self.len > 0 && offset + bytes.len() as u64 <= faults.spare;
+        if let Some(room) = faults.room.as_mut().filter(|_| !over) {
             if *room == 0 {
                 return Err(Errno::NOSPC.into());
             }

@@ -1,0 +1,95 @@
+//! G01: killed at any moment, under load, also while it starts: nothing acknowledged is lost or done twice.
+
+use std::time::{Duration, Instant};
+
+use super::load::{Breach, Load, Sent};
+use crate::{
+    process::System,
+    soak::{self, Dice},
+};
+
+/// Kills after which the rows are looked at, and forgotten.
+const EPOCH: usize = 500;
+/// The latest moment of a kill after the daemon was ready, in milliseconds.
+const LATEST_MS: u64 = 300;
+/// The latest moment of a kill during the start, in milliseconds.
+const LATEST_IN_START_MS: u64 = 60;
+
+/// What a number of kills came to.
+pub struct Killed {
+    pub breach: Breach,
+    pub sent: Sent,
+    in_start: usize,
+    starts: Vec<Duration>,
+}
+
+/// Kills the daemon so often, from its first start on.
+pub async fn kill_under_load(kills: usize, dice: &mut Dice, settings: &[(&str, &str)]) -> Killed {
+    let mut killed = Killed {
+        breach: Breach::default(),
+        sent: Sent::default(),
+        in_start: 0,
+        starts: Vec::new(),
+    };
+    let mut system = System::with(settings).await;
+    let mut done = 0;
+    while done < kills {
+        let name = format!("{}_{done}", dice.seed);
+        let load = Load::begin(&system.hand(), dice, &name, &[]);
+        for _ in 0..EPOCH.min(kills - done) {
+            let moment = Duration::from_millis(dice.below(LATEST_MS));
+            tokio::time::sleep(moment).await;
+            system.kill().await;
+            while dice.percent(10) {
+                system.launch();
+                let moment = Duration::from_millis(dice.below(LATEST_IN_START_MS));
+                tokio::time::sleep(moment).await;
+                system.kill().await;
+                killed.in_start += 1;
+            }
+            let start = Instant::now();
+            system.start_daemon().await;
+            killed.starts.push(start.elapsed());
+            done += 1;
+        }
+        let truth = load.end().await;
+        system.door().idle().await;
+        killed.breach = killed.breach.and(truth.breach(&system.convex));
+        killed.sent = killed.sent.and(truth.sent);
+        // A twin may break that sum as well, and is to be told by its rows.
+        if settings.is_empty() {
+            let recovered = system.recovered();
+            system.door().every_delivery_has_one_end(recovered).await;
+        }
+        system.convex.reset();
+    }
+    assert_eq!(system.log.count("panicked"), 0, "{}", system.log.text());
+    killed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g01_kills_at_any_moment_lose_nothing_and_do_nothing_twice() {
+    let mut dice = Dice::new();
+    let kills = soak::size("CCS_SOAK_KILLS", 30);
+    let mut killed = kill_under_load(kills, &mut dice, &[]).await;
+    killed.starts.sort_unstable();
+    let p99 = killed.starts[killed.starts.len() * 99 / 100];
+    let Sent {
+        acknowledged,
+        repeated,
+        ..
+    } = killed.sent;
+    soak::say(
+        "G01",
+        &format!(
+            "{kills} kills under load and {} during the start, {acknowledged} events acknowledged and {repeated} \
+             of them repeated: {}; ready again p99 {} ms; seed {}",
+            killed.in_start,
+            killed.breach.words(),
+            p99.as_millis(),
+            dice.seed
+        ),
+    );
+    assert!(acknowledged > kills as u64, "there was no load");
+    assert!(killed.breach.is_none(), "{:?}", killed.breach);
+}

@@ -1,0 +1,275 @@
+//! A sender as Clerk has one: it repeats each delivery until it is acknowledged, and some after that.
+//!
+//! What it was told is the truth that the rows are held against. Each sender has users of its own, so that
+//! the order of a user's events is known; which events come when is up to the dice.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use clerk_convex_sync::sandbox::convex::ConvexSim;
+use tokio::task::JoinSet;
+
+use crate::{
+    hand::{Hand, new_id, user},
+    soak::Dice,
+};
+
+/// Senders at once.
+const SENDERS: u64 = 4;
+/// How long a sender rests between two deliveries: about two hundred a second together.
+const REST: Duration = Duration::from_millis(20);
+/// How long it waits after it was refused or cut off.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// See the module's words.
+pub struct Load {
+    told: Arc<Told>,
+    senders: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    acknowledged: AtomicU64,
+    repeated: AtomicU64,
+    refused: AtomicU64,
+    /// The newest version of each user that was acknowledged.
+    users: Mutex<BTreeMap<String, i64>>,
+}
+
+/// What differs between what was acknowledged and what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Breach {
+    /// Users without a row, or with an older one.
+    pub lost: Vec<String>,
+    /// Users whose row was written more often than there were events.
+    pub doubled: Vec<String>,
+    /// Users whose row went back to an older event.
+    pub regressed: Vec<String>,
+}
+
+/// What was sent, in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    pub acknowledged: u64,
+    pub repeated: u64,
+    pub refused: u64,
+}
+
+impl Breach {
+    /// True if nothing differs.
+    pub fn is_none(&self) -> bool {
+        *self == Breach::default()
+    }
+
+    /// In numbers.
+    pub fn words(&self) -> String {
+        let [lost, doubled, regressed] = [&self.lost, &self.doubled, &self.regressed].map(Vec::len);
+        format!("{lost} lost, {doubled} doubled, {regressed} regressed")
+    }
+
+    /// Both.
+    pub fn and(mut self, other: Breach) -> Breach {
+        self.lost.extend(other.lost);
+        self.doubled.extend(other.doubled);
+        self.regressed.extend(other.regressed);
+        self
+    }
+}
+
+impl Sent {
+    /// Both.
+    pub fn and(self, other: Sent) -> Sent {
+        Sent {
+            acknowledged: self.acknowledged + other.acknowledged,
+            repeated: self.repeated + other.repeated,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
+impl Load {
+    /// Begins to send. `fillings` are the sizes of bodies beyond the usual 700 bytes.
+    pub fn begin(hand: &Hand, dice: &mut Dice, name: &str, fillings: &'static [usize]) -> Load {
+        let told = Arc::new(Told::default());
+        let mut senders = JoinSet::new();
+        for sender in 0..SENDERS {
+            let (hand, told) = (hand.clone(), Arc::clone(&told));
+            let mut dice = Dice::of(dice.below(u64::MAX));
+            let name = format!("{name}_{sender}");
+            senders.spawn(async move { send(&hand, &told, &mut dice, &name, fillings).await });
+        }
+        Load { told, senders }
+    }
+
+    /// How many were acknowledged so far, repetitions not counted.
+    pub fn acknowledged(&self) -> u64 {
+        self.told.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused with 503 so far.
+    pub fn refused(&self) -> u64 {
+        self.told.refused.load(Ordering::Relaxed)
+    }
+
+    /// Waits until each delivery that was begun is acknowledged, and ends. The daemon must take them in.
+    pub async fn end(mut self) -> Truth {
+        self.told.stop.store(true, Ordering::Relaxed);
+        let all = async { while self.senders.join_next().await.is_some() {} };
+        let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
+        ended.expect("all is acknowledged within a minute");
+        let users = std::mem::take(&mut *self.told.users.lock().expect("no panic while held"));
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Truth {
+            users,
+            sent: Sent {
+                acknowledged: load(&self.told.acknowledged),
+                repeated: load(&self.told.repeated),
+                refused: load(&self.told.refused),
+            },
+        }
+    }
+}
+
+/// What a load was told.
+pub struct Truth {
+    users: BTreeMap<String, i64>,
+    pub sent: Sent,
+}
+
+impl Truth {
+    /// Holds it against the rows. The queue must be empty.
+    pub fn breach(&self, convex: &ConvexSim) -> Breach {
+        let mut names = BTreeMap::new();
+        for row in convex.rows("users") {
+            let (key, name) = (row["clerkId"].as_str(), row["name"].as_str());
+            if let (Some(key), Some(name)) = (key, name) {
+                names.insert(key.to_owned(), name.to_owned());
+            }
+        }
+        let mut written: BTreeMap<String, i64> = BTreeMap::new();
+        for commit in convex.commits(0, usize::MAX) {
+            if commit.table == "users" {
+                *written.entry(commit.key.to_string()).or_default() += 1;
+            }
+        }
+        let mut breach = Breach::default();
+        for (key, version) in &self.users {
+            let row = names.get(key).and_then(|name| version_of(name));
+            let times = written.get(key).copied().unwrap_or(0);
+            if row.is_none() {
+                breach.lost.push(key.clone());
+            } else if row < Some(*version) {
+                // Whoever wrote as often as there were events and holds an older one went back.
+                match times >= *version {
+                    true => breach.regressed.push(key.clone()),
+                    false => breach.lost.push(key.clone()),
+                }
+            }
+            if times > *version {
+                breach.doubled.push(key.clone());
+            }
+        }
+        breach
+    }
+}
+
+fn name_of(version: i64) -> String {
+    format!("Ada{version}")
+}
+
+fn version_of(name: &str) -> Option<i64> {
+    name.strip_prefix("Ada")?.split(' ').next()?.parse().ok()
+}
+
+/// One delivery, as it will be repeated.
+struct Delivery {
+    id: String,
+    body: Vec<u8>,
+}
+
+impl Delivery {
+    fn new(user_id: &str, version: i64, filling: usize) -> Delivery {
+        let kind = match version {
+            1 => "user.created",
+            _ => "user.updated",
+        };
+        let mut event = user(kind, user_id, version, &name_of(version));
+        if filling > 0 {
+            event["data"]["private_metadata"]["filling"] = "x".repeat(filling).into();
+        }
+        Delivery {
+            id: new_id(),
+            body: event.to_string().into_bytes(),
+        }
+    }
+}
+
+async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &[usize]) {
+    // The newest version of each user, and some deliveries to repeat.
+    let mut users: Vec<(String, i64)> = Vec::new();
+    let mut done: Vec<Delivery> = Vec::new();
+    while !told.stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(REST).await;
+        if dice.percent(10) && !done.is_empty() {
+            if until_taken(hand, told, dice.one(&done)).await {
+                told.repeated.fetch_add(1, Ordering::Relaxed);
+            }
+            continue;
+        }
+        if dice.percent(60) || users.is_empty() {
+            users.push((format!("user_{name}_{}", users.len()), 0));
+        }
+        let at = usize::try_from(dice.below(users.len() as u64)).expect("below a length");
+        // Mostly the one that has just come.
+        let at = if dice.percent(60) {
+            users.len() - 1
+        } else {
+            at
+        };
+        let (user, version) = &mut users[at];
+        *version += 1;
+        let filling = if fillings.is_empty() {
+            0
+        } else {
+            *dice.one(fillings)
+        };
+        let delivery = Delivery::new(user, *version, filling);
+        if !until_taken(hand, told, &delivery).await {
+            return;
+        }
+        told.acknowledged.fetch_add(1, Ordering::Relaxed);
+        let mut known = told.users.lock().expect("no panic while held");
+        known.insert(user.clone(), *version);
+        drop(known);
+        if done.len() < 50 {
+            done.push(delivery);
+        } else if dice.percent(20) {
+            let at = usize::try_from(dice.below(50)).expect("below fifty");
+            done[at] = delivery;
+        }
+    }
+}
+
+/// Repeats a delivery until it is taken in. False if that was given up, for the load has ended.
+async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> bool {
+    loop {
+        match hand.try_post(&delivery.id, delivery.body.clone()).await {
+            Ok(answer) if answer.status == 200 => return true,
+            Ok(answer) if answer.status == 503 => {
+                assert!(answer.retry_after.is_some(), "{answer:?}");
+                told.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(answer) => panic!("{answer:?}"),
+            // Nobody is there: killed, or not started yet.
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

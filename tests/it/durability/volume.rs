@@ -1,0 +1,118 @@
+//! File systems of a test's own: one in memory that can be filled, one on a loop device that can be frozen or lose
+//! its power. They need root; where they cannot be had, the reason is told. Unmounted when dropped.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// See the module's words.
+pub struct Volume {
+    at: PathBuf,
+    image: Option<TempDir>,
+}
+
+impl Volume {
+    /// So many MiB of memory, mounted there.
+    pub fn in_memory(at: &Path, mib: usize) -> Result<Volume, String> {
+        let size = format!("size={mib}m,mode=700");
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(at)])?;
+        Ok(Volume {
+            at: at.to_owned(),
+            image: None,
+        })
+    }
+
+    /// An ext4 file system of so many MiB on a loop device, mounted there.
+    pub fn on_loop_device(at: &Path, mib: u64) -> Result<Volume, String> {
+        let image = tempfile::tempdir().expect("a directory");
+        let volume = Volume {
+            at: at.to_owned(),
+            image: Some(image),
+        };
+        let file = fs::File::create(volume.image_file()).expect("a file");
+        file.set_len(mib << 20).expect("a sparse file");
+        let lazy = "lazy_itable_init=0,lazy_journal_init=0";
+        run(
+            "mkfs.ext4",
+            &["-q", "-F", "-E", lazy, text(&volume.image_file())],
+        )?;
+        volume.mount()?;
+        Ok(volume)
+    }
+
+    /// Mounts it again after [`Volume::unmount`], as after a reboot.
+    pub fn mount(&self) -> Result<(), String> {
+        let file = self.image_file();
+        // Reading must not wait while it is frozen.
+        run(
+            "mount",
+            &["-o", "loop,noatime", text(&file), text(&self.at)],
+        )
+    }
+
+    /// Nobody may have anything open there.
+    pub fn unmount(&self) {
+        run("umount", &[text(&self.at)]).expect("unmounted");
+    }
+
+    /// Holds every write and sync up.
+    pub fn freeze(&self) -> Result<(), String> {
+        run("fsfreeze", &["-f", text(&self.at)])
+    }
+
+    /// Lets them go.
+    pub fn thaw(&self) {
+        run("fsfreeze", &["-u", text(&self.at)]).expect("thawed");
+    }
+
+    fn image_file(&self) -> PathBuf {
+        let image = self.image.as_ref().expect("it is on a loop device");
+        image.path().join("image")
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        if self.image.is_some() {
+            let _thawed = run("fsfreeze", &["-u", text(&self.at)]);
+        }
+        let _gone = run("umount", &["-l", text(&self.at)]);
+    }
+}
+
+/// A file of zeros that leaves no room.
+pub fn fill(path: &Path) {
+    let mut file = fs::File::create(path).expect("a file");
+    let mut size = 1 << 20;
+    while size > 0 {
+        // What does not fit whole is tried in smaller pieces, to the last byte.
+        if file.write_all(&vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of ours")
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    // Not in everybody's path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    let output = command.args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}
