@@ -14,7 +14,11 @@ use crate::{
     apply::{self, Shared},
     schedule::Pulse,
     store::journal::{Health, Journal},
+    telemetry::{self, LogLevel},
 };
+
+/// How often it is said how many lines the log lacks.
+const SAY_LEFT_OUT: Duration = Duration::from_secs(10);
 
 /// Tells systemd, if it listens.
 pub fn tell(states: &[NotifyState<'_>]) {
@@ -60,6 +64,20 @@ pub async fn watchdog(
                     "the journal, the applier or the schedule does not move; the watchdog is not fed"
                 )
             }
+        }
+    }
+}
+
+/// Says how many lines the log lacks, because they were too many.
+pub async fn left_out_lines(log: LogLevel, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(sleep(SAY_LEFT_OUT))
+        .await
+        .is_some()
+    {
+        let lines = log.left_out();
+        if lines > 0 {
+            tracing::warn!(target: telemetry::LEFT_OUT, lines, "lines were left out: there were too many a second");
         }
     }
 }

@@ -14,6 +14,7 @@ use super::format::{self, MAX_SETTLED_PER_FRAME};
 use super::frame::FRAME_HEAD_BYTES;
 use super::index::Index;
 use super::{Appended, Options};
+use crate::twin::{self, Twin};
 
 /// What the committer is asked to do.
 pub enum Command {
@@ -126,11 +127,12 @@ impl Group {
 
     /// Takes an entry in, or answers it at once: it is here already, or there is no room.
     pub fn add(&mut self, waiting: Waiting, index: &Index, options: &Options) {
-        if let Some(settled) = index.known(waiting.delivery) {
+        let forgets = twin::broken(Twin::NoDedupe);
+        if let Some(settled) = index.known(waiting.delivery).filter(|_| !forgets) {
             let _ = waiting.answer.send(Ok(Appended::Known { settled }));
             return;
         }
-        if waiting.delivery != 0 && self.ids.contains(&waiting.delivery) {
+        if waiting.delivery != 0 && self.ids.contains(&waiting.delivery) && !forgets {
             // The first copy is not durable yet; this one waits for the same sync.
             self.copies.push(waiting.answer);
             return;
