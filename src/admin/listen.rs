@@ -28,7 +28,7 @@ use crate::inbound::{self, Bounds, Listener, OnFault, Peer};
 /// Of each of the two ways. Commands and scrapers are few; a run that is watched keeps its connection.
 const BOUNDS: Bounds = Bounds {
     header_timeout: Duration::from_secs(10),
-    idle_timeout: Duration::from_secs(60),
+    idle_timeout: Duration::from_secs(10),
     max_connections: 64,
 };
 

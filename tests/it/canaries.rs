@@ -159,7 +159,9 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
     system.start_daemon().await;
     let hand = system.hand().signing_with(&[&set(2)]);
     for n in 0..3 {
-        hand.say(&created(&format!("user_{n}"), 1, "Ada")).await;
+        let user = json!({ "first_name": format!("Ada {n}") });
+        let id = system.clerk.create_user(user).expect("created");
+        hand.say(&created(&id, 1, "Ada")).await;
     }
     let forger = hand.signing_with(&["whsec_Zm9yZ2VkLXNpZ25pbmcta2V5LTAwMDAwMDE="]);
     let refused = forger
@@ -167,7 +169,7 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
         .await;
     search.look("a refusal", refused.text.as_bytes());
     assert_eq!(refused.status, 401);
-    // A new secret that is withdrawn again, a file that is no secret, a key that Convex refuses.
+    // A secret that is withdrawn, and a file that is none.
     let webhooks = dir.path().join("CLERK_WEBHOOK_SECRET");
     for text in [set(2), format!("{} and what is none", set(3)), set(2)] {
         let before = system.log.count("onfiguration");
@@ -180,14 +182,6 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
         let door = system.door();
         search.look("status", door.text("GET", "/status", None).await.as_bytes());
     }
-    system.convex.set_deploy_key("dev:other|another");
-    hand.say(&created("user_4", 1, "Ada")).await;
-    eventually("Convex lets nobody in", async || {
-        let figures = system.door().figures().await;
-        figures.sum("convex_requests_total", &["status=\"401\""]) > 0.0
-    })
-    .await;
-    system.convex.set_deploy_key(&set(1));
     system.door().idle().await;
     let door = system.door();
     let lines = door
@@ -208,6 +202,15 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
     ] {
         search.look_at_command(&system, command).await;
     }
+    system.convex.set_deploy_key("dev:other|another");
+    hand.say(&created("user_4", 1, "Ada")).await;
+    eventually("Convex lets nobody in", async || {
+        let figures = system.door().figures().await;
+        figures.sum("convex_requests_total", &["status=\"401\""]) > 0.0
+    })
+    .await;
+    let status = system.door().text("GET", "/status", None).await;
+    search.look("the alert about it", status.as_bytes());
     search.look_at_process(&system);
     search.look_at_state(system.state.path());
     system.signal(Signal::ABORT);

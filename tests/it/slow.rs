@@ -193,6 +193,31 @@ async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
     assert_eq!(system.log.count("panicked"), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_end_is_hung_up_on() {
+    let file = |name: &str| format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key) = (file("first.crt"), file("first.key"));
+    let world = World::with(&[
+        ("CCS_LISTEN__TLS_CERT", cert.as_str()),
+        ("CCS_LISTEN__TLS_KEY", key.as_str()),
+        ("CCS_LISTEN__HEADER_TIMEOUT", "300ms"),
+    ])
+    .await;
+    let mut clients = JoinSet::new();
+    // The beginning of a greeting, and what is none.
+    for begun in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"POST / HTTP/1.1\r\n"] {
+        for _ in 0..20 {
+            let address = world.daemon().public_addr();
+            clients.spawn(async move {
+                let mut socket = TcpStream::connect(address).await.expect("a connection");
+                let _ = socket.write_all(begun).await;
+                hung_up(socket).await;
+            });
+        }
+    }
+    clients.join_all().await;
+}
+
 /// Lets a process open so many files.
 fn allow_files(system: &System, most: u64) {
     let limit = Rlimit {

@@ -127,12 +127,12 @@ impl Group {
 
     /// Takes an entry in, or answers it at once: it is here already, or there is no room.
     pub fn add(&mut self, waiting: Waiting, index: &Index, options: &Options) {
-        let forgets = twin::broken(Twin::NoDedupe);
-        if let Some(settled) = index.known(waiting.delivery).filter(|_| !forgets) {
+        let known = index.known(waiting.delivery);
+        if let Some(settled) = known.filter(|_| !twin::broken(Twin::NoDedupe)) {
             let _ = waiting.answer.send(Ok(Appended::Known { settled }));
             return;
         }
-        if waiting.delivery != 0 && self.ids.contains(&waiting.delivery) && !forgets {
+        if waiting.delivery != 0 && self.ids.contains(&waiting.delivery) {
             // The first copy is not durable yet; this one waits for the same sync.
             self.copies.push(waiting.answer);
             return;
