@@ -101,7 +101,7 @@ async fn a_second_sigterm_ends_at_once_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g26_ends_under_load_answer_what_they_took_and_lose_and_repeat_nothing() {
-    let terms = size("TERMS", 8);
+    let terms = size("TERMS", 6);
     let mut system = System::start().await;
     let mut acknowledged = Vec::new();
     let mut longest = std::time::Duration::ZERO;
