@@ -103,12 +103,13 @@ async fn a_second_sigterm_ends_at_once_and_loses_nothing() {
 async fn g26_ends_under_load_answer_what_they_took_and_lose_and_repeat_nothing() {
     let terms = size("TERMS", 6);
     let mut system = System::start().await;
+    let hand = system.hand();
     let mut acknowledged = Vec::new();
     let mut longest = std::time::Duration::ZERO;
     for term in 0..terms {
         let mut senders = JoinSet::new();
         for sender in 0..SENDERS {
-            let hand = system.hand();
+            let hand = hand.clone();
             senders.spawn(async move {
                 let mut taken = Vec::new();
                 for n in 0.. {

@@ -19,9 +19,9 @@ const RESTARTS: usize = 4;
 
 /// Sends a copy so many times, so many at once; what was not acknowledged.
 async fn copies(system: &System, id: &str, body: &[u8], count: usize, at_once: usize) -> usize {
-    let mut lanes = JoinSet::new();
+    let (hand, mut lanes) = (system.hand(), JoinSet::new());
     for lane in 0..at_once {
-        let (hand, id, body) = (system.hand(), id.to_owned(), body.to_vec());
+        let (hand, id, body) = (hand.clone(), id.to_owned(), body.to_vec());
         lanes.spawn(async move {
             let mut refused = 0;
             for _ in (lane..count).step_by(at_once) {

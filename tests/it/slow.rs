@@ -126,7 +126,8 @@ async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
         ("CCS_LISTEN__IDLE_TIMEOUT", "1s"),
     ];
     let system = System::with(&bounds).await;
-    system.hand().say(&created("user_first", 1, "Ada")).await;
+    let hand = system.hand();
+    hand.say(&created("user_first", 1, "Ada")).await;
     system.door().idle().await;
     let (files, memory_before) = (open_files(system.pid()), memory(system.pid()));
     let over = Arc::new(AtomicBool::new(false));
@@ -167,7 +168,7 @@ async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
     while waited.load(Ordering::Relaxed) < 2 * each || began.elapsed().as_secs() < seconds as u64 {
         let asked = Instant::now();
         let event = created(&format!("user_{}", took.len()), 1, "Ada");
-        system.hand().say(&event).await;
+        hand.say(&event).await;
         took.push(asked.elapsed());
         most = most.max(memory(system.pid()));
     }
