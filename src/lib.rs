@@ -24,7 +24,8 @@ pub mod twin;
 pub mod config;
 pub mod telemetry;
 
-// Edges: the two services and the disk.
+// Edges: connections, the two services and the disk.
+pub mod inbound;
 pub mod outbound;
 
 pub mod clerk;

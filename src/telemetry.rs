@@ -5,6 +5,8 @@
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
 mod carried;
+mod door;
+mod flood;
 mod runs;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -19,29 +21,16 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::flood::Flood;
 use crate::config::{Log, LogFormat};
 
 pub use carried::CarriedMetrics;
+pub use door::{PanicLabels, RefusedLabels, WebhookLabels};
+pub use flood::LEFT_OUT;
 pub use runs::RunMetrics;
 
 /// What `Content-Type` the metrics have.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Labels of `webhooks_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct WebhookLabels {
-    /// The event's type, or `none` where it is not known.
-    pub r#type: String,
-    /// What was answered and why.
-    pub result: &'static str,
-}
-
-/// Labels of `connections_refused_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusedLabels {
-    /// Why nobody was let in.
-    pub reason: &'static str,
-}
 
 /// Labels of `changes_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,6 +85,8 @@ pub struct Metrics {
     pub ensure: Family<EnsureLabels, Counter>,
     /// `connections_refused_total{reason}`
     pub refused: Family<RefusedLabels, Counter>,
+    /// `handler_panics_total{listener}`
+    pub panics: Family<PanicLabels, Counter>,
     /// `changes_total{table,outcome,source}`
     pub changes: Family<ChangeLabels, Counter>,
     /// `sync_latency_seconds`: from the event's `timestamp` to the commit.
@@ -130,6 +121,7 @@ impl Default for Metrics {
         let latency = Histogram::new(LATENCY_SECONDS);
         let (webhooks, ensure) = (Family::default(), Family::default());
         let (changes, refused) = (Family::default(), Family::default());
+        let panics = Family::default();
         let queue_depth = Gauge::default();
         let (queue_oldest_age, dead_letters) = (Gauge::default(), Gauge::default());
         let retries = Family::default();
@@ -138,7 +130,7 @@ impl Default for Metrics {
         let runs = RunMetrics::register(&mut registry);
         let carried = CarriedMetrics::register(&mut registry);
         register_calls(&mut registry, &clerk_requests, &convex_requests);
-        register_door(&mut registry, &webhooks, &ensure, &refused);
+        door::register(&mut registry, &webhooks, &ensure, &refused, &panics);
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -175,6 +167,7 @@ impl Default for Metrics {
             webhooks,
             ensure,
             refused,
+            panics,
             changes,
             latency,
             queue_depth,
@@ -187,25 +180,6 @@ impl Default for Metrics {
             carried,
         }
     }
-}
-
-fn register_door(
-    registry: &mut Registry,
-    webhooks: &Family<WebhookLabels, Counter>,
-    ensure: &Family<EnsureLabels, Counter>,
-    refused: &Family<RefusedLabels, Counter>,
-) {
-    registry.register(
-        "webhooks",
-        "Webhook requests by type and result",
-        webhooks.clone(),
-    );
-    registry.register("ensure", "Sign-ins by result", ensure.clone());
-    registry.register(
-        "connections_refused",
-        "Peers of the public listener that were not let in",
-        refused.clone(),
-    );
 }
 
 fn register_calls(
@@ -245,6 +219,11 @@ impl Metrics {
         self.refused.get_or_create(&RefusedLabels { reason }).inc();
     }
 
+    /// Counts a handler that panicked.
+    pub fn panicked(&self, listener: &'static str) {
+        self.panics.get_or_create(&PanicLabels { listener }).inc();
+    }
+
     /// Counts what became of a change.
     pub fn change(&self, table: &'static str, outcome: &'static str, source: &'static str) {
         self.changes
@@ -267,16 +246,24 @@ impl Metrics {
     }
 }
 
-/// Changes the log level while running.
+/// Changes the log level while running, and knows how many lines were left out.
 #[derive(Clone)]
-pub struct LogLevel(reload::Handle<EnvFilter, Subscribers>);
+pub struct LogLevel {
+    filter: reload::Handle<EnvFilter, Subscribers>,
+    flood: Flood,
+}
 
 impl LogLevel {
     /// Sets it; a level that cannot be read changes nothing.
     pub fn set(&self, level: &str) {
         if let Ok(filter) = filter(level) {
-            let _ = self.0.reload(filter);
+            let _ = self.filter.reload(filter);
         }
+    }
+
+    /// How many lines were left out since this was asked last, because they were too many.
+    pub fn left_out(&self) -> u64 {
+        self.flood.left_out()
     }
 }
 
@@ -284,6 +271,7 @@ impl LogLevel {
 pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
     let initial = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(initial);
+    let flood = Flood::default();
     let format = match log.format {
         LogFormat::Auto if under_systemd => LogFormat::Journald,
         LogFormat::Auto => LogFormat::Text,
@@ -304,9 +292,12 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
     // A second call, as in tests, keeps the first subscriber.
     let _ = tracing_subscriber::registry()
         .with(filter)
-        .with(layer)
+        .with(layer.with_filter(flood.clone()))
         .try_init();
-    LogLevel(handle)
+    LogLevel {
+        filter: handle,
+        flood,
+    }
 }
 
 // The scheduler's library reports every ordinary end as an error; that a strike of the clock did not come is

@@ -109,7 +109,9 @@ impl Tokens {
 
     /// Whose token these headers bear. Takes as long whichever it is, and if it is none.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
-        let sent = headers.get(header::AUTHORIZATION);
+        // Of two that differ, some reader before us may have looked at the other one.
+        let mut all = headers.get_all(header::AUTHORIZATION).iter();
+        let sent = all.next().filter(|_| all.next().is_none());
         let sent = sent.and_then(|value| value.to_str().ok());
         let sent = sent.and_then(|value| value.strip_prefix("Bearer "));
         let sent = blake3::hash(sent.unwrap_or_default().as_bytes());
@@ -220,6 +222,11 @@ mod tests {
             assert_eq!(whose(wrong), None, "{wrong}");
         }
         assert_eq!(tokens.caller(&HeaderMap::new()).map(|c| c.name), None);
+        let mut twice = HeaderMap::new();
+        for value in ["Bearer a-token-of-sixteen", "Bearer b"] {
+            twice.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        assert!(tokens.caller(&twice).is_none());
         assert!(Tokens::default().caller(&HeaderMap::new()).is_none());
     }
 

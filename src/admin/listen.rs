@@ -1,30 +1,39 @@
 //! The two ways to the operators' door: a Unix socket, and TCP with tokens.
 //!
-//! The socket is made for its owner only (for everyone, if some are listed as readers: then the kernel's word
-//! about who connects decides alone); one that a dead process left is replaced, one that somebody listens on is
-//! not. Over TCP a request needs a token, and a `Host` that is this listener's own, so that no web page can
-//! reach it.
+//! The socket is made for its owner and its group (for everyone, if some are listed as readers); the kernel's
+//! word about who connects decides in any case; one that a dead process left is replaced, one that somebody
+//! listens on is not. Over TCP a request needs a token, and a `Host` that is this listener's own, so that no web
+//! page can reach it. Both have bounds of their own, apart from those of the public listener.
 
-use std::{io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request, connect_info::Connected},
+    extract::Request,
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::{self, Next},
     response::Response,
-    serve::IncomingStream,
 };
-use tokio::net::{TcpListener, UnixListener, UnixStream, unix::UCred};
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     access::{Readers, Tokens},
     problem,
 };
+use crate::inbound::{self, Bounds, Listener, OnFault, Peer};
+
+/// Of each of the two ways. Commands and scrapers are few; a run that is watched keeps its connection.
+const BOUNDS: Bounds = Bounds {
+    header_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(10),
+    max_connections: 64,
+};
 
 /// Binds the socket.
-pub async fn bind_socket(path: &Path, readers: &Readers) -> io::Result<UnixListener> {
+pub async fn bind_socket(path: &Path, readers: &Readers) -> io::Result<Listener> {
     if UnixStream::connect(path).await.is_ok() {
         let message = format!("another process listens on {}", path.display());
         return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
@@ -34,34 +43,27 @@ pub async fn bind_socket(path: &Path, readers: &Readers) -> io::Result<UnixListe
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    let mode = if readers.is_empty() { 0o600 } else { 0o666 };
+    let mode = if readers.is_empty() { 0o660 } else { 0o666 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
-}
-
-/// The process at the other end of the socket, as far as the kernel says.
-#[derive(Clone)]
-struct Process(Option<UCred>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Process {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Process(stream.io().peer_cred().ok())
-    }
+    Ok(Listener::unix(listener))
 }
 
 /// Serves the socket until `stop`.
 pub async fn serve_socket(
-    listener: UnixListener,
+    listener: Listener,
     router: Router,
     readers: Readers,
+    on_fault: OnFault,
     stop: CancellationToken,
 ) {
     let readers = Arc::new(readers);
     let known = move |mut request: Request, next: Next| {
         let readers = Arc::clone(&readers);
         async move {
-            let process = request.extensions().get::<ConnectInfo<Process>>();
-            let peer = process.and_then(|ConnectInfo(Process(peer))| *peer);
+            let peer = match request.extensions().get::<Peer>() {
+                Some(Peer::Process(peer)) => *peer,
+                _ => None,
+            };
             match peer.and_then(|peer| readers.caller(&peer)) {
                 Some(caller) => {
                     request.extensions_mut().insert(caller);
@@ -74,32 +76,25 @@ pub async fn serve_socket(
             }
         }
     };
-    let service = router
-        .layer(middleware::from_fn(known))
-        .into_make_service_with_connect_info::<Process>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!("the operators' socket failed: {error}");
-    }
+    let router = router.layer(middleware::from_fn(known));
+    inbound::serve(listener, router, BOUNDS, |_| Some(()), on_fault, stop).await;
 }
 
 /// Serves TCP until `stop`, to holders of a token only.
 pub async fn serve_tcp(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     tokens: Tokens,
+    on_fault: OnFault,
     stop: CancellationToken,
 ) {
-    let address = listener.local_addr().ok();
+    let address = listener.address().ok();
     let tokens = Arc::new(tokens);
     let guarded = router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let tokens = Arc::clone(&tokens);
         async move { guard(request, next, &tokens, address).await }
     }));
-    let served = axum::serve(listener, guarded).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!("the operators' listener failed: {error}");
-    }
+    inbound::serve(listener, guarded, BOUNDS, |_| Some(()), on_fault, stop).await;
 }
 
 async fn guard(

@@ -5,6 +5,7 @@
 //! acknowledgement: it runs with the appliers, not with intake.
 
 mod access;
+mod bound;
 mod failures;
 mod listen;
 mod runs;
@@ -76,6 +77,10 @@ impl Admin {
             .merge(runs)
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
             .with_state(self)
+            .layer(middleware::from_fn_with_state(
+                bound::Bound::default(),
+                bound::bound,
+            ))
             .layer(middleware::from_fn(access::authorise))
     }
 }

@@ -7,6 +7,7 @@
 use crate::{
     model::{ContentHash, Standing, Version},
     store::state::Seen,
+    twin::{self, Twin},
 };
 
 /// What to do with an event.
@@ -54,6 +55,9 @@ impl Why {
 ///
 /// `floor` is the newest version that the ledger has forgotten anything of.
 pub fn at_a_glance(seen: Option<Seen>, floor: Version, says: Standing) -> Option<Verdict> {
+    if twin::broken(Twin::NoDedupe) {
+        return says.deleted.then_some(Verdict::Write);
+    }
     match seen {
         Some(seen) if seen.deleted && says.deleted => Some(Verdict::Unchanged),
         Some(seen) if seen.deleted => Some(Verdict::Stale(Why::Deleted)),
@@ -68,6 +72,9 @@ pub fn at_a_glance(seen: Option<Seen>, floor: Version, says: Standing) -> Option
 pub fn judge(seen: Option<Seen>, floor: Version, says: Standing, hash: ContentHash) -> Verdict {
     if let Some(verdict) = at_a_glance(seen, floor, says) {
         return verdict;
+    }
+    if twin::broken(Twin::NoDedupe) {
+        return Verdict::Write;
     }
     match seen {
         Some(seen) if seen.hash == hash => Verdict::Unchanged,

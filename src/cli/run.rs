@@ -37,6 +37,9 @@ pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure>
     if let Err(error) = exposed {
         tracing::warn!("a crash may leave secrets in a core file: {error}");
     }
+    if let Err(error) = open_as_many_files_as_needed(loaded.config.listen.max_connections) {
+        tracing::debug!("the limit of open files stays what it is: {error}");
+    }
     let around = Surroundings {
         reread: Some(reread(context)),
         log_level: Some(log_level),
@@ -58,6 +61,25 @@ fn keep_memory_to_ourselves() -> std::io::Result<()> {
     };
     setrlimit(Resource::Core, none)?;
     Ok(())
+}
+
+/// Many systems allow few open files unless a process asks, and more for the asking.
+fn open_as_many_files_as_needed(connections: usize) -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let needed = (connections + daemon::OTHER_FILES) as u64;
+    let most = limit.maximum.unwrap_or(needed);
+    if limit
+        .current
+        .is_none_or(|current| current >= needed.min(most))
+    {
+        return Ok(());
+    }
+    let enough = Rlimit {
+        current: Some(needed.min(most)),
+        ..limit
+    };
+    Ok(setrlimit(Resource::Nofile, enough)?)
 }
 
 /// Reads the same sources again, for SIGHUP and the operators' `reload`.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
 use secrecy::SecretString;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{StartError, skew};
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
     },
     config::{self, Config, ExtraType},
     convex::{self, Deployment, reader::Reader, writer::Writer},
-    intake::{Intake, Room, Secrets},
+    inbound::body::Limits,
+    intake::{Intake, Oversized, Room, Secrets},
     mapping::{ExtraField, ExtraKind, UserRules},
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
@@ -37,6 +38,9 @@ use crate::{
 
 /// The longest a request to Clerk may take.
 const CLERK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the bodies of all deliveries may take while they come in, in bytes: a quarter of the unit's memory.
+const ALL_BODIES: usize = 128 * 1024 * 1024;
 
 /// Everything that was open or left on the disk.
 pub struct Disk {
@@ -220,8 +224,12 @@ impl Parts {
                 entries: config.state.max_queue_events as u64,
                 bytes: config.state.max_journal_bytes,
             },
-            max_body_bytes: config.listen.max_body_bytes,
-            body_timeout: config.listen.body_timeout,
+            bodies: Limits {
+                most: config.listen.max_body_bytes,
+                time: config.listen.body_timeout,
+                room: Arc::new(Semaphore::new(ALL_BODIES)),
+            },
+            oversized: Oversized::default(),
             limiter: ArcSwapOption::from(Intake::limiter(config.listen.rate_per_second)),
         });
         Ok(Parts {

@@ -1,25 +1,31 @@
-//! Every port and socket, bound before anything runs.
+//! Every port and socket, bound before anything runs, with its bounds and its rules.
 //!
 //! Knows addresses and files, not what answers there. Promises: either all doors are open or none is,
-//! and what could not be bound is named.
+//! and what could not be bound is named; connections never take the descriptors that the disk needs.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use tokio::net::{TcpListener, UnixListener};
+use rustix::process::{Resource, getrlimit};
 
 use super::StartError;
 use crate::{
     admin::{self, Caller, Readers, Scope, Tokens},
+    apply::Shared,
     config::{self, Config, Reading, Tls},
-    intake::{Listener, TlsFiles},
+    inbound::{Bounds, Fault, Listener, OnFault, TlsFiles},
+    intake::Rules,
 };
+
+/// File descriptors that connections to the public listener leave to the journal, the state, calls to both services
+/// and the operators' door.
+pub const OTHER_FILES: usize = 512;
 
 /// What is bound, with the addresses that were given out.
 pub struct Doors {
     pub listener: Listener,
     pub public: SocketAddr,
-    pub socket: UnixListener,
-    pub tcp: Option<TcpListener>,
+    pub socket: Listener,
+    pub tcp: Option<Listener>,
 }
 
 impl Doors {
@@ -34,7 +40,7 @@ impl Doors {
             .map_err(|source| cannot_listen(&config.admin.socket.display(), source))?;
         let tcp = match config.admin.address {
             Some(address) => Some(
-                TcpListener::bind(address)
+                Listener::bind(address, None)
                     .await
                     .map_err(|source| cannot_listen(&address, source))?,
             ),
@@ -50,7 +56,7 @@ impl Doors {
 
     /// The operators' TCP address, if there is one.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+        self.tcp.as_ref().and_then(|tcp| tcp.address().ok())
     }
 }
 
@@ -85,6 +91,68 @@ pub fn tokens(section: &config::Admin) -> Tokens {
     tokens
 }
 
+/// Deadlines and caps of the public listener, within what this process may open.
+pub fn bounds(section: &config::Listen) -> Bounds {
+    let files = getrlimit(Resource::Nofile).current;
+    let places = places(section.max_connections, files);
+    if places < section.max_connections {
+        tracing::warn!(
+            places,
+            "this process may open too few files for listen.max_connections; raise its limit (LimitNOFILE)"
+        );
+    }
+    Bounds {
+        header_timeout: section.header_timeout,
+        idle_timeout: section.idle_timeout,
+        max_connections: places,
+    }
+}
+
+/// How many connections there may be if the process may open so many files; `None`: any number.
+fn places(wanted: usize, files: Option<u64>) -> usize {
+    let Some(files) = files else { return wanted };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    // With very few, each half gets its half.
+    let room = files.saturating_sub(OTHER_FILES).max(files / 2).max(1);
+    wanted.min(room)
+}
+
+/// Who may come to the public listener.
+pub fn rules(section: &config::Listen) -> Rules {
+    Rules {
+        allow: section.allow.clone(),
+        trusted_proxies: section.trusted_proxies.clone(),
+        max_connections: section.max_connections_per_peer,
+        rate_per_second: section.rate_per_peer,
+    }
+}
+
+/// Counts what goes wrong with a listener, and tells of it.
+pub fn on_fault(shared: &Arc<Shared>, listener: &'static str) -> OnFault {
+    let shared = Arc::clone(shared);
+    Arc::new(move |fault| {
+        let now_ms = shared.clock.now_ms();
+        match fault {
+            Fault::Panicked => {
+                shared.metrics.panicked(listener);
+                let message = format!(
+                    "a request to the {listener} listener made the daemon fail and was answered 500; the log has \
+                     the place in the code: please report it"
+                );
+                shared.alerts.raise("handler_panicked", message, now_ms);
+            }
+            Fault::OutOfFiles(error) => {
+                let message = format!(
+                    "connections to the {listener} listener cannot be accepted ({error}): allow the process \
+                     to open more files (LimitNOFILE)"
+                );
+                shared.alerts.raise("out_of_files", message, now_ms);
+            }
+            Fault::HasFiles => shared.alerts.clear("out_of_files"),
+        }
+    })
+}
+
 async fn listen(config: &Config) -> Result<Listener, StartError> {
     let tls = match &config.listen.tls {
         Tls::Own { cert, key } => Some(TlsFiles {
@@ -102,5 +170,25 @@ fn cannot_listen(on: &dyn std::fmt::Display, source: io::Error) -> StartError {
     StartError::Listen {
         on: on.to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_disk() {
+        for (wanted, files, places_there) in [
+            (8192, None, 8192),
+            (8192, Some(16_384), 8192),
+            (8192, Some(8192), 7680),
+            (8192, Some(1024), 512),
+            (8192, Some(256), 128),
+            (100, Some(1024), 100),
+            (8192, Some(1), 1),
+        ] {
+            assert_eq!(places(wanted, files), places_there, "{wanted} {files:?}");
+        }
     }
 }

@@ -25,18 +25,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpListener, UnixListener},
-    runtime,
-    time::timeout,
-};
+use tokio::{runtime, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
     config::{self, Config},
-    intake::{self, Bounds, Listener, Peers, Rules},
+    inbound::{self, Listener},
+    intake::{self, Peers},
     schedule::Pulse,
     telemetry::LogLevel,
 };
@@ -51,6 +48,7 @@ use self::{
 
 pub use self::{
     build::{keyring, user_rules},
+    doors::OTHER_FILES,
     foreground::run,
     headless::{Headless, Purpose},
     start_error::StartError,
@@ -106,6 +104,7 @@ impl Daemon {
         let grace = config.limits.shutdown_grace;
         let (core, parts, applier) =
             Core::apply(&config, disk, grace.saturating_sub(INTAKE_DRAIN))?;
+        let log_level = around.log_level.clone();
         let reloader = Arc::new(Reloader::new(
             config.clone(),
             around,
@@ -133,6 +132,10 @@ impl Daemon {
         let carrier = Carrier::new(Arc::clone(&handle.core.shared));
         handle.tasks.spawn(carrier.run(handle.stop.clone()));
         handle.open_admin(applier.clone(), doors.socket, doors.tcp, &config.admin);
+        if let Some(log) = log_level {
+            let told = watch::left_out_lines(log, handle.stop.clone());
+            handle.tasks.spawn(told);
+        }
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
         handle.watch(applier, pulse);
         handle.start_intake(doors.listener, parts.intake, &config)?;
@@ -217,8 +220,8 @@ impl Handle {
     fn open_admin(
         &self,
         applier: apply::Handle,
-        socket: UnixListener,
-        tcp: Option<TcpListener>,
+        socket: Listener,
+        tcp: Option<Listener>,
         section: &config::Admin,
     ) {
         let reloader = Arc::clone(&self.reloader);
@@ -234,11 +237,13 @@ impl Handle {
         };
         let router = admin.router();
         let (readers, stop) = (doors::readers(section), self.stop.clone());
-        let serve = admin::serve_socket(socket, router.clone(), readers, stop);
+        let on_fault = doors::on_fault(&self.core.shared, "operators");
+        let told = Arc::clone(&on_fault);
+        let serve = admin::serve_socket(socket, router.clone(), readers, told, stop);
         self.tasks.spawn(serve);
         if let Some(tcp) = tcp {
-            let tokens = doors::tokens(section);
-            let serve = admin::serve_tcp(tcp, router, tokens, self.stop.clone());
+            let (tokens, stop) = (doors::tokens(section), self.stop.clone());
+            let serve = admin::serve_tcp(tcp, router, tokens, on_fault, stop);
             self.tasks.spawn(serve);
         }
     }
@@ -270,21 +275,15 @@ impl Handle {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let bounds = Bounds {
-            header_timeout: config.listen.header_timeout,
-            idle_timeout: config.listen.idle_timeout,
-            max_connections: config.listen.max_connections,
-        };
-        let rules = Rules {
-            allow: config.listen.allow.clone(),
-            trusted_proxies: config.listen.trusted_proxies.clone(),
-            max_connections: config.listen.max_connections_per_peer,
-            rate_per_second: config.listen.rate_per_peer,
-        };
-        let peers = Peers::new(rules, self.core.shared.metrics.clone());
-        let ensure = sign_in::routes(config, &self.core.shared, &intake, self.core.lane.clone());
+        let shared = &self.core.shared;
+        let bounds = doors::bounds(&config.listen);
+        let peers = Peers::new(doors::rules(&config.listen), shared.metrics.clone());
+        let ensure = sign_in::routes(config, shared, &intake, self.core.lane.clone());
         let router = intake.router(&config.listen.webhook_paths).merge(ensure);
-        let serve = intake::serve(listener, router, bounds, peers, self.stop_intake.clone());
+        let (router, on_fault) = (peers.guard(router), doors::on_fault(shared, "public"));
+        let stop = self.stop_intake.clone();
+        let admit = move |peer: &inbound::Peer| peers.admit(peer);
+        let serve = inbound::serve(listener, router, bounds, admit, on_fault, stop);
         self.intake_tasks.spawn_on(serve, runtime.handle());
         self.intake = Some(runtime);
         Ok(())

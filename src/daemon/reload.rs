@@ -9,7 +9,8 @@ use super::{Surroundings, build};
 use crate::{
     apply::{self, Shared},
     config::Config,
-    intake::{Certificate, Intake, Secrets},
+    inbound::Certificate,
+    intake::{Intake, Secrets},
     outbound::Dialer,
 };
 
@@ -45,8 +46,22 @@ impl Reloader {
         }
     }
 
-    /// Reads and swaps. Answers with the keys that need a restart, or with what is wrong.
+    /// Reads and swaps. Answers with the keys that need a restart, or with what is wrong; then nothing has
+    /// changed, and an alert says so until a reload succeeds.
     pub fn reload(&self) -> Result<Vec<String>, String> {
+        let read = self.read_and_swap();
+        let alerts = &self.shared.alerts;
+        match &read {
+            Ok(_) => alerts.clear("reload_refused"),
+            Err(mistakes) => {
+                let message = format!("what was in force stays in force: {mistakes}");
+                alerts.raise("reload_refused", message, self.shared.clock.now_ms());
+            }
+        }
+        read
+    }
+
+    fn read_and_swap(&self) -> Result<Vec<String>, String> {
         let Some(reread) = &self.around.reread else {
             return Err(
                 "this daemon was not started from a configuration that can be read again".into(),

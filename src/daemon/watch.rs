@@ -22,12 +22,15 @@ use crate::{
         room::Room,
         state::State,
     },
+    telemetry::{self, LogLevel},
 };
 
 /// How often the room on the disk is looked at.
 const ROOM_EVERY: Duration = Duration::from_secs(2);
 /// How long a process lives that could be started anew to mend its state.
 const AT_LEAST: Duration = Duration::from_secs(5);
+/// How often it is said how many lines the log lacks.
+const SAY_LEFT_OUT: Duration = Duration::from_secs(10);
 
 /// Tells systemd, if it listens.
 pub fn tell(states: &[NotifyState<'_>]) {
@@ -73,6 +76,20 @@ pub async fn watchdog(
                     "the journal, the applier or the schedule does not move; the watchdog is not fed"
                 )
             }
+        }
+    }
+}
+
+/// Says how many lines the log lacks, because they were too many.
+pub async fn left_out_lines(log: LogLevel, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(sleep(SAY_LEFT_OUT))
+        .await
+        .is_some()
+    {
+        let lines = log.left_out();
+        if lines > 0 {
+            tracing::warn!(target: telemetry::LEFT_OUT, lines, "lines were left out: there were too many a second");
         }
     }
 }

@@ -6,8 +6,9 @@
 //! signature holds; answers never echo the input.
 
 mod ensure;
+mod oversized;
 mod peer;
-mod serve;
+mod verdict;
 mod verify;
 
 use std::{
@@ -18,17 +19,18 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use self::verdict::Verdict;
 use crate::{
     clerk::{shape::ShapeError, wire::Head},
+    inbound::body::{self, Limits, Unread, Whole},
     model::Version,
     report::alert::Alerts,
     store::journal::{AppendError, Appended, Cause, Health, Journal, NewEntry, Related},
@@ -36,8 +38,8 @@ use crate::{
 };
 
 pub use ensure::{Ensure, MakeSure};
+pub use oversized::Oversized;
 pub use peer::{Peers, Rules};
-pub use serve::{Bounds, Certificate, Listener, TlsFiles, serve};
 pub use verify::{Claim, Refusal, Secrets, VerifiedEvent};
 
 /// What intake needs. Secrets are swapped when the configuration is read again.
@@ -53,10 +55,10 @@ pub struct Intake {
     /// The most entries that wait or are dead letters, and the most bytes they take: beyond, nothing
     /// is stored.
     pub room: Room,
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
-    /// The longest that reading a body may take.
-    pub body_timeout: Duration,
+    /// Of bodies: size, time, and what all of them take at once.
+    pub bodies: Limits,
+    /// Whether a body that was too large was signed.
+    pub oversized: Oversized,
     /// Requests a second over all senders; `None`: no bound.
     pub limiter: ArcSwapOption<DefaultDirectRateLimiter>,
 }
@@ -95,7 +97,7 @@ impl Intake {
         router.with_state(self)
     }
 
-    async fn take_in(&self, headers: &HeaderMap, body: Body) -> Answer {
+    async fn take_in(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Answer {
         if self
             .limiter
             .load()
@@ -109,42 +111,29 @@ impl Intake {
             Ok(claim) => claim,
             Err(refusal) => return Answer::new("none", refusal.into()),
         };
-        let body = match self.read(headers, body).await {
-            Ok(body) => body,
-            Err(verdict) => return Answer::new("none", verdict),
+        // What was signed are the bytes that came; a bomb is not unpacked to find that out.
+        let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+        if encodings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Answer::new("none", Verdict::Encoded);
+        }
+        let whole = match body::read(headers, body, &self.bodies).await {
+            Ok(whole) => whole,
+            Err(Unread::TooLarge(begun)) => {
+                self.oversized.look(self, headers, claim, begun);
+                return Answer::new("none", Verdict::TooLarge);
+            }
+            Err(unread) => return Answer::new("none", unread.into()),
         };
         let secrets = self.secrets.load();
-        match claim.verify(&body, &secrets) {
-            Ok(event) => self.store(&event, body.clone(), now_ms).await,
+        match claim.verify(&whole.bytes, &secrets) {
+            Ok(event) => self.store(&event, &whole, now_ms).await,
             Err(refusal) => Answer::new("none", refusal.into()),
         }
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Verdict> {
-        // What was signed are the bytes that came; a bomb is not unpacked to find that out.
-        let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-        if encodings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Verdict::Encoded);
-        }
-        let announced = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok());
-        if announced
-            .and_then(|text| text.parse().ok())
-            .is_some_and(|n: u64| n > self.max_body_bytes as u64)
-        {
-            return Err(Verdict::TooLarge);
-        }
-        let limited = Limited::new(body, self.max_body_bytes);
-        match tokio::time::timeout(self.body_timeout, limited.collect()).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Verdict::TooLarge),
-            Ok(Err(_)) => Err(Verdict::Unreadable),
-            Err(_) => Err(Verdict::TooSlow),
-        }
-    }
-
-    async fn store(&self, event: &VerifiedEvent<'_>, body: Bytes, now_ms: i64) -> Answer {
+    async fn store(&self, event: &VerifiedEvent<'_>, whole: &Whole, now_ms: i64) -> Answer {
+        let body = whole.bytes.clone();
+        self.note_rotation(event, now_ms);
         let (kind, entry) = match Head::parse(event.body()) {
             Ok(head) => {
                 let parents = head.parents.clone();
@@ -185,7 +174,10 @@ impl Intake {
             Ok(Appended::Stored { .. }) => Verdict::Stored,
             Ok(Appended::Known { settled: true }) => Verdict::Duplicate,
             Ok(Appended::Known { settled: false }) => Verdict::Waiting,
-            Err(AppendError::TooLarge) => Verdict::TooLarge,
+            Err(AppendError::TooLarge) => {
+                self.too_large(event.body().len(), now_ms);
+                Verdict::TooLarge
+            }
             Err(error) => {
                 self.alerts.raise(
                     "cannot_store",
@@ -199,6 +191,28 @@ impl Intake {
             self.alerts.clear("cannot_store");
         }
         Answer { kind, verdict }
+    }
+
+    /// The sender signs with the endpoint's secret first, then with those that it still honours for a day.
+    fn note_rotation(&self, event: &VerifiedEvent<'_>, now_ms: i64) {
+        if event.has_a_newer_signature() {
+            let message = "deliveries are signed with a secret newer than those configured, and the old one will \
+                           stop working within a day of the rotation: add the endpoint's new signing secret to \
+                           CLERK_WEBHOOK_SECRET and reload";
+            self.alerts.raise("secret_rotated", message, now_ms);
+        } else {
+            self.alerts.clear("secret_rotated");
+        }
+    }
+
+    /// A delivery of the sender's was refused for its size, and will be again.
+    fn too_large(&self, bytes: usize, now_ms: i64) {
+        let message = format!(
+            "a signed delivery of {bytes} bytes was refused: it is larger than listen.max_body_bytes ({}); \
+             allow more, then replay it",
+            self.bodies.most
+        );
+        self.alerts.raise("delivery_too_large", message, now_ms);
     }
 }
 
@@ -224,91 +238,6 @@ impl Answer {
     }
 }
 
-/// Every way a request can end, with its name in the metrics and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Stored,
-    /// Known and done with.
-    Duplicate,
-    /// Known and still to be applied: the first copy will be.
-    Waiting,
-    NotSynced,
-    Malformed,
-    BadHeaders,
-    Unreadable,
-    Encoded,
-    TooFarOff,
-    Forged,
-    TooLarge,
-    TooSlow,
-    RateLimited,
-    CannotStore,
-}
-
-impl From<Refusal> for Verdict {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Malformed => Verdict::BadHeaders,
-            Refusal::Unreadable => Verdict::Unreadable,
-            Refusal::TooFarOff => Verdict::TooFarOff,
-            Refusal::Forged => Verdict::Forged,
-        }
-    }
-}
-
-impl Verdict {
-    const fn name(self) -> &'static str {
-        match self {
-            Verdict::Stored => "stored",
-            Verdict::Duplicate => "duplicate",
-            Verdict::Waiting => "waiting",
-            Verdict::NotSynced => "not_synced",
-            Verdict::Malformed => "malformed",
-            Verdict::BadHeaders => "bad_headers",
-            Verdict::Unreadable => "unreadable",
-            Verdict::Encoded => "encoded",
-            Verdict::TooFarOff => "too_far_off",
-            Verdict::Forged => "bad_signature",
-            Verdict::TooLarge => "too_large",
-            Verdict::TooSlow => "too_slow",
-            Verdict::RateLimited => "rate_limited",
-            Verdict::CannotStore => "cannot_store",
-        }
-    }
-
-    /// Status, words, and the seconds of `Retry-After`. A forgery learns nothing but that it is one.
-    const fn answer(self) -> (StatusCode, &'static str, Option<u32>) {
-        match self {
-            Verdict::Stored | Verdict::Malformed => (StatusCode::OK, "stored\n", None),
-            Verdict::Duplicate | Verdict::Waiting => (StatusCode::OK, "seen before\n", None),
-            Verdict::NotSynced => (StatusCode::OK, "not synced\n", None),
-            Verdict::BadHeaders | Verdict::Unreadable => {
-                (StatusCode::BAD_REQUEST, "bad request\n", None)
-            }
-            Verdict::Encoded => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send it as it was signed\n",
-                None,
-            ),
-            Verdict::TooFarOff | Verdict::Forged => {
-                (StatusCode::UNAUTHORIZED, "unauthorized\n", None)
-            }
-            Verdict::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too large\n", None),
-            Verdict::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too slow\n", None),
-            Verdict::RateLimited => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests\n",
-                Some(RATE_RETRY_S),
-            ),
-            Verdict::CannotStore => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "cannot store\n",
-                Some(STORE_RETRY_S),
-            ),
-        }
-    }
-}
-
 async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Answer { kind, verdict } = intake.take_in(&parts.headers, body).await;
@@ -320,8 +249,7 @@ async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Respons
             .headers_mut()
             .insert(header::RETRY_AFTER, seconds.into());
     }
-    if matches!(verdict, Verdict::TooLarge | Verdict::TooSlow) {
-        // The rest of the body is not read.
+    if verdict.is_last() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -14,16 +14,17 @@ use std::{
 };
 
 use axum::{
+    Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
 use super::RATE_RETRY_S;
-use crate::telemetry::Metrics;
+use crate::{inbound::Peer, telemetry::Metrics};
 
 /// Where proxies write whom they speak for.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -53,10 +54,6 @@ pub struct Peers {
     metrics: Metrics,
 }
 
-/// The address at the other end of a connection, canonical.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
-
 /// A connection that was let in; dropped when it ends.
 pub struct Place {
     peers: Arc<Peers>,
@@ -76,9 +73,16 @@ impl Peers {
         })
     }
 
+    /// These routes, for those who may ask, as fast as they may.
+    pub fn guard(self: &Arc<Self>, router: Router) -> Router {
+        router.layer(middleware::from_fn_with_state(Arc::clone(self), gate))
+    }
+
     /// Lets a connection in, or does not.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let peer = address.to_canonical();
+    pub fn admit(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
+        let Peer::Address(peer) = *peer else {
+            return None;
+        };
         let proxy = self.is_proxy(peer);
         if !proxy && !self.allows(peer) {
             self.metrics.not_let_in("not_allowed");
@@ -164,9 +168,9 @@ impl Drop for Place {
 }
 
 /// Before every route: whom a proxy speaks for, and how fast they are.
-pub async fn gate(State(peers): State<Arc<Peers>>, request: Request, next: Next) -> Response {
+async fn gate(State(peers): State<Arc<Peers>>, request: Request, next: Next) -> Response {
     // Requests that came over no connection of ours are a test's own.
-    let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
+    let Some(Peer::Address(peer)) = request.extensions().get::<Peer>().copied() else {
         return next.run(request).await;
     };
     let client = peers.client(peer, request.headers());

@@ -4,7 +4,7 @@
 //! of secrets (several, so that one can be rotated without a refused delivery), and the proof:
 //! a [`VerifiedEvent`] can be made nowhere else. Tells forgers nothing.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use svix::webhooks::Webhook;
 
 use crate::{config::Secret, model::DeliveryId};
@@ -26,6 +26,7 @@ const MAX_HEADER_BYTES: usize = 4096;
 pub struct VerifiedEvent<'a> {
     id: DeliveryId,
     body: &'a [u8],
+    newer: bool,
 }
 
 impl VerifiedEvent<'_> {
@@ -37,6 +38,12 @@ impl VerifiedEvent<'_> {
     /// The body as it was signed.
     pub fn body(&self) -> &[u8] {
         self.body
+    }
+
+    /// True if the first of several signatures, which is that of the endpoint's own secret, is none of ours.
+    /// (`CreateMessageEndpoint::valid_signing_keys` of Svix's server: the endpoint's key, then its old ones.)
+    pub fn has_a_newer_signature(&self) -> bool {
+        self.newer
     }
 }
 
@@ -113,12 +120,29 @@ impl Claim {
         if std::str::from_utf8(body).is_err() {
             return Err(Refusal::Unreadable);
         }
-        let matches = |webhook: &Webhook| webhook.verify(body, &self.headers).is_ok();
-        if secrets.webhooks.iter().any(matches) {
-            Ok(VerifiedEvent { id: self.id, body })
-        } else {
-            Err(Refusal::Forged)
+        if !secrets.match_any(body, &self.headers) {
+            return Err(Refusal::Forged);
         }
+        let newer = match self.first_of_several() {
+            Some(first) => !secrets.match_any(body, &first),
+            None => false,
+        };
+        Ok(VerifiedEvent {
+            id: self.id,
+            body,
+            newer,
+        })
+    }
+
+    /// The headers with the first signature only; `None` if there is but one.
+    fn first_of_several(&self) -> Option<HeaderMap> {
+        const SIGNATURE: &str = SPELLINGS[0][2];
+        let list = self.headers.get(SIGNATURE)?.to_str().ok()?;
+        let mut entries = list.split(' ').filter(|entry| entry.starts_with("v1,"));
+        let (first, _) = (entries.next()?, entries.next()?);
+        let mut headers = self.headers.clone();
+        headers.insert(SIGNATURE, HeaderValue::from_str(first).ok()?);
+        Some(headers)
     }
 }
 
@@ -137,6 +161,11 @@ impl Secrets {
                 .filter_map(|s| Webhook::new(s.expose()).ok())
                 .collect(),
         }
+    }
+
+    fn match_any(&self, body: &[u8], headers: &HeaderMap) -> bool {
+        let matches = |webhook: &Webhook| webhook.verify(body, headers).is_ok();
+        self.webhooks.iter().any(matches)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use super::*;
 
@@ -80,6 +80,30 @@ fn during_a_rotation_either_secret_and_any_signature_of_the_list_will_do() {
 }
 
 #[test]
+fn a_first_signature_of_several_that_is_none_of_ours_tells_of_a_newer_secret() {
+    let at = now_s();
+    let old = sign(OTHER, "msg_1", at, BODY);
+    let new = sign(SECRET, "msg_1", at, BODY);
+    let newer = |list: &str, accepted: &[&str]| {
+        let claim = Claim::read(&headers("svix", "msg_1", at, list), now_s()).unwrap();
+        let accepted = secrets(accepted);
+        claim
+            .verify(BODY, &accepted)
+            .unwrap()
+            .has_a_newer_signature()
+    };
+    assert!(newer(&format!("{new} {old}"), &[OTHER]));
+    for (list, accepted) in [
+        (format!("{new} {old}"), &[SECRET][..]),
+        (format!("{new} {old}"), &[OTHER, SECRET]),
+        (format!("v1a,abc {old}"), &[OTHER]),
+        (old.clone(), &[OTHER]),
+    ] {
+        assert!(!newer(&list, accepted), "{list}");
+    }
+}
+
+#[test]
 fn one_flipped_bit_anywhere_is_refused() {
     let at = now_s();
     let good = sign(SECRET, "msg_1", at, BODY);
@@ -117,6 +141,24 @@ fn timestamps_may_be_five_minutes_off_and_no_more() {
         );
         assert_eq!(result.is_ok(), fine, "{off}");
         assert!(fine || result == Err(Refusal::TooFarOff));
+    }
+}
+
+#[test]
+fn the_last_second_of_five_minutes_counts_and_the_next_does_not() {
+    let now = 1_800_000_000;
+    for (off, fine) in [
+        (-600, false),
+        (-301, false),
+        (-300, true),
+        (-299, true),
+        (299, true),
+        (300, true),
+        (301, false),
+        (600, false),
+    ] {
+        let claim = Claim::read(&headers("svix", "m", now + off, "v1,AAAA"), now);
+        assert_eq!(claim.is_ok(), fine, "{off}");
     }
 }
 

@@ -34,6 +34,11 @@ pub async fn sent(world: &World, request: &[u8]) -> Reply {
         "{all}"
     );
     assert!(!all.contains("msg_"), "{all}");
+    assert_eq!(
+        reply.header("server"),
+        None,
+        "who answers is nobody's business"
+    );
     reply
 }
 
@@ -45,7 +50,7 @@ pub async fn counted(world: &World, result: &str) -> f64 {
     world.door().figures().await.webhooks(result)
 }
 
-fn with(mut headers: Headers, name: &str, value: &str) -> Headers {
+pub fn with(mut headers: Headers, name: &str, value: &str) -> Headers {
     match headers.iter_mut().find(|(other, _)| other == name) {
         Some((_, old)) => *old = value.to_owned(),
         None => headers.push((name.to_owned(), value.to_owned())),
@@ -53,7 +58,7 @@ fn with(mut headers: Headers, name: &str, value: &str) -> Headers {
     headers
 }
 
-fn without(mut headers: Headers, name: &str) -> Headers {
+pub fn without(mut headers: Headers, name: &str) -> Headers {
     headers.retain(|(other, _)| other != name);
     headers
 }
@@ -326,6 +331,11 @@ async fn another_method_is_405_and_another_path_404() {
         "/metrics",
         "/status",
         "/failures",
+        "/failures/retry",
+        "/pause",
+        "/reload",
+        "/runs",
+        "/sync",
     ] {
         for method in ["GET", "POST"] {
             let request =

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{FileTypeExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,12 @@ fn open_to_others(dir: &Path) -> Vec<PathBuf> {
             let entries = fs::read_dir(&path).expect("a directory");
             left.extend(entries.map(|entry| entry.expect("an entry").path()));
         }
-        if kind.permissions().mode() & 0o077 != 0 {
+        // At the socket the kernel says who connects, and the daemon decides; its directory is closed anyway.
+        let others = match kind.file_type().is_socket() {
+            true => 0o007,
+            false => 0o077,
+        };
+        if kind.permissions().mode() & others != 0 {
             found.push(path);
         }
     }

@@ -138,6 +138,13 @@ async fn every_change_that_an_operator_asks_for_is_in_the_log_at_any_level() {
     for (method, path, body, did) in [
         ("POST", "/pause", None, None),
         ("POST", "/resume", None, None),
+        ("POST", "/reload", None, None),
+        (
+            "POST",
+            "/runs",
+            Some(serde_json::json!({ "kind": "audit" })),
+            Some("audit"),
+        ),
         (
             "POST",
             "/failures/retry",

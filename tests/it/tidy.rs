@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("twin", &[]),
     ("config", &["model"]),
     ("telemetry", &["config"]),
+    ("inbound", &[]),
     ("outbound", &["model"]),
     ("clerk", &["model", "outbound"]),
     ("convex", &["model", "outbound"]),
@@ -37,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "intake",
         &[
             "model",
+            "inbound",
             "clerk::wire",
             "clerk::shape",
             "clerk::jwks",
@@ -64,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "inbound",
             "apply",
             "model",
             "mapping::UserRules",
@@ -99,6 +102,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "config",
             "telemetry",
+            "inbound",
             "outbound",
             "clerk",
             "convex",
@@ -219,7 +223,7 @@ const HOMES: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["tracing_subscriber"],
-        &["src/telemetry.rs", "src/config/log.rs"],
+        &["src/telemetry", "src/config/log.rs"],
         "logging is set up once; the configuration only reads its directives",
     ),
     (&["sled::"], &["src/store/"], "sled is the store's business"),

@@ -6,6 +6,7 @@
 
 mod durability;
 mod encryption;
+mod repeats;
 
 /// A build that breaks nothing unless it is told to is the program that people use.
 #[test]

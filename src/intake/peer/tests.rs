@@ -10,6 +10,11 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// As the listener names who connects.
+fn at(text: &str) -> Peer {
+    Peer::Address(ip(text).to_canonical())
+}
+
 fn peers(rules: Rules) -> Arc<Peers> {
     Peers::new(rules, Metrics::default())
 }
@@ -29,29 +34,33 @@ fn a_peer_has_so_many_connections_and_gets_a_place_back_when_one_ends() {
         trusted_proxies: vec![net("10.0.0.0/8")],
         ..Rules::default()
     });
-    let first = peers.admit(ip("192.0.2.1"));
-    let second = peers.admit(ip("::ffff:192.0.2.1"));
+    let first = peers.admit(&at("192.0.2.1"));
+    let second = peers.admit(&at("::ffff:192.0.2.1"));
     assert!(first.is_some() && second.is_some());
-    assert!(peers.admit(ip("192.0.2.1")).is_none(), "the third");
-    assert!(peers.admit(ip("192.0.2.2")).is_some(), "somebody else");
+    assert!(peers.admit(&at("192.0.2.1")).is_none(), "the third");
+    assert!(peers.admit(&at("192.0.2.2")).is_some(), "somebody else");
     drop(first);
-    assert!(peers.admit(ip("192.0.2.1")).is_some(), "one has ended");
+    assert!(peers.admit(&at("192.0.2.1")).is_some(), "one has ended");
     drop(second);
     assert!(
         peers.open.lock().unwrap().is_empty(),
         "nobody is remembered"
     );
     // Neither this machine nor a proxy is counted.
-    let many = |address| (0..9).map(|_| peers.admit(ip(address))).collect::<Vec<_>>();
+    let many = |address| {
+        (0..9)
+            .map(|_| peers.admit(&at(address)))
+            .collect::<Vec<_>>()
+    };
     assert!(many("127.0.0.1").iter().all(Option::is_some));
     assert!(many("10.1.2.3").iter().all(Option::is_some));
     // One customer of IPv6 is one, whatever they call themselves.
     let (a, b) = (
-        peers.admit(ip("2001:db8::1")),
-        peers.admit(ip("2001:db8::2")),
+        peers.admit(&at("2001:db8::1")),
+        peers.admit(&at("2001:db8::2")),
     );
-    assert!(a.is_some() && b.is_some() && peers.admit(ip("2001:db8::3")).is_none());
-    assert!(peers.admit(ip("2001:db8:0:1::1")).is_some());
+    assert!(a.is_some() && b.is_some() && peers.admit(&at("2001:db8::3")).is_none());
+    assert!(peers.admit(&at("2001:db8:0:1::1")).is_some());
     let refused = "connections_refused_total{reason=\"too_many\"} 2";
     assert!(peers.metrics.render().contains(refused));
 }
@@ -62,7 +71,7 @@ fn only_who_is_on_the_list_connects_if_there_is_one() {
         max_connections: 9,
         ..Rules::default()
     });
-    assert!(everyone.admit(ip("203.0.113.9")).is_some());
+    assert!(everyone.admit(&at("203.0.113.9")).is_some());
     let listed = peers(Rules {
         allow: vec![net("203.0.113.0/24"), net("2001:db8::/32")],
         trusted_proxies: vec![net("10.0.0.5/32")],
@@ -79,7 +88,7 @@ fn only_who_is_on_the_list_connects_if_there_is_one() {
         ("10.0.0.5", true),
         ("10.0.0.6", false),
     ] {
-        assert_eq!(listed.admit(ip(address)).is_some(), let_in, "{address}");
+        assert_eq!(listed.admit(&at(address)).is_some(), let_in, "{address}");
     }
 }
 

@@ -66,6 +66,7 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     metrics.webhook("user.created", "stored");
     metrics.ensured("created");
     metrics.not_let_in("too_many");
+    metrics.panicked("public");
     metrics.change("users", "created", "webhook");
     let record = RetryLabels { cause: "record" };
     metrics.retries.get_or_create(&record).inc();
@@ -96,6 +97,7 @@ fn every_metric_is_explained_and_none_that_is_not_there() {
     let registered: usize = [
         "src/telemetry.rs",
         "src/telemetry/carried.rs",
+        "src/telemetry/door.rs",
         "src/telemetry/runs.rs",
     ]
     .iter()

@@ -4,19 +4,24 @@
 //! made to disagree about where it ends. hyper goes by the second, drops the first and closes the connection,
 //! which is allowed; refusing is better, and needs the bytes. A [`Tap`] notes those of the head while
 //! they pass, and nothing of the body. Of requests that were sent before the answer to an earlier one it may
-//! miss the beginning; those are left to hyper.
+//! miss the beginning; those are left to hyper. On the way out it has a deadline that hyper lacks: a peer that
+//! reads nothing of its answers is hung up on.
 
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
-/// The most that is noted: what hyper takes as a head at most.
-const MAX_HEAD: usize = 64 * 1024;
+use super::MAX_HEAD;
+
 /// What ends a head.
 const END: &[u8] = b"\r\n\r\n";
 
@@ -68,10 +73,40 @@ impl Tap {
     }
 }
 
-/// A connection whose incoming bytes pass the tap.
+/// A connection whose incoming bytes pass the tap, and whose outgoing bytes must go on.
 pub struct Tapped<S> {
-    pub socket: S,
-    pub tap: Tap,
+    socket: S,
+    tap: Tap,
+    patience: Duration,
+    /// Runs while the peer reads nothing.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Tapped<S> {
+    /// `patience`: how long writing may make no progress.
+    pub fn new(socket: S, tap: Tap, patience: Duration) -> Self {
+        Tapped {
+            socket,
+            tap,
+            patience,
+            stuck: None,
+        }
+    }
+
+    fn goes_on<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stuck = None;
+            return polled;
+        }
+        let patience = self.patience;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stuck.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
@@ -95,7 +130,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.goes_on(context, polled)
     }
 
     fn poll_write_vectored(
@@ -103,7 +139,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.goes_on(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -111,11 +148,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        let polled = Pin::new(&mut self.socket).poll_flush(context);
+        self.goes_on(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        let polled = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.goes_on(context, polled)
     }
 }
 

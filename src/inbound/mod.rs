@@ -1,0 +1,310 @@
+//! Connections from outside: accept, bound, serve, drain. The counterpart of `outbound`.
+//!
+//! HTTP/1.1 by hyper with the deadlines that its defaults lack: a silent socket, half a header block, an idle
+//! connection and a peer that reads no answer are hung up on. At most so many connections at once; who may
+//! come in at all is the caller's to say. A handler that panics costs its own request. Knows nothing of what
+//! is served. On stop it accepts no more, lets requests in hand finish and closes idle connections.
+
+use std::{
+    convert::Infallible, io, net::IpAddr, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use self::head::{Tap, Tapped};
+
+pub mod body;
+mod head;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use self::tls::{Certificate, TlsFiles};
+
+/// How long to wait when the process is out of file descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+/// The most of a request's head, in bytes, and of an answer that nobody reads yet. hyper's own bound of a hundred
+/// header lines stands beside it.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Deadlines and caps of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the first byte of a request to the end of its headers; also how long an idle connection
+    /// is kept, since hyper has one timer for both.
+    pub header_timeout: Duration,
+    /// Until the first byte of a connection, and how long a peer may read nothing of its answer.
+    pub idle_timeout: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
+/// Who is at the other end of a connection; every request carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The address, canonical.
+    Address(IpAddr),
+    /// A process of this machine, as far as the kernel says.
+    Process(Option<UCred>),
+}
+
+/// What went wrong with a listener itself.
+#[derive(Debug)]
+pub enum Fault {
+    /// A handler panicked. Its request was answered 500.
+    Panicked,
+    /// The process, or the machine, has no file descriptor left for a connection.
+    OutOfFiles(io::Error),
+    /// There are descriptors again.
+    HasFiles,
+}
+
+/// Hears of faults.
+pub type OnFault = Arc<dyn Fn(Fault) + Send + Sync>;
+
+/// What is bound, not yet served.
+pub struct Listener {
+    bound: Bound,
+    tls: Option<Certificate>,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Binds; reads the certificate first, so that a wrong one stops the start.
+    pub async fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> io::Result<Self> {
+        let tls = tls.map(Certificate::load).transpose()?;
+        let tcp = TcpListener::bind(address).await?;
+        Ok(Listener {
+            bound: Bound::Tcp(tcp),
+            tls,
+        })
+    }
+
+    /// A Unix socket that is bound already.
+    pub fn unix(socket: UnixListener) -> Self {
+        Listener {
+            bound: Bound::Unix(socket),
+            tls: None,
+        }
+    }
+
+    /// The address that was bound, with its port.
+    ///
+    /// # Errors
+    /// A Unix socket has none.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match &self.bound {
+            Bound::Tcp(tcp) => tcp.local_addr(),
+            Bound::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The certificate, if the daemon ends TLS.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.tls.as_ref()
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match &self.bound {
+            Bound::Tcp(tcp) => {
+                let (socket, address) = tcp.accept().await?;
+                let peer = Peer::Address(address.ip().to_canonical());
+                Ok((Socket::Tcp(socket), peer))
+            }
+            Bound::Unix(unix) => {
+                let (socket, _) = unix.accept().await?;
+                let peer = Peer::Process(socket.peer_cred().ok());
+                Ok((Socket::Unix(socket), peer))
+            }
+        }
+    }
+}
+
+/// Serves until `stop`, then waits for requests in hand. `admit` lets a peer in, or does not: what it answers is
+/// kept until the connection ends.
+pub async fn serve<P: Send + 'static>(
+    listener: Listener,
+    router: Router,
+    bounds: Bounds,
+    admit: impl Fn(&Peer) -> Option<P>,
+    on_fault: OnFault,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(bounds.max_connections));
+    let connections = TaskTracker::new();
+    let mut exhausted = false;
+    while let Some(place) = stop
+        .run_until_cancelled(Arc::clone(&places).acquire_owned())
+        .await
+    {
+        let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else {
+            break;
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                exhausted |= is_exhaustion(&error);
+                cannot_accept(error, &on_fault);
+                let _ = stop.run_until_cancelled(sleep(EXHAUSTED)).await;
+                continue;
+            }
+        };
+        if std::mem::take(&mut exhausted) {
+            on_fault(Fault::HasFiles);
+        }
+        // Whoever is not let in is hung up on: an answer would cost more than it says.
+        let Some(admitted) = admit(&peer) else {
+            continue;
+        };
+        let served = Served {
+            router: router.clone(),
+            peer,
+            tap: Tap::default(),
+            on_fault: Arc::clone(&on_fault),
+        };
+        let tls = listener.tls.as_ref().map(Certificate::acceptor);
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let _places = (place, admitted);
+            connection(socket, tls, served, bounds, stop).await;
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .into_iter()
+        .any(|exhausted| errno == Some(exhausted))
+}
+
+fn cannot_accept(error: io::Error, on_fault: &OnFault) {
+    if is_exhaustion(&error) {
+        on_fault(Fault::OutOfFiles(error));
+    } else {
+        tracing::warn!("a connection could not be accepted: {error}");
+    }
+}
+
+async fn connection(
+    socket: Socket,
+    tls: Option<TlsAcceptor>,
+    served: Served,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    let socket = match socket {
+        Socket::Tcp(socket) => socket,
+        // A silent one is ended by the deadline for headers, which begins at once.
+        Socket::Unix(socket) => return http(socket, served, bounds, stop).await,
+    };
+    let _ = socket.set_nodelay(true);
+    // `readable` would answer too early on some kernels; peeking waits for a byte.
+    let mut byte = [0];
+    let first = stop
+        .run_until_cancelled(timeout(bounds.idle_timeout, socket.peek(&mut byte)))
+        .await;
+    if !matches!(first, Some(Ok(Ok(n))) if n > 0) {
+        return;
+    }
+    match tls {
+        None => http(socket, served, bounds, stop).await,
+        Some(tls) => {
+            if let Ok(Ok(socket)) = timeout(bounds.header_timeout, tls.accept(socket)).await {
+                http(socket, served, bounds, stop).await;
+            }
+        }
+    }
+}
+
+/// What is served on one connection.
+struct Served {
+    router: Router,
+    peer: Peer,
+    tap: Tap,
+    on_fault: OnFault,
+}
+
+impl Served {
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        request.extensions_mut().insert(self.peer);
+        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let answered = if chunked && self.tap.names("content-length") {
+            Ok(last(StatusCode::BAD_REQUEST, "bad request\n"))
+        } else {
+            let asked = self.router.clone().oneshot(request.map(Body::new));
+            // Nothing that a handler left half done is looked at again: what is shared is behind locks that
+            // do without the word of who panicked.
+            let caught = AssertUnwindSafe(asked).catch_unwind().await;
+            caught.unwrap_or_else(|_| {
+                (self.on_fault)(Fault::Panicked);
+                Ok(last(StatusCode::INTERNAL_SERVER_ERROR, "failed\n"))
+            })
+        };
+        self.tap.begin_anew();
+        answered
+    }
+}
+
+/// The last answer on its connection.
+fn last(status: StatusCode, words: &'static str) -> Response {
+    let mut response = (status, words).into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+async fn http<S>(socket: S, served: Served, bounds: Bounds, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let socket = Tapped::new(socket, served.tap.clone(), bounds.idle_timeout);
+    let service = service_fn(|request| served.answer(request));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!("a connection ended badly: {error}");
+    }
+}

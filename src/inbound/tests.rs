@@ -1,0 +1,133 @@
+//! A listener with handlers of a test's own: what panics, what nobody reads, how many at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::routing::get;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::*;
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    panics: Arc<AtomicUsize>,
+}
+
+const BOUNDS: Bounds = Bounds {
+    header_timeout: Duration::from_secs(30),
+    idle_timeout: Duration::from_millis(300),
+    max_connections: 100,
+};
+
+async fn served(router: Router, bounds: Bounds) -> Running {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
+        .await
+        .unwrap();
+    let address = listener.address().unwrap();
+    let (stop, panics) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&panics);
+    let on_fault: OnFault = Arc::new(move |fault| {
+        assert!(matches!(fault, Fault::Panicked), "{fault:?}");
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let serve = super::serve(
+        listener,
+        router,
+        bounds,
+        |_| Some(()),
+        on_fault,
+        stop.clone(),
+    );
+    Running {
+        address,
+        stop,
+        task: tokio::spawn(serve),
+        panics,
+    }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: l\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_costs_its_own_request_and_is_counted() {
+    async fn fails() -> &'static str {
+        panic!("planted")
+    }
+    let router = Router::new()
+        .route("/fails", get(fails))
+        .route("/fine", get(|| async { "fine" }));
+    let served = served(router, BOUNDS).await;
+    for round in 1..=3 {
+        let failed = ask(served.address, "/fails").await;
+        assert!(failed.starts_with("HTTP/1.1 500 "), "{failed}");
+        assert!(failed.ends_with("\r\n\r\nfailed\n"), "{failed}");
+        assert!(ask(served.address, "/fine").await.ends_with("fine"));
+        assert_eq!(served.panics.load(Ordering::Relaxed), round);
+    }
+    served.stop.cancel();
+    served.task.await.unwrap();
+}
+
+/// Says when it is dropped.
+struct Told(Option<oneshot::Sender<()>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(|told| told.send(()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_reads_no_answer_is_hung_up_on() {
+    let (tell, told) = oneshot::channel();
+    let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
+    // More than any buffer between the two ends holds.
+    let endless = move || {
+        let told = Told(tell.lock().unwrap().take());
+        async move {
+            let chunks = futures_util::stream::repeat_with(move || {
+                let _kept = &told;
+                Ok::<_, Infallible>(axum::body::Bytes::from_static(&[b'x'; 16 * 1024]))
+            });
+            Body::from_stream(chunks)
+        }
+    };
+    let served = served(Router::new().route("/", get(endless)), BOUNDS).await;
+    let mut deaf = TcpStream::connect(served.address).await.unwrap();
+    deaf.write_all(b"GET / HTTP/1.1\r\nhost: l\r\n\r\n")
+        .await
+        .unwrap();
+    told.await.expect("the answer is given up");
+    drop(deaf);
+    served.stop.cancel();
+    served.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_most_connections_others_wait_until_one_has_ended() {
+    let bounds = Bounds {
+        max_connections: 2,
+        ..BOUNDS
+    };
+    let served = served(Router::new().route("/", get(|| async { "fine" })), bounds).await;
+    // Silent ones give their places back after the idle timeout.
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        silent.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    assert!(ask(served.address, "/").await.ends_with("fine"));
+    served.stop.cancel();
+    served.task.await.unwrap();
+}
