@@ -24,8 +24,6 @@ use crate::{
     outbound::{Dialer, ExchangeError, OnRequest, Request, below, secret_header},
 };
 
-/// A function returns at most 16 MiB; the rest is for JSON's escapes and log lines.
-const MAX_ANSWER_BYTES: usize = 24 << 20;
 /// Names this client in Convex's logs. A name of our own, since some names are held to minimum versions.
 const CLIENT: &str = concat!("clerk-convex-sync-", env!("CARGO_PKG_VERSION"));
 const CONVEX_CLIENT: HeaderName = HeaderName::from_static("convex-client");
@@ -170,7 +168,7 @@ impl Deployment {
             headers: self.headers.clone(),
             body: Some(Bytes::from(body)),
             timeout: self.timeout,
-            max_bytes: MAX_ANSWER_BYTES,
+            max_bytes: function.max_answer_bytes(),
         };
         let reply = self.dialer.exchange(request, &self.on_request).await?;
         // Nearly every answer is a success, and large ones are read in one pass.
