@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     StartError,
     build::{Disk, Parts},
-    runs::WantsFull,
+    runs::{self, WantsFull},
     scans,
 };
 use crate::{
@@ -68,6 +68,8 @@ impl Core {
         grace: Duration,
     ) -> Result<(Core, Parts, apply::Handle), StartError> {
         let (core, parts, waiting) = Core::build(config, disk)?;
+        // Before the first call: what waits here is for the pair of services that it was taken in for.
+        runs::recognise(config, &core.state)?;
         let (applier, handle) = Applier::new(
             Arc::clone(&core.shared),
             waiting.recovered,

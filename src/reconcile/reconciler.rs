@@ -40,7 +40,7 @@ use crate::{
     },
 };
 
-pub use pins::Identity;
+pub use pins::{Identity, recognise};
 
 /// What a person has set about repairs and reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
