@@ -24,6 +24,10 @@ use crate::{
     outbound::{Dialer, ExchangeError, OnRequest, Request, below, secret_header},
 };
 
+/// Of the functions that answer with rows: they return at most 16 MiB, the rest is for JSON's escapes and log lines.
+const MAX_ROWS_BYTES: usize = 24 << 20;
+/// Of the others, log lines included.
+const MAX_WORDS_BYTES: usize = 4 << 20;
 /// Names this client in Convex's logs. A name of our own, since some names are held to minimum versions.
 const CLIENT: &str = concat!("clerk-convex-sync-", env!("CARGO_PKG_VERSION"));
 const CONVEX_CLIENT: HeaderName = HeaderName::from_static("convex-client");
@@ -168,7 +172,7 @@ impl Deployment {
             headers: self.headers.clone(),
             body: Some(Bytes::from(body)),
             timeout: self.timeout,
-            max_bytes: function.max_answer_bytes(),
+            max_bytes: max_answer_bytes(function),
         };
         let reply = self.dialer.exchange(request, &self.on_request).await?;
         // Nearly every answer is a success, and large ones are read in one pass.
@@ -180,5 +184,12 @@ impl Deployment {
             function: function.name,
             what: "another shape",
         })
+    }
+}
+
+fn max_answer_bytes(function: Function) -> usize {
+    match function {
+        Function::LIST | Function::GET | Function::EDITS => MAX_ROWS_BYTES,
+        _ => MAX_WORDS_BYTES,
     }
 }

@@ -45,17 +45,6 @@ impl Function {
     /// What became of them there.
     pub const SETTLE: Function = Function::mutation("settle");
 
-    /// The largest answer that makes sense. A function returns at most 16 MiB, and only rows are so much; the rest
-    /// is for JSON's escapes and log lines.
-    pub(super) const fn max_answer_bytes(self) -> usize {
-        const ROWS: usize = 24 << 20;
-        const WORDS: usize = 4 << 20;
-        match self.name.as_bytes() {
-            b"list" | b"get" | b"edits" => ROWS,
-            _ => WORDS,
-        }
-    }
-
     const fn query(name: &'static str) -> Self {
         Function {
             name,

@@ -96,13 +96,12 @@ pub(super) fn concern(
 
 /// Tells of all sorts of runs at once, since they have one alert.
 pub(super) fn alert(alerts: &Alerts, concerns: &[String], now_ms: i64) {
-    const ALERT: &str = "run_failed";
     if concerns.is_empty() {
-        return alerts.clear(ALERT);
+        return alerts.clear("run_failed");
     }
     let message = format!(
         "{}. What was not seen was not deleted; it is tried again, more seldom each time",
         concerns.join("; ")
     );
-    alerts.raise(ALERT, message, now_ms);
+    alerts.raise("run_failed", message, now_ms);
 }
