@@ -252,7 +252,7 @@ impl Shared {
     ) {
         match verdict {
             Verdict::Away(wait) => {
-                self.served.doubt();
+                self.served.recheck();
                 hold(call.items, wait, done);
                 hold(calls.take(), wait, done);
             }

@@ -1,8 +1,8 @@
 //! Which tables the deployed functions serve.
 //!
 //! An app may leave tables out of the sync; what Clerk says about them must then go nowhere instead of
-//! becoming dead letters. The deployment is asked when something is about to be written, again after it
-//! was away or refused a table, and every few minutes, since functions can be deployed at any time. Until
+//! becoming dead letters. The deployment is asked when something is about to be written, soon after it
+//! was away, at once after it refused a table, and every few minutes, since functions can be deployed at any time. Until
 //! it has answered, all tables are taken to be served.
 
 use std::{
@@ -16,7 +16,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::{convex::wire::Description, model::Table};
+use crate::{
+    convex::wire::Description,
+    model::{Fault, Table},
+};
 
 /// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(600);
@@ -46,6 +49,14 @@ impl Served {
     /// What is known may be out of date: ask before the next write.
     pub(super) fn doubt(&self) {
         self.believe(None);
+    }
+
+    /// Convex was away, if only for one call, and may have come back with other functions: ask soon. Not after
+    /// each of many calls that fail.
+    pub(super) fn recheck(&self) {
+        let soon = Instant::now() + AGAIN;
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = until.map(|until| until.min(soon));
     }
 
     fn serves(&self, table: Table) -> bool {
@@ -85,7 +96,8 @@ impl Shared {
     }
 
     /// Asks which tables are served, if that is not known well. Makes no call while Convex is away, and
-    /// tells the circuit nothing: queries may run while mutations do not.
+    /// tells the circuit nothing, since queries may run while mutations do not, except for how long Convex
+    /// wants to be left alone.
     pub(super) async fn learn_tables(&self) {
         if self.served.is_good() || self.convex.state().1 != "closed" {
             return;
@@ -100,7 +112,17 @@ impl Shared {
                 self.served.learn(&said);
                 BELIEVED
             }
-            Err(_) => AGAIN,
+            Err(error) => {
+                let asked = match error.fault() {
+                    Fault::Service { retry_after } => retry_after,
+                    _ => None,
+                };
+                // Whoever names a time means all calls.
+                if let Some(ticket) = asked.and_then(|_| self.convex.admit().ok()) {
+                    self.convex.failed(ticket, &error, asked);
+                }
+                AGAIN
+            }
         };
         self.served.believe(Some(Instant::now() + good));
     }

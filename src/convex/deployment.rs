@@ -24,8 +24,10 @@ use crate::{
     outbound::{Dialer, ExchangeError, OnRequest, Reply, Request, below, secret_header},
 };
 
-/// A function returns at most 16 MiB; the rest is for JSON's escapes and log lines.
-const MAX_ANSWER_BYTES: usize = 24 << 20;
+/// Of the functions that answer with rows: they return at most 16 MiB, the rest is for JSON's escapes and log lines.
+const MAX_ROWS_BYTES: usize = 24 << 20;
+/// Of the others, log lines included.
+const MAX_WORDS_BYTES: usize = 4 << 20;
 /// Names this client in Convex's logs. A name of our own, since some names are held to minimum versions.
 const CLIENT: &str = concat!("clerk-convex-sync-", env!("CARGO_PKG_VERSION"));
 const CONVEX_CLIENT: HeaderName = HeaderName::from_static("convex-client");
@@ -179,7 +181,7 @@ impl Deployment {
             headers: self.headers.clone(),
             body: Some(Bytes::from(body)),
             timeout: self.timeout,
-            max_bytes: MAX_ANSWER_BYTES,
+            max_bytes: max_answer_bytes(function),
         };
         Ok(self.dialer.exchange(request, &self.on_request).await?)
     }
@@ -199,4 +201,11 @@ pub(super) fn value<'r, T: Deserialize<'r>>(
         function: function.name,
         what: "another shape",
     })
+}
+
+fn max_answer_bytes(function: Function) -> usize {
+    match function {
+        Function::LIST | Function::GET | Function::EDITS => MAX_ROWS_BYTES,
+        _ => MAX_WORDS_BYTES,
+    }
 }

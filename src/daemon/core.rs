@@ -12,7 +12,7 @@ use super::{
     StartError,
     build::{Disk, Parts},
     doubt,
-    runs::WantsFull,
+    runs::{self, WantsFull},
     scans, watch,
 };
 use crate::{
@@ -69,6 +69,8 @@ impl Core {
         grace: Duration,
     ) -> Result<(Core, Parts, apply::Handle), StartError> {
         let (core, parts, waiting) = Core::build(config, disk)?;
+        // Before the first call: what waits here is for the pair of services that it was taken in for.
+        runs::recognise(config, &core.state)?;
         let (applier, handle) = Applier::new(
             Arc::clone(&core.shared),
             waiting.recovered,

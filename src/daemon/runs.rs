@@ -15,9 +15,10 @@ use crate::{
     model::{Key, RecordKey},
     queue::repairs::Lane,
     reconcile::{
+        Trouble,
         belief::Beliefs,
         ends::{Ends, TellClerk},
-        reconciler::{Identity, Options, Reconciler, Rules},
+        reconciler::{self, Identity, Options, Reconciler, Rules},
         run::Runs,
         scan::{
             MissedDeliveries,
@@ -27,6 +28,7 @@ use crate::{
         },
     },
     report::history::History,
+    store::state::State,
 };
 
 /// When it was said last that only a full diff can tell, milliseconds since the epoch, or 0; whoever starts it takes it back. Clones are the same one.
@@ -73,11 +75,8 @@ pub fn runs(
         rules: Box::new(move || doubt::held_back(rules, &state)),
         identity: Arc::new(Pair {
             shared: Arc::clone(shared),
-            deployment: config.convex.url.host_str().unwrap_or_default().to_owned(),
-            key_kind: match config.clerk.is_development() {
-                true => "test",
-                false => "live",
-            },
+            deployment: deployment(config).to_owned(),
+            key_kind: key_kind(config),
         }),
         dir: config.state.dir.clone(),
         keys,
@@ -88,6 +87,26 @@ pub fn runs(
         known: Box::new(Intake(Arc::clone(shared))),
         want_full: Box::new(move |why| wants_full.say(why)),
     }))
+}
+
+/// Refuses if the configuration names another pair of services than earlier runs on this state had.
+pub fn recognise(config: &Config, state: &State) -> Result<(), StartError> {
+    let recognised = reconciler::recognise(state, deployment(config), key_kind(config));
+    recognised.map_err(|trouble| match trouble {
+        Trouble::State(error) => StartError::State(error),
+        other => StartError::Foreign(other.to_string()),
+    })
+}
+
+fn deployment(config: &Config) -> &str {
+    config.convex.url.host_str().unwrap_or_default()
+}
+
+fn key_kind(config: &Config) -> &'static str {
+    match config.clerk.is_development() {
+        true => "test",
+        false => "live",
+    }
 }
 
 fn rules(config: &Config) -> Rules {

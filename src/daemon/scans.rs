@@ -40,6 +40,7 @@ pub fn desk(
         runs: runs::runs(config, shared, lane, wants_full)?,
         state: shared.state.clone(),
         metrics: shared.metrics.clone(),
+        alerts: shared.alerts.clone(),
         now_ms,
         holding: Arc::new(move || match held.settings.load().enabled {
             false => Some(Hold::Disabled),

@@ -55,6 +55,9 @@ pub enum StartError {
     /// A time at which scans are to run.
     #[error(transparent)]
     Schedule(#[from] NotARhythm),
+    /// The state belongs to another deployment, or to a key of another kind.
+    #[error("{0}")]
+    Foreign(String),
     /// Threads could not be started.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),

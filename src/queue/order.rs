@@ -221,6 +221,20 @@ impl<P: Copy> Waiting<P> {
         lost
     }
 
+    /// Nobody waits for a service any more: it has another key now. A wait that a record's own failure has earned
+    /// stays.
+    pub fn hurry(&mut self) {
+        for Reverse((at, record)) in std::mem::take(&mut self.later) {
+            let slot = self.slots.get(&record);
+            let waiter = slot.and_then(|slot| slot.next.as_ref());
+            if waiter.is_some_and(|waiter| waiter.attempts > 0) {
+                self.later.push(Reverse((at, record)));
+            } else {
+                self.ready.push_back(record);
+            }
+        }
+    }
+
     /// The journal moved entries: `to` says where an entry's body stands now, if it moved. Leased ones
     /// are the caller's.
     pub fn moved(&mut self, to: impl Fn(u64) -> Option<P>) {

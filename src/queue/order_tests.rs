@@ -275,3 +275,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_waits_for_a_service_need_not_when_it_has_another_key() {
+    let mut waiting = Waiting::default();
+    for (seq, attempts) in [(1, 0), (2, 1)] {
+        waiting.push(record(seq as u32), event(seq, 10, 1));
+        let lease = only(&mut waiting, 0);
+        waiting.put_back(lease, attempts, false, 60_000);
+    }
+    assert!(!waiting.has_ready(0));
+    waiting.hurry();
+    let lease = only(&mut waiting, 0);
+    assert_eq!(lease.ticket.seq, 1, "the other wait was earned");
+    assert!(waiting.lease(0, 10).is_empty());
+    assert_eq!(waiting.next_due(), Some(60_000));
+}

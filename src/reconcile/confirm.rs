@@ -29,6 +29,9 @@ use super::{
 /// since the versions that they carry keep an older one from overwriting a newer.
 const BULK: usize = MAX_IDS;
 
+/// So many who were listed and left before they were asked for are none that never were.
+const COINCIDENCE: usize = 10;
+
 /// Records that a listing made suspicious, with what was listed.
 #[derive(Debug, Default)]
 pub struct Suspects(BTreeMap<Key, Suspect>);
@@ -120,6 +123,9 @@ impl Suspects {
         let listed = suspects.values().filter(|s| s.listed.is_some()).count();
         // No request of Clerk's takes many memberships by their ids, and a page is seconds old.
         let as_listed = listed > BULK || group == Group::Memberships;
+        if listed > BULK && group == Group::Users && !bulk {
+            try_out(ends, &suspects).await?;
+        }
         let ask: Vec<Name> = suspects
             .values()
             .filter(|suspect| !(as_listed && suspect.listed.is_some()))
@@ -127,6 +133,11 @@ impl Suspects {
             .collect();
         judged.fills = bulk && as_listed;
         let mut now = group.look_up(ends, &ask, tables).await?;
+        if !as_listed {
+            let known =
+                |(key, one): &(&Key, &Suspect)| one.listed.is_some() && now.contains_key(key);
+            believe(listed, suspects.iter().filter(known).count())?;
+        }
         let keys: Vec<Key> = suspects.keys().cloned().collect();
         let mut rows = match judged.fills {
             true => Rows::new(),
@@ -162,6 +173,28 @@ impl Suspects {
         }
         Ok(judged)
     }
+}
+
+/// A page with so much news that it is taken as listed: are some of them known by their ids?
+async fn try_out(ends: &Ends, suspects: &BTreeMap<Key, Suspect>) -> Result<(), Trouble> {
+    let listed = suspects.iter().filter(|(_, one)| one.listed.is_some());
+    let some: Vec<Key> = listed.map(|(key, _)| key.clone()).take(MAX_IDS).collect();
+    let known = super::patiently(|| ends.clerk.users_by_id(&some)).await?;
+    believe(some.len(), known.len())
+}
+
+/// Another instance's people, out of a cache or a proxy on the way, stand in a listing and nowhere else. A few
+/// may have left in the meantime.
+fn believe(listed: usize, known: usize) -> Result<(), Trouble> {
+    let unknown = listed.saturating_sub(known);
+    if unknown <= COINCIDENCE || 2 * unknown <= listed {
+        return Ok(());
+    }
+    Err(Trouble::Foreign(format!(
+        "Clerk lists records that it does not know by their ids, {unknown} of {listed} that were asked for; nothing \
+         was written of them. Is there a proxy or a cache on the way to clerk.api_url, or the key of another \
+         instance?"
+    )))
 }
 
 /// True if a delivery has said something newer than this version.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     model::RecordKey,
-    report::{Report, RunKind, json},
+    report::{Report, RunKind, alert::Alerts, json},
     store::state::State,
     telemetry::Metrics,
 };
@@ -79,6 +79,8 @@ pub struct Options {
     pub state: State,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is wrong.
+    pub alerts: Alerts,
     /// The time of day, milliseconds since the epoch.
     pub now_ms: fn() -> i64,
     /// Whether something may be written.
@@ -106,6 +108,8 @@ struct Inner {
 struct Seat {
     memory: Memory,
     taken: Option<Taken>,
+    /// Why a person should look at the last run of this sort.
+    concern: Option<String>,
 }
 
 struct Taken {
@@ -151,7 +155,7 @@ impl Desk {
     pub fn new(options: Options) -> Desk {
         let seats = Slot::ALL.map(|slot| Seat {
             memory: recall(&options.state, slot),
-            taken: None,
+            ..Seat::default()
         });
         for (slot, seat) in Slot::ALL.iter().zip(&seats) {
             said::publish(&options.metrics, *slot, &seat.memory);
@@ -312,13 +316,22 @@ impl Inner {
             Err(_) if self.stop.is_cancelled() => End::Stopped,
             Err(_) => End::Broken,
         };
-        {
+        let concerns: Vec<String> = {
             let mut seats = self.seats();
             let seat = &mut seats[slot.index()];
+            let stopped = end == End::Stopped;
             seat.memory.ended(end, counts, (self.options.now_ms)());
             seat.taken = None;
-        }
+            if counts && !stopped {
+                seat.concern = said::concern(slot, &seat.memory, &result);
+            }
+            seats
+                .iter()
+                .filter_map(|seat| seat.concern.clone())
+                .collect()
+        };
         self.remember(slot);
+        said::alert(&self.options.alerts, &concerns, (self.options.now_ms)());
         if let (Slot::Full, Ok(report)) = (slot, &result) {
             said::differences(&self.options.metrics, report);
         }

@@ -41,7 +41,7 @@ use crate::{
     store::crypt::Keyring,
 };
 
-pub use pins::Identity;
+pub use pins::{Identity, recognise};
 
 /// What a person has set about repairs and reports.
 #[derive(Clone, Copy, Debug, PartialEq)]

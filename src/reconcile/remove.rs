@@ -12,9 +12,10 @@ use super::{
     scan::missed::{Cause, Known},
 };
 use crate::{
-    clerk::Lookup,
-    model::{Action, Difference, Outcome},
+    clerk::{Lookup, RawRecord},
+    model::{Action, ConfirmedDelete, Difference, Outcome},
     queue::repairs::{Repair, Repaired, Wish},
+    twin::{self, Twin},
 };
 
 /// Records that are asked for and removed at a time.
@@ -56,7 +57,7 @@ pub async fn remove(
         let mut repairs = Vec::with_capacity(some.len());
         let mut waiting = Vec::with_capacity(some.len());
         for orphan in some {
-            match group.fetch(ends, &orphan.name).await {
+            match clerks_word(ends, group, &orphan.name).await {
                 Ok(Lookup::Gone(proof)) => {
                     let record = orphan.record(group);
                     let cause = Cause::from(known.underway(&record));
@@ -81,6 +82,15 @@ pub async fn remove(
         }
     }
     Ok(removed)
+}
+
+/// What Clerk says about a record that its listing lacked.
+async fn clerks_word(ends: &Ends, group: Group, name: &Name) -> Result<Lookup<RawRecord>, Trouble> {
+    if twin::broken(Twin::NoConfirm) {
+        let gone = ConfirmedDelete::by_lookup(group.own_table(), name.key.clone());
+        return Ok(Lookup::Gone(gone));
+    }
+    group.fetch(ends, name).await
 }
 
 /// What was done, and whether a delivery that should have told of it is missing.

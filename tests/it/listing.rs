@@ -2,7 +2,9 @@
 //!
 //! Absence from a listing that did not prove itself whole deletes nothing; what is seen is still brought over.
 
+mod lies;
 mod moving;
+mod race;
 mod strangers;
 
 use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};

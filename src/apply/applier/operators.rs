@@ -31,6 +31,7 @@ impl Applier {
                 self.shared.convex.reset();
                 self.shared.clerk.reset();
                 self.shared.served.doubt();
+                self.waiting.hurry();
             }
             Command::Failures {
                 after,

@@ -1,4 +1,4 @@
-//! What is said of a run when it has ended: metrics, a line of the log.
+//! What is said of a run when it has ended: metrics, a line of the log, an alert.
 //!
 //! Knows reports and names, not desks.
 
@@ -10,9 +10,12 @@ use crate::{
         memory::{Memory, Slot},
         run::RunError,
     },
-    report::{Report, RunKind},
+    report::{Report, RunKind, alert::Alerts},
     telemetry::Metrics,
 };
+
+/// A sweep comes again within a minute: so many in a row that fail are news.
+const SWEEPS: u32 = 3;
 
 /// The outcome's name in metrics.
 pub(super) fn outcome_of(result: &Result<Arc<Report>, RunError>) -> &'static str {
@@ -74,4 +77,31 @@ pub(super) fn log(kind: RunKind, result: &Result<Arc<Report>, RunError>, took: D
             "a run ended"
         );
     }
+}
+
+/// Why a person should look at a run that has just ended, if so.
+pub(super) fn concern(
+    slot: Slot,
+    memory: &Memory,
+    result: &Result<Arc<Report>, RunError>,
+) -> Option<String> {
+    let (why, refused) = match result {
+        Ok(report) if report.outcome.is_complete() => return None,
+        Ok(report) => (report.notes.first().cloned().unwrap_or_default(), false),
+        Err(error) => (error.to_string(), matches!(error, RunError::Refused(_))),
+    };
+    let news = slot != Slot::Sweep || refused || memory.failures >= SWEEPS;
+    news.then(|| format!("the last {} did not come to its end: {why}", slot.name()))
+}
+
+/// Tells of all sorts of runs at once, since they have one alert.
+pub(super) fn alert(alerts: &Alerts, concerns: &[String], now_ms: i64) {
+    if concerns.is_empty() {
+        return alerts.clear("run_failed");
+    }
+    let message = format!(
+        "{}. What was not seen was not deleted; it is tried again, more seldom each time",
+        concerns.join("; ")
+    );
+    alerts.raise("run_failed", message, now_ms);
 }

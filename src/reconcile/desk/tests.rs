@@ -69,6 +69,7 @@ struct World {
     orders: mpsc::UnboundedSender<Order>,
     paused: Arc<AtomicBool>,
     metrics: Metrics,
+    alerts: Alerts,
     dir: TempDir,
 }
 
@@ -82,6 +83,7 @@ fn world_in(dir: TempDir, deaf: bool) -> World {
     let (orders, receiver) = mpsc::unbounded_channel();
     let paused = Arc::new(AtomicBool::new(false));
     let metrics = Metrics::default();
+    let alerts = Alerts::default();
     let asked = Arc::clone(&paused);
     let desk = Desk::new(Options {
         runs: Arc::new(ByOrder {
@@ -90,6 +92,7 @@ fn world_in(dir: TempDir, deaf: bool) -> World {
         }),
         state,
         metrics: metrics.clone(),
+        alerts: alerts.clone(),
         now_ms: || 1_700_000_000_000,
         holding: Arc::new(move || asked.load(Ordering::Relaxed).then_some(Hold::Paused)),
         full: RunKind::Reconcile,
@@ -100,6 +103,7 @@ fn world_in(dir: TempDir, deaf: bool) -> World {
         orders,
         paused,
         metrics,
+        alerts,
         dir,
     }
 }
@@ -263,4 +267,27 @@ async fn a_run_that_does_not_listen_is_left_where_it_stands() {
         Err(RunError::Interrupted(_))
     ));
     assert!(world.desk.view(Slot::Census).running.is_none());
+}
+
+#[tokio::test]
+async fn a_run_that_fails_is_an_alert_until_one_of_its_sort_has_seen_everything() {
+    use RunKind::{Reconcile, Sweep};
+    let world = world();
+    let told = async |kind, order| {
+        let mut running = world.desk.start(request(kind)).unwrap();
+        world.orders.send(order).unwrap();
+        let _ = running.ended.wait().await;
+        let raised = world.alerts.raised();
+        raised.iter().any(|alert| alert.code == "run_failed")
+    };
+    assert!(told(Reconcile, reported(Reconcile, RunOutcome::Failed)).await);
+    assert!(!told(Reconcile, reported(Reconcile, RunOutcome::Repaired)).await);
+    let away = || Order::Fail(RunError::Interrupted("Clerk is away".into()));
+    for news in [false, false, true] {
+        assert_eq!(told(Sweep, away()).await, news, "once is no news");
+    }
+    assert!(told(Reconcile, reported(Reconcile, RunOutcome::InSync)).await);
+    assert!(!told(Sweep, reported(Sweep, RunOutcome::InSync)).await);
+    let refused = Order::Fail(RunError::Refused("check the key".into()));
+    assert!(told(Sweep, refused).await, "nobody but a person can help");
 }

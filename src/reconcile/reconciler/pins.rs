@@ -12,6 +12,7 @@ use crate::{
     convex::reader::Range,
     model::{Key, Table},
     reconcile::{Trouble, ends::Ends, patiently},
+    store::state::State,
 };
 
 /// Rows from which on it is no accident that Clerk knows none of them.
@@ -35,14 +36,16 @@ pub trait Identity: Send + Sync {
 
 /// Refuses with a sentence if these are others than before. Remembers them if there was nothing before.
 pub async fn check(ends: &Ends, identity: &dyn Identity) -> Result<(), Trouble> {
-    let deployment = identity.deployment();
-    pinned(ends, DEPLOYMENT_CELL, &deployment, "the Convex deployment")?;
-    pinned(
-        ends,
-        KEY_KIND_CELL,
-        identity.key_kind(),
-        "a Clerk key of kind",
-    )?;
+    let (deployment, key_kind) = (identity.deployment(), identity.key_kind());
+    recognise(&ends.state, &deployment, key_kind)?;
+    for (cell, now) in [
+        (DEPLOYMENT_CELL, deployment.as_str()),
+        (KEY_KIND_CELL, key_kind),
+    ] {
+        if ends.state.get_cell(cell)?.is_none() {
+            ends.state.put_cell(cell, Some(now.as_bytes()))?;
+        }
+    }
     if identity.is_proved() || !ends.tables.contains(&Table::Users) {
         return Ok(());
     }
@@ -85,14 +88,22 @@ pub async fn check(ends: &Ends, identity: &dyn Identity) -> Result<(), Trouble> 
     )))
 }
 
-fn pinned(ends: &Ends, cell: &str, now: &str, what: &str) -> Result<(), Trouble> {
-    match ends.state.get_cell(cell)? {
-        None => Ok(ends.state.put_cell(cell, Some(now.as_bytes()))?),
-        Some(before) if before == now.as_bytes() => Ok(()),
-        Some(before) => Err(Trouble::Foreign(format!(
-            "this state directory belongs to {what} {}, and the configuration names {now}. Nothing was \
-             written; use another state.dir for another pair of services",
-            String::from_utf8_lossy(&before)
-        ))),
+/// Refuses with a sentence if earlier runs have left other names than these. Asks nobody, remembers nothing.
+pub fn recognise(state: &State, deployment: &str, key_kind: &str) -> Result<(), Trouble> {
+    for (cell, what, now) in [
+        (DEPLOYMENT_CELL, "the Convex deployment", deployment),
+        (KEY_KIND_CELL, "a Clerk key of kind", key_kind),
+    ] {
+        let Some(before) = state.get_cell(cell)? else {
+            continue;
+        };
+        if before != now.as_bytes() {
+            return Err(Trouble::Foreign(format!(
+                "this state directory belongs to {what} {}, and the configuration names {now}. Nothing was \
+                 written; use another state.dir for another pair of services",
+                String::from_utf8_lossy(&before)
+            )));
+        }
     }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     runs::{notes, pages},
+    services::{say, seed, size},
     world::{World, eventually},
 };
 
@@ -117,8 +118,9 @@ async fn s12_a_user_who_is_deleted_between_the_page_and_the_insert_is_not_insert
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_living_user_is_ever_deleted_while_the_listing_shifts_under_twenty_full_diffs() {
-    let world = World::filled(&[], 3_000).await;
+async fn g19_no_living_user_is_ever_deleted_while_the_listing_shifts_under_full_diffs() {
+    let (seed, users, times) = (seed(), size("G19_USERS", 2_000), size("G19_DIFFS", 10));
+    let world = World::filled(&[], users).await;
     let (end, from) = (
         AtomicBool::new(false),
         world.convex.commits(0, 1_000_000).len(),
@@ -148,14 +150,18 @@ async fn no_living_user_is_ever_deleted_while_the_listing_shifts_under_twenty_fu
         }
     };
     let diffs = async {
-        for _ in 0..20 {
+        for _ in 0..times {
             let report = world.report("reconcile").await;
             assert_ne!(report["outcome"], "differences", "{report:#}");
         }
         end.store(true, Ordering::Relaxed);
     };
     tokio::join!(shifting, diffs);
-    assert!(deleted.len() > 200, "it did shift: {}", deleted.len());
+    assert!(
+        deleted.len() > 10 * times,
+        "it did shift: {}",
+        deleted.len()
+    );
     let living: HashSet<String> = world.clerk.user_ids().into_iter().collect();
     let lost: Vec<String> = world
         .convex
@@ -164,6 +170,12 @@ async fn no_living_user_is_ever_deleted_while_the_listing_shifts_under_twenty_fu
         .filter(|id| living.contains(id))
         .collect();
     assert!(lost.is_empty(), "deleted although they live: {lost:?}");
+    let gone = deleted.len();
+    say(
+        "G19",
+        seed,
+        format!("{times} full diffs of {users} users while {gone} left and as many came: 0 killed"),
+    );
     let commits = world.convex.commits(from as u64, 1_000_000);
     assert!(!commits.is_empty());
     world.quiet().await;
