@@ -23,6 +23,7 @@ use crate::{
     mapping::{ExtraField, ExtraKind, UserRules},
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
+    reconcile::unhealed,
     report::alert::Alerts,
     store::{
         directory,
@@ -103,6 +104,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         );
         alerts.raise("state_rebuilt", message, now_ms);
     }
+    unhealed::keep(&opened.state, &alerts)?;
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -179,10 +181,7 @@ impl Parts {
             secrets: ArcSwap::from_pointee(Secrets::new(&config.clerk.webhook_secrets)),
             metrics,
             alerts,
-            room: Room {
-                entries: config.state.max_queue_events as u64,
-                bytes: config.state.max_journal_bytes,
-            },
+            room: room(config),
             max_body_bytes: config.listen.max_body_bytes,
             body_timeout: config.listen.body_timeout,
             limiter: ArcSwapOption::from(Intake::limiter(config.listen.rate_per_second)),
@@ -192,6 +191,14 @@ impl Parts {
             intake,
             dialer,
         })
+    }
+}
+
+/// How much the journal may hold.
+pub fn room(config: &Config) -> Room {
+    Room {
+        entries: config.state.max_queue_events as u64,
+        bytes: config.state.max_journal_bytes,
     }
 }
 

@@ -4,6 +4,7 @@
 //! Start: disk, then what was left to do, then ports. Stop: ports, runs, what is in hand, disk.
 //! Intake runs on threads of its own, so that nothing else can delay an acknowledgement.
 
+mod alarms;
 mod build;
 mod core;
 mod doors;
@@ -37,7 +38,7 @@ use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
     config::{self, Config},
-    intake::{self, Bounds, Listener, Peers, Rules},
+    intake::{self, Bounds, Listener, Peers, Room, Rules},
     report::history::HistoryError,
     schedule::{Pulse, rhythm::NotARhythm},
     store::{journal::OpenError, state::StateError, state_file::StateFileError},
@@ -203,7 +204,8 @@ impl Daemon {
         }
         handle.open_admin(applier.clone(), doors.socket, doors.tcp, &config.admin);
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
-        handle.watch(applier, pulse);
+        alarms::raise_again(&handle.core.shared, &config.state.dir);
+        handle.watch(applier, pulse, build::room(&config));
         handle.start_intake(doors.listener, parts.intake, &config)?;
         tracing::info!(
             address = %handle.public,
@@ -312,9 +314,11 @@ impl Handle {
         }
     }
 
-    fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>) {
+    fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>, room: Room) {
         let (shared, stop) = (Arc::clone(&self.core.shared), self.stop.clone());
         let journal = self.core.journal.clone();
+        let tend = alarms::tend(journal.clone(), room, Arc::clone(&shared), stop.clone());
+        self.tasks.spawn(tend);
         self.tasks
             .spawn(watch::health(journal.clone(), shared, stop.clone()));
         self.tasks

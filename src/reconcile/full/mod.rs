@@ -25,7 +25,7 @@ use self::{
     affiliation::Affiliations,
     group::Group,
     held::HeldRows,
-    range::{Course, KeptOrphan, RangeRun, orphans_name},
+    range::{Course, Kept, RangeRun, Waits, orphans_name},
     records::RecordPages,
     tally::Tally,
 };
@@ -34,7 +34,8 @@ use super::{
     confirm::Looking,
     cursor::{Cursors, MAX_RANGES as MAX_PARTS, RangeCursor, RunCursor},
     ends::Ends,
-    mend::Orphan,
+    mend::{May, Orphan},
+    merge::Double,
     parts::Parts,
     patiently,
     run::{Progress, Watch},
@@ -70,6 +71,8 @@ pub struct Walked {
     pub tally: Tally,
     /// Who is suspected to be gone.
     pub orphans: Vec<Orphan>,
+    /// Whose rows may become one.
+    pub doubles: Vec<Double>,
     /// Why the listings prove nothing; none is proof.
     pub flaws: Vec<String>,
     /// The last pages of the first ranges, in words: where a listing that is too short may have been cut.
@@ -86,6 +89,7 @@ impl Walked {
         Walked {
             tally: Tally::default(),
             orphans: Vec::new(),
+            doubles: Vec::new(),
             flaws: Vec::new(),
             ends: Vec::new(),
             belief: None,
@@ -100,8 +104,8 @@ pub struct Setting<'r> {
     pub ends: &'r Ends,
     /// The tables that are compared.
     pub tables: Vec<Table>,
-    /// True if what differs is to be put right.
-    pub repair: bool,
+    /// What may be done about what differs.
+    pub may: May,
     /// True if personal values are kept as they are.
     pub show_values: bool,
     /// Rows in one page of Convex's.
@@ -218,6 +222,7 @@ fn sum_up(
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
+        doubles: Vec::new(),
         flaws: Vec::new(),
         ends: Vec::new(),
         belief: belief(course, ranges.len()),
@@ -229,9 +234,11 @@ fn sum_up(
         let room = MAX_ENDS - walked.ends.len();
         walked.ends.extend(range.end.into_iter().take(room));
         let name = orphans_name(&run.walk(), number);
-        course
-            .parts
-            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course.parts.read(&name, |kept: Kept| match kept.read() {
+            Some(Waits::Orphan(orphan)) => walked.orphans.push(orphan),
+            Some(Waits::Double(double)) => walked.doubles.push(double),
+            None => {}
+        })?;
     }
     Ok(walked)
 }
@@ -253,7 +260,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
             tables: setting.tables.clone(),
             bulk: run.bulk,
         },
-        repair: setting.repair,
+        may: setting.may,
         show_values: setting.show_values,
         cursors: setting.cursors.clone(),
         parts,
@@ -294,7 +301,7 @@ struct Places {
 impl Places {
     fn new(ranges: Vec<RangeCursor>, run: &RunCursor, setting: &Setting<'_>) -> Places {
         let what = run.group.own_table().name();
-        let phase = match (run.pass, run.bulk && setting.repair) {
+        let phase = match (run.pass, run.bulk && setting.may.repair) {
             (1, true) => format!("moving {what}"),
             (1, false) => format!("comparing {what}"),
             _ => format!("checking {what}"),

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clerk::RawRecord,
     convex::{reader::Range, wire::ListedRow},
-    model::{Difference, Table},
+    model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},
@@ -29,7 +29,8 @@ use crate::{
             compare,
             merge::{self, Finding, Merge, Need, Step},
         },
-        mend::{Orphan, mend},
+        mend::{May, Orphan, mend},
+        merge::Double,
         parts::{Part, Parts},
         rows::RowPages,
         scan::ranges::{Builder, MAX_RANGES},
@@ -45,17 +46,28 @@ impl merge::Listed for Listed {
         self.candidate().created_at
     }
 
-    fn key(&self) -> &crate::model::Key {
+    fn key(&self) -> &Key {
         &self.candidate().key
     }
 }
 
-/// An orphan as its part of the list keeps it.
+/// A record that waits for the end of the run, as its part of the list keeps it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct KeptOrphan {
+pub struct Kept {
     key: String,
     parents: Option<(String, String)>,
     tables: Vec<Table>,
+    /// Of a record with several rows: how many there are beside the oldest, by table in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    younger: Vec<u64>,
+}
+
+/// What a line of that list stands for.
+pub enum Waits {
+    /// A record that has to go.
+    Orphan(Orphan),
+    /// A record whose rows may become one.
+    Double(Double),
 }
 
 /// Hears of a page by the number of its range.
@@ -65,8 +77,8 @@ pub type OnPage = Box<dyn Fn(usize, &RangeCursor) + Send + Sync>;
 pub struct Course {
     /// Where and how to look again.
     pub looking: Looking,
-    /// True if what differs is to be put right.
-    pub repair: bool,
+    /// What may be done about what differs.
+    pub may: May,
     /// True if personal values are kept as they are.
     pub show_values: bool,
     /// Where ranges keep their place.
@@ -277,13 +289,13 @@ impl RangeRun {
         let course = Arc::clone(&self.course);
         let looking = &course.looking;
         let judged = suspects.confirm(looking).await?;
-        let mended = mend(&looking.ends, looking.group, judged, course.repair).await?;
+        let mended = mend(&looking.ends, looking.group, judged, course.may).await?;
         self.cursor.tally.overtaken += mended.overtaken;
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
         self.keep(&mended.differences)?;
-        self.orphans
-            .add(mended.orphans.iter().map(KeptOrphan::of))?;
+        self.orphans.add(mended.orphans.iter().map(Kept::orphan))?;
+        self.orphans.add(mended.doubles.iter().map(Kept::double))?;
         Ok(())
     }
 
@@ -310,20 +322,40 @@ impl RangeRun {
     }
 }
 
-impl KeptOrphan {
-    fn of(orphan: &Orphan) -> KeptOrphan {
-        let parents = orphan.name.parents.as_ref();
-        KeptOrphan {
-            key: orphan.name.key.to_string(),
+impl Kept {
+    fn orphan(orphan: &Orphan) -> Kept {
+        let tables = orphan.differences.iter().map(|one| one.table);
+        Kept::of(&orphan.name, tables.collect(), Vec::new())
+    }
+
+    fn double(double: &Double) -> Kept {
+        let (tables, younger) = double.younger.iter().copied().unzip();
+        Kept::of(&double.name, tables, younger)
+    }
+
+    fn of(name: &Name, tables: Vec<Table>, younger: Vec<u64>) -> Kept {
+        let parents = name.parents.as_ref();
+        Kept {
+            key: name.key.to_string(),
             parents: parents.map(|(one, two)| (one.to_string(), two.to_string())),
-            tables: orphan.differences.iter().map(|one| one.table).collect(),
+            tables,
+            younger,
         }
     }
 
-    /// The orphan again; `None` for ids that are none.
-    pub fn read(self) -> Option<Orphan> {
-        use crate::model::{Action, DriftKind, Key};
+    /// What it stands for; `None` for ids that are none.
+    pub fn read(self) -> Option<Waits> {
         let key = Key::parse(&self.key)?;
+        let parents = self.parents;
+        let parents = parents.and_then(|(one, two)| Key::parse(&one).zip(Key::parse(&two)));
+        let name = Name {
+            key: key.clone(),
+            parents,
+        };
+        if !self.younger.is_empty() {
+            let younger = self.tables.into_iter().zip(self.younger).collect();
+            return Some(Waits::Double(Double { name, younger }));
+        }
         let difference = |table| Difference {
             table,
             key: key.clone(),
@@ -333,13 +365,7 @@ impl KeptOrphan {
             reason: None,
         };
         let differences = self.tables.into_iter().map(difference).collect();
-        let parents = self.parents;
-        let parents = parents.and_then(|(one, two)| Key::parse(&one).zip(Key::parse(&two)));
-        let name = Name {
-            key: key.clone(),
-            parents,
-        };
-        Some(Orphan { name, differences })
+        Some(Waits::Orphan(Orphan { name, differences }))
     }
 }
 

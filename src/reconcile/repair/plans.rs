@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::plan::{Digest, Head, MAX_RECORDS, Plan, PlanError, parse_head};
 use crate::model::{Fault, Key};
+use crate::report::alert::Alerts;
 
 /// The directory's name in the state directory.
 pub const DIR: &str = "plans";
@@ -20,6 +21,8 @@ pub const DIR: &str = "plans";
 /// file, so this is many days of trouble that nobody looked at.
 pub const MAX_PLANS: usize = 16;
 
+/// Raised while a plan waits.
+const ALERT: &str = "plan_held";
 /// What stands behind the digest in a file's name.
 const ENDING: &str = ".ndjson";
 /// The longest first line, in bytes: a digest, an id and a sentence for each of four tables.
@@ -120,6 +123,16 @@ impl Plans {
         }
         heads.sort_by(|a, b| (a.made_ms, &a.digest).cmp(&(b.made_ms, &b.digest)));
         Ok(heads)
+    }
+
+    /// Raises the alert about what is held, the newest if there are several, or clears it if nothing is. Raising
+    /// what is raised says nothing new.
+    pub fn tell(&self, alerts: &Alerts, now_ms: i64) -> Result<(), PlansError> {
+        match self.list()?.last() {
+            Some(head) => alerts.raise(ALERT, head.alert(), now_ms),
+            None => alerts.clear(ALERT),
+        }
+        Ok(())
     }
 
     /// A plan, as it was held.

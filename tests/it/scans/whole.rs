@@ -59,6 +59,7 @@ impl Stage {
                 repair: true,
                 max_deletes: 100,
                 max_delete_ratio: 0.05,
+                merge_duplicates: false,
                 purge_after: None,
                 show_values: false,
                 page_rows: 2000,
