@@ -159,12 +159,7 @@ async fn a_wrong_configuration_ends_with_every_mistake_and_code_2() {
 async fn without_a_daemon_the_code_is_4() {
     let dir = tempfile::tempdir().unwrap();
     let state = [("CCS_STATE__DIR", dir.path().to_str().unwrap())];
-    for line in [
-        "status",
-        "status --watch --json",
-        "pause",
-        "resume",
-    ] {
+    for line in ["status", "status --watch --json", "pause", "resume"] {
         let failure = ends(line, &state).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Unreachable, "{line}");
         let told = output::complaint_text(&failure, output::Paint::PLAIN);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Between two looks.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 /// Nothing of another instance for so long: whoever sent it has stopped. In milliseconds.
 const QUIET_MS: i64 = 60 * 60 * 1000;
 
@@ -32,12 +32,7 @@ pub fn raise_again(shared: &Shared, dir: &Path) {
 }
 
 /// Looks until `stop` for what is over.
-pub async fn tend(
-    journal: Journal,
-    room: Room,
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-) {
+pub async fn tend(journal: Journal, room: Room, shared: Arc<Shared>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(EVERY)).await.is_some() {
         look(&journal, room, &shared);
         let probes = shared.look_who_is_back();

@@ -31,9 +31,7 @@ use crate::{
     clerk::{shape::ShapeError, wire::Head},
     model::Version,
     report::alert::Alerts,
-    store::journal::{
-        AppendError, Appended, Cause, Health, Journal, NewEntry, Related, Stats,
-    },
+    store::journal::{AppendError, Appended, Cause, Health, Journal, NewEntry, Related, Stats},
     telemetry::Metrics,
 };
 

@@ -69,12 +69,7 @@ impl Orphan {
 }
 
 /// Repairs what may be repaired now, and says what differs.
-pub async fn mend(
-    ends: &Ends,
-    group: Group,
-    judged: Judged,
-    may: May,
-) -> Result<Mended, Trouble> {
+pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result<Mended, Trouble> {
     let mut mended = Mended {
         overtaken: judged.overtaken,
         ..Mended::default()

@@ -108,11 +108,8 @@ async fn look_again(
     group: Group,
     doubles: &[Double],
 ) -> Result<(Vec<(Double, Repair)>, Vec<Difference>), Trouble> {
-    let tables: Vec<Table> = group.tables().to_vec();
-    let tables: Vec<Table> = tables
-        .into_iter()
-        .filter(|table| ends.tables.contains(table))
-        .collect();
+    let tables = group.tables().iter().copied();
+    let tables: Vec<Table> = tables.filter(|table| ends.tables.contains(table)).collect();
     let names: Vec<Name> = doubles.iter().map(|double| double.name.clone()).collect();
     let keys: Vec<_> = names.iter().map(|name| name.key.clone()).collect();
     let mut known = group.look_up(ends, &names, &tables).await?;
@@ -197,11 +194,11 @@ fn settle(double: &Double, done: Repaired, lately: &Lately) -> Result<Vec<Differ
 }
 
 fn removed(rows: u64) -> String {
-    let removed = match rows {
-        1 => "1 younger row was removed".to_owned(),
-        many => format!("{many} younger rows were removed"),
+    let (removed, them) = match rows {
+        1 => ("1 younger row was removed".to_owned(), "it"),
+        many => (format!("{many} younger rows were removed"), "them"),
     };
-    format!("the oldest row stays, {removed}; what the app kept on it is lost")
+    format!("the oldest row stays, {removed}; what the app kept on {them} is lost")
 }
 
 #[cfg(test)]
@@ -218,7 +215,11 @@ mod tests {
 
     fn said(done: Repaired) -> Vec<(Action, String)> {
         let differences = settle(&double(), done, &Lately::by_person()).unwrap();
-        assert!(differences.iter().all(|one| one.kind == DriftKind::Duplicate));
+        assert!(
+            differences
+                .iter()
+                .all(|one| one.kind == DriftKind::Duplicate)
+        );
         let said = differences.into_iter();
         said.map(|one| (one.action, one.reason.unwrap())).collect()
     }
@@ -232,14 +233,24 @@ mod tests {
         let done = said(applied(Outcome::Updated));
         assert_eq!(done.len(), 2);
         assert!(done.iter().all(|(action, _)| *action == Action::Updated));
-        assert!(done[0].1.contains("2 younger rows were removed"), "{done:?}");
+        assert!(
+            done[0].1.contains("2 younger rows were removed"),
+            "{done:?}"
+        );
         assert!(done[1].1.contains("1 younger row was removed"), "{done:?}");
         assert_eq!(said(applied(Outcome::Unchanged)), []);
         for (repaired, action, words) in [
-            (applied(Outcome::Stale), Action::None, "3 rows have this key; none was removed"),
+            (
+                applied(Outcome::Stale),
+                Action::None,
+                "3 rows have this key; none was removed",
+            ),
             (Repaired::Overtaken, Action::None, "a delivery"),
             (
-                Repaired::Refused { code: "too_many_files".into(), reason: "no".into() },
+                Repaired::Refused {
+                    code: "too_many_files".into(),
+                    reason: "no".into(),
+                },
                 Action::Failed,
                 "too_many_files",
             ),

@@ -56,7 +56,10 @@ pub fn healed(state: &State, alerts: &Alerts) {
             _ => state.put_cell(&cell_of(code), None),
         };
         if let Err(error) = emptied {
-            tracing::warn!(alert = code, "it will be raised again at the next start: {error}");
+            tracing::warn!(
+                alert = code,
+                "it will be raised again at the next start: {error}"
+            );
         }
     }
 }

@@ -83,7 +83,9 @@ impl Alerts {
     /// A condition that nobody has seen since `before_ms` is over, if nobody says so.
     pub fn end_quiet(&self, code: &'static str, before_ms: i64) {
         let alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = alerts.get(code).is_some_and(|alert| alert.last_ms < before_ms);
+        let quiet = alerts
+            .get(code)
+            .is_some_and(|alert| alert.last_ms < before_ms);
         drop(alerts);
         if quiet {
             self.clear(code);

@@ -4,6 +4,8 @@
 //! names. A scenario is a function that returns what it saw broken; the test wants nothing from the program as
 //! it is, and something from the twin.
 
+mod brake;
+
 /// A build that breaks nothing unless it is told to is the program that people use.
 #[test]
 fn nothing_is_broken_unless_it_is_named() {

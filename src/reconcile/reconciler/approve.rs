@@ -10,12 +10,12 @@ use crate::{
     model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
+        confirm::rows_of,
         ends::Ends,
         full::{
             group::{Group, Name},
             tally::Tally,
         },
-        confirm::rows_of,
         mend::Orphan,
         merge::{Double, merge, younger},
         patiently,
@@ -108,9 +108,8 @@ impl Reconciler {
         differences: Vec<Difference>,
         mut notes: Vec<String>,
     ) -> Result<Report, Trouble> {
-        let left = |one: &&Difference| {
-            one.action == Action::None && one.kind == DriftKind::Orphaned
-        };
+        let left =
+            |one: &&Difference| one.action == Action::None && one.kind == DriftKind::Orphaned;
         let spared = differences.iter().filter(left).count();
         if spared > 0 {
             notes.push(format!(
@@ -188,7 +187,10 @@ async fn doubles(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Double>,
     let rows = rows_of(ends, &tables, keys).await?;
     let mut doubles = Vec::with_capacity(keys.len());
     for key in keys {
-        let of = |table: Table| rows.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
+        let of = |table: Table| {
+            rows.get(&(table, key.clone()))
+                .map_or(&[][..], Vec::as_slice)
+        };
         let younger = tables.iter().map(|table| (*table, younger(of(*table))));
         let younger: Vec<(Table, u64)> = younger.filter(|(_, rows)| *rows > 0).collect();
         let row = of(group.own_table()).first();

@@ -268,7 +268,14 @@ mod tests {
             ..found(1, rows - lately)
         };
         // One at a time: rows in the morning, the most that go in a day.
-        for (rows, most) in [(5_000, 100), (2_000, 100), (1_000, 50), (200, 10), (20, 10), (12, 10)] {
+        for (rows, most) in [
+            (5_000, 100),
+            (2_000, 100),
+            (1_000, 50),
+            (200, 10),
+            (20, 10),
+            (12, 10),
+        ] {
             for lately in 0..most {
                 let verdict = brake(DEFAULTS, &leak(rows, lately));
                 assert_eq!(verdict, Brake::Released, "{rows} rows after {lately}");

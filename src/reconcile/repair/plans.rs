@@ -21,8 +21,6 @@ pub const DIR: &str = "plans";
 /// file, so this is many days of trouble that nobody looked at.
 pub const MAX_PLANS: usize = 16;
 
-/// Raised while a plan waits.
-const ALERT: &str = "plan_held";
 /// What stands behind the digest in a file's name.
 const ENDING: &str = ".ndjson";
 /// The longest first line, in bytes: a digest, an id and a sentence for each of four tables.
@@ -129,8 +127,8 @@ impl Plans {
     /// what is raised says nothing new.
     pub fn tell(&self, alerts: &Alerts, now_ms: i64) -> Result<(), PlansError> {
         match self.list()?.last() {
-            Some(head) => alerts.raise(ALERT, head.alert(), now_ms),
-            None => alerts.clear(ALERT),
+            Some(head) => alerts.raise("plan_held", head.alert(), now_ms),
+            None => alerts.clear("plan_held"),
         }
         Ok(())
     }

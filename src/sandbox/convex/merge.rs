@@ -22,7 +22,9 @@ pub(super) fn younger(world: &World, table: TableName, key: &str) -> Vec<u32> {
 
 /// True if one of these rows holds a newer version: then nothing older may come out of merging them.
 pub(super) fn is_newer(world: &World, table: TableName, slots: &[u32], version: f64) -> bool {
-    let versions = slots.iter().filter_map(|slot| world.table(table).row(*slot));
+    let versions = slots
+        .iter()
+        .filter_map(|slot| world.table(table).row(*slot));
     versions
         .filter_map(|row| row.version)
         .any(|held| held > version)
@@ -49,10 +51,8 @@ fn point_at(world: &mut World, kept: u32, younger: &[u32]) {
     let users = world.table(TableName::Users);
     let id_of = |slot: u32| Some(id(TableName::Users, slot, users.row(slot)?.seq));
     let removed: Vec<String> = younger.iter().filter_map(|slot| id_of(*slot)).collect();
-    let (Some(new), Some(key)) = (
-        id_of(kept),
-        users.row(kept).and_then(|row| row.key.clone()),
-    ) else {
+    let (Some(new), Some(key)) = (id_of(kept), users.row(kept).and_then(|row| row.key.clone()))
+    else {
         return;
     };
     let column = world.table(TableName::Profiles).schema.own();
@@ -65,7 +65,11 @@ fn point_at(world: &mut World, kept: u32, younger: &[u32]) {
         }
     }
     for file in &mut world.files {
-        if file.owner.as_ref().is_some_and(|owner| removed.contains(owner)) {
+        if file
+            .owner
+            .as_ref()
+            .is_some_and(|owner| removed.contains(owner))
+        {
             file.owner = Some(new.clone());
             file.document["userId"] = serde_json::Value::String(new.clone());
         }

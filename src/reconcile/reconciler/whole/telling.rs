@@ -79,7 +79,8 @@ impl Whole<'_> {
         let plans = Plans::of(&self.reconciler.options.dir);
         let digest = self.held.then(|| self.plan.digest());
         // A run that did not see everything knows nothing of older plans.
-        if !self.failed {
+        let whole = self.tables.len() == self.ends.tables.len();
+        if whole && !self.failed {
             for head in plans.list()? {
                 if Some(&head.digest) != digest.as_ref() {
                     plans.remove(&head.digest)?;

@@ -41,7 +41,11 @@ fn the_digest_stands_for_the_set_and_for_nothing_else() {
     }
     let mut merging = plan_of((0..2).map(|n| record(Table::Users, n)));
     merging.insert_merge(record(Table::Users, 2));
-    assert_ne!(small().digest(), merging.digest(), "to go is not to be merged");
+    assert_ne!(
+        small().digest(),
+        merging.digest(),
+        "to go is not to be merged"
+    );
     assert_eq!((merging.len(), merging.head().records), (3, 3));
     let text = merging.to_ndjson();
     assert_eq!(Plan::parse(&text), Ok(merging));
