@@ -20,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::scene::Scene;
 
-/// A pair that was never seen before.
-struct Known;
+/// A pair that was never seen before; whether Clerk's key has shown one of our records.
+struct Pair {
+    proved: bool,
+}
 
-impl Identity for Known {
+impl Identity for Pair {
     fn deployment(&self) -> String {
         "simulated".into()
     }
@@ -33,7 +35,7 @@ impl Identity for Known {
     }
 
     fn is_proved(&self) -> bool {
-        true
+        self.proved
     }
 
     fn prove(&self) {}
@@ -48,6 +50,10 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Stage {
+        Stage::of(Pair { proved: true }).await
+    }
+
+    async fn of(pair: Pair) -> Stage {
         let scene = Scene::start().await;
         let dir = tempfile::tempdir().expect("a directory");
         let ends: Ends = scene.ends.clone();
@@ -64,7 +70,7 @@ impl Stage {
                 show_values: false,
                 page_rows: 2000,
             }),
-            identity: Arc::new(Known),
+            identity: Arc::new(pair),
             dir: dir.path().to_owned(),
             history: History::open(dir.path(), false).expect("a history"),
             sweeper: Sweeper::new(missed.clone(), beliefs.clone()),
@@ -195,4 +201,26 @@ async fn s17_a_mass_deletion_is_held_before_its_first_row() {
         .expect("a report");
     assert_eq!(report.outcome, RunOutcome::Repaired, "{:?}", report.notes);
     assert_eq!(stage.scene.convex.count("users"), 406);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_sees_what_was_in_doubt_ends_the_alert_about_it() {
+    let stage = Stage::of(Pair { proved: false }).await;
+    stage.scene.clerk.seed_users(10);
+    stage.run(RunKind::Reconcile).await;
+    let codes = [
+        "empty_listing",
+        "foreign_instance",
+        "journal_damaged",
+        "state_rebuilt",
+    ];
+    for code in codes {
+        stage.scene.ends.alerts.raise(code, "as if", 1);
+    }
+    // The key knows our rows, and there are users.
+    stage.run(RunKind::Audit).await;
+    assert_eq!(stage.scene.alerts(), ["journal_damaged", "state_rebuilt"]);
+    // What was lost is put right by what repairs, and by nothing less.
+    stage.run(RunKind::Reconcile).await;
+    assert_eq!(stage.scene.alerts(), [""; 0]);
 }
