@@ -74,7 +74,7 @@ impl Shared {
                 Ok(applied) => {
                     there = true;
                     self.convex.answered(ticket);
-                    self.applied(call, applied, &mut done);
+                    self.applied(call, applied, manner, &mut done);
                 }
                 Err(error) => {
                     let verdict = self.judge(error, ticket, &mut there).await;
@@ -103,7 +103,13 @@ impl Shared {
     }
 
     /// Everything of a call was answered: one outcome for each change, in order.
-    fn applied<L: Load>(&self, call: Call<L>, applied: Vec<Applied>, done: &mut Vec<Done<L>>) {
+    fn applied<L: Load>(
+        &self,
+        call: Call<L>,
+        applied: Vec<Applied>,
+        manner: Manner<'_>,
+        done: &mut Vec<Done<L>>,
+    ) {
         self.refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -134,7 +140,11 @@ impl Shared {
             remember.extend(self.learnt(&load, outcome));
             done.push((load, Fate::Written { outcome, id }));
         }
-        self.remember(&remember);
+        if manner.many {
+            self.remember_some(&remember);
+        } else {
+            self.remember(&remember);
+        }
     }
 
     /// A user more or less: the census hears of it. What scans write they count themselves.

@@ -37,7 +37,20 @@ pub(super) struct Rows {
 impl Rows {
     /// Serialises changes.
     pub(super) fn of(changes: &[Change]) -> Rows {
-        let ranges = changes.iter().map(ranges).sum();
+        Rows::with(changes, changes.iter().map(ranges).sum())
+    }
+
+    /// Serialises rows of tables that held nothing: where no row is found none is patched.
+    pub(super) fn inserts(changes: &[Change]) -> Rows {
+        let patch = |change: &Change| match change.table() {
+            Table::Users | Table::Organizations => 1,
+            Table::Profiles | Table::Memberships => 0,
+        };
+        let ranges = changes.iter().map(|change| ranges(change) - patch(change));
+        Rows::with(changes, ranges.sum())
+    }
+
+    fn with(changes: &[Change], ranges: usize) -> Rows {
         let changes: Vec<Encoded> = changes.iter().map(Encoded::of).collect();
         let bytes = changes.iter().map(Encoded::bytes).sum();
         Rows {
@@ -75,6 +88,8 @@ pub(super) struct Manner<'c> {
     pub(super) changes: NonZeroUsize,
     /// True if somebody waits for it, so that it goes first where calls wait for their turn.
     pub(super) urgent: bool,
+    /// True if so many are written together that the ledger remembers a share of them only.
+    pub(super) many: bool,
     /// Counts the calls, for whoever wants to know what they cost.
     pub(super) calls: Option<&'c AtomicU64>,
 }

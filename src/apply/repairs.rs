@@ -45,6 +45,9 @@ const CHANGES: NonZeroUsize =
 /// A batch of so few repairs has somebody waiting for it, at sign-in or at a terminal: it goes before the
 /// large ones, as a delivery does.
 const FEW: usize = 8;
+/// A batch of more is a move or a change of the mapping, not something that was missed: nearly none of its records
+/// will be heard of again soon.
+const MANY: usize = 100;
 /// Large batches that wait here for the one before them, so that small ones behind them are seen.
 const SET_ASIDE: usize = 4;
 /// Small batches in hand at once.
@@ -99,12 +102,14 @@ async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: Cancellatio
     let Batch {
         repairs,
         origin,
+        fills,
         calls: counted,
         answer,
     } = batch;
     let manner = Manner {
         changes: CHANGES,
         urgent,
+        many: repairs.len() > MANY,
         calls: Some(&*counted),
     };
     shared.learn_tables().await;
@@ -112,7 +117,7 @@ async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: Cancellatio
     answers.resize_with(repairs.len(), || None);
     let mut works = Vec::with_capacity(repairs.len());
     for (place, repair) in repairs.into_iter().enumerate() {
-        match shared.prepare_repair(place, repair) {
+        match shared.prepare_repair(place, repair, fills) {
             Ok(work) => works.push(work),
             Err(repaired) => answers[place] = Some(repaired),
         }
@@ -165,7 +170,12 @@ impl Load for RepairWork {
 }
 
 impl Shared {
-    fn prepare_repair(&self, place: usize, repair: Repair) -> Result<RepairWork, Repaired> {
+    fn prepare_repair(
+        &self,
+        place: usize,
+        repair: Repair,
+        fills: bool,
+    ) -> Result<RepairWork, Repaired> {
         let Repair { record, wish } = repair;
         if !self.serves(record.table) {
             return Err(Repaired::Refused {
@@ -180,10 +190,14 @@ impl Shared {
             Wish::Write { version, rows } => self.writing(&record, version, rows)?,
             Wish::Delete(deletion) => self.deleting(&deletion),
         };
+        let rows = match fills {
+            true => Rows::inserts(&changes),
+            false => Rows::of(&changes),
+        };
         Ok(RepairWork {
             place,
             record,
-            rows: Rows::of(&changes),
+            rows,
             seen,
         })
     }

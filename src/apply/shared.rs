@@ -262,6 +262,7 @@ impl Shared {
         Manner {
             changes: NonZeroUsize::new(batch).unwrap_or(NonZeroUsize::MIN),
             urgent: true,
+            many: false,
             calls: None,
         }
     }

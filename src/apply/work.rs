@@ -322,20 +322,27 @@ impl Settings {
 }
 
 impl Shared {
-    /// What the ledger knows of a record. A ledger that does not answer knows nothing: Convex
-    /// compares versions itself.
+    /// What the ledger knows of a record.
     pub(super) fn seen(&self, record: &RecordKey) -> Option<Seen> {
-        self.state.ledger_get(record).unwrap_or_else(|error| {
-            self.state_failed(&error);
-            None
-        })
+        self.state.ledger_get(record)
     }
 
     /// Lets the ledger remember.
     pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
-        let horizon = Version(self.clock.now_ms().saturating_add(DAY_MS));
-        if let Err(error) = self.state.ledger_put_many(seen, horizon) {
+        if let Err(error) = self.state.ledger_put_many(seen, self.horizon()) {
             self.state_failed(&error);
         }
+    }
+
+    /// Lets the ledger remember a share of what was written by the thousand.
+    pub(super) fn remember_some(&self, seen: &[(RecordKey, Seen)]) {
+        if let Err(error) = self.state.ledger_put_some(seen, self.horizon()) {
+            self.state_failed(&error);
+        }
+    }
+
+    /// Versions beyond it come from a clock that is wrong.
+    fn horizon(&self) -> Version {
+        Version(self.clock.now_ms().saturating_add(DAY_MS))
     }
 }

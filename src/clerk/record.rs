@@ -1,27 +1,40 @@
 //! A record as Clerk sent it, with what identifies it checked.
 //!
 //! Keeps the text whole, since which of its members are needed is the mapping's business; promises that
-//! it is JSON with an id, `created_at` and `updated_at`.
+//! it is JSON with an id, `created_at` and `updated_at`. A user of a listing shares the text of its page with
+//! its neighbours: nothing is copied, and the page lives as long as one of them does.
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::{
     shape::{ShapeError, read},
-    wire::{Identity, User, UserOutline, key_of},
+    wire::{Identity, Members, User, UserOutline, key_of},
 };
 use crate::model::{ConfirmedDelete, Key, RecordKey, Table, Version};
 
 /// One record from Clerk's API.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RawRecord {
     table: Table,
     key: Key,
     created_at: i64,
     version: Version,
-    text: Box<str>,
-    /// Of a user: the members that can be mapped, as an object of their own.
-    outline: Option<Box<str>>,
+    /// UTF-8, since each way to make a record begins with a `str`.
+    text: Bytes,
+    /// Of a user in a listing: where the members lie that can be mapped.
+    members: Option<Members>,
 }
+
+// Everything else was read from the text.
+impl PartialEq for RawRecord {
+    fn eq(&self, other: &RawRecord) -> bool {
+        self.table == other.table && self.text == other.text
+    }
+}
+
+impl Eq for RawRecord {}
 
 // The text is personal, so Debug does not show it.
 impl fmt::Debug for RawRecord {
@@ -36,46 +49,46 @@ impl fmt::Debug for RawRecord {
 }
 
 impl RawRecord {
-    /// Takes a record's text.
+    /// Takes a copy of a record's text.
     pub fn read(table: Table, text: &str) -> Result<RawRecord, ShapeError> {
-        if table == Table::Users {
-            let outline = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
-            return RawRecord::of_user(&outline, text);
-        }
         let identity: Identity = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
         Ok(RawRecord {
             table,
             key: key_of(&identity.id)?,
             created_at: identity.created_at.0,
             version: Version(identity.updated_at.0),
-            text: text.into(),
-            outline: None,
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            members: None,
         })
     }
 
-    /// Takes a user's text with what was already read of it.
-    pub(super) fn of_user(outline: &UserOutline<'_>, text: &str) -> Result<RawRecord, ShapeError> {
-        let key = key_of(&outline.id)?;
+    /// Takes a user's text, which is a part of `page`, with what was already read of it.
+    pub(super) fn of_user(
+        outline: &UserOutline<'_>,
+        page: &Bytes,
+        text: &str,
+    ) -> Result<RawRecord, ShapeError> {
         Ok(RawRecord {
             table: Table::Users,
+            key: key_of(&outline.id)?,
             created_at: outline.created_at.0,
             version: Version(outline.updated_at.0),
-            outline: Some(outline.text(&key)),
-            key,
-            text: text.into(),
+            text: page.slice_ref(text.as_bytes()),
+            members: outline.members(text),
         })
     }
 
     /// The user as the mapping reads it, without another walk through everything that it has.
     pub fn user(&self) -> Result<User<'_>, ShapeError> {
-        let outline = self.outline.as_deref().map(User::parse);
-        match outline {
-            Some(Ok(user)) => Ok(User {
-                text: &self.text,
-                ..user
-            }),
+        let text = self.text();
+        let found = self.members.as_ref();
+        let read = found.and_then(|members| {
+            User::of_members(&self.key, self.created_at, self.version, text, members)
+        });
+        match read {
+            Some(user) => Ok(user),
             // What is wrong is told by its place in what Clerk sent.
-            _ => User::parse(&self.text),
+            None => User::parse(text),
         }
     }
 
@@ -106,7 +119,7 @@ impl RawRecord {
 
     /// The record as Clerk sent it, for the mapping. Not for logs.
     pub fn text(&self) -> &str {
-        &self.text
+        std::str::from_utf8(&self.text).unwrap_or_default()
     }
 }
 

@@ -20,7 +20,7 @@ mod outline;
 mod reply;
 
 pub use head::{Head, Parents};
-pub(super) use outline::UserOutline;
+pub(super) use outline::{Members, UserOutline};
 pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
 
 /// What happened to which kind of record: the nine event types that are synced.

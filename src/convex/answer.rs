@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -139,7 +139,7 @@ struct SystemReply {
 
 /// The value of a function that succeeded, read together with what it is wrapped in; `None` for everything
 /// else, which [`read`] gives its name.
-pub fn success<T: DeserializeOwned>(status: u16, body: &[u8]) -> Option<T> {
+pub fn success<'r, T: Deserialize<'r>>(status: u16, body: &'r [u8]) -> Option<T> {
     #[derive(Deserialize)]
     struct Success<T> {
         status: String,

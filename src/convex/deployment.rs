@@ -12,7 +12,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::Fault,
-    outbound::{Dialer, ExchangeError, OnRequest, Request, below, secret_header},
+    outbound::{Dialer, ExchangeError, OnRequest, Reply, Request, below, secret_header},
 };
 
 /// A function returns at most 16 MiB; the rest is for JSON's escapes and log lines.
@@ -151,6 +151,15 @@ impl Deployment {
         function: Function,
         args: impl Serialize,
     ) -> Result<T, CallError> {
+        value(function, &self.ask(function, args).await?)
+    }
+
+    /// Calls a function; whatever was answered, [`value`] reads it.
+    pub(super) async fn ask(
+        &self,
+        function: Function,
+        args: impl Serialize,
+    ) -> Result<Reply, CallError> {
         let path = format!("{}:{}", self.module, function.name);
         let call = Call {
             path: &path,
@@ -172,15 +181,22 @@ impl Deployment {
             timeout: self.timeout,
             max_bytes: MAX_ANSWER_BYTES,
         };
-        let reply = self.dialer.exchange(request, &self.on_request).await?;
-        // Nearly every answer is a success, and large ones are read in one pass.
-        if let Some(value) = answer::success(reply.status, &reply.body) {
-            return Ok(value);
-        }
-        let value = answer::read(reply.status, reply.retry_after, &reply.body)?;
-        serde_json::from_str(value.get()).map_err(|_| CallError::OffContract {
-            function: function.name,
-            what: "another shape",
-        })
+        Ok(self.dialer.exchange(request, &self.on_request).await?)
     }
+}
+
+/// The value that a function answered with, or why there is none.
+pub(super) fn value<'r, T: Deserialize<'r>>(
+    function: Function,
+    reply: &'r Reply,
+) -> Result<T, CallError> {
+    // Nearly every answer is a success, and large ones are read in one pass.
+    if let Some(value) = answer::success(reply.status, &reply.body) {
+        return Ok(value);
+    }
+    let value = answer::read(reply.status, reply.retry_after, &reply.body)?;
+    serde_json::from_str(value.get()).map_err(|_| CallError::OffContract {
+        function: function.name,
+        what: "another shape",
+    })
 }

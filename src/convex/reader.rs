@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{
-    deployment::{CallError, Deployment},
+    deployment::{CallError, Deployment, value},
     wire::{
         Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, ListedPage,
         ListedRecords, NoArgs, Page, Records,
@@ -79,8 +79,9 @@ impl Reader {
         limit: u32,
     ) -> Result<ListedPage, CallError> {
         let args = listing(table, range, cursor, limit);
-        let read = self.0.call::<ListedRecords>(Function::LIST, args).await?;
-        let page = ListedPage::from(read);
+        let reply = self.0.ask(Function::LIST, args).await?;
+        let read: ListedRecords<'_> = value(Function::LIST, &reply)?;
+        let page = read.within(&reply.body);
         let rows = page.rows.len() + page.odd;
         believe(rows, limit, cursor, page.cursor.as_deref())?;
         Ok(page)

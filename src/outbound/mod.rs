@@ -270,8 +270,9 @@ async fn read_body(
     max_bytes: usize,
     timeout: Duration,
 ) -> Result<Bytes, ExchangeError> {
-    /// Grown only as far as the answer needs, whatever length it announced.
-    const FIRST_BYTES: u64 = 64 * 1024;
+    /// A page of users fits, so that its buffer is not made anew while it grows; beyond that it grows only as far
+    /// as the answer needs, whatever length it announced.
+    const FIRST_BYTES: u64 = 1 << 20;
     let announced = response.content_length().unwrap_or(0);
     if announced > max_bytes as u64 {
         return Err(ExchangeError::TooLarge(max_bytes));

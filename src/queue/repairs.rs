@@ -69,6 +69,8 @@ pub struct Batch {
     pub repairs: Vec<Repair>,
     /// For logs and metrics.
     pub origin: Origin,
+    /// True if all of it goes into a table that held nothing: each row is an insert.
+    pub fills: bool,
     /// Counts the calls that it took, for what a run cost.
     pub calls: Arc<AtomicU64>,
     /// One answer for each, in order.
@@ -105,6 +107,20 @@ impl Lane {
 
     /// Waits until all of this was dealt with. `None` once the applier has ended: then some may be written.
     pub async fn apply(&self, repairs: Vec<Repair>, origin: Origin) -> Option<Vec<Repaired>> {
+        self.offer(repairs, origin, false).await
+    }
+
+    /// The same for rows of a table that held nothing when the run began.
+    pub async fn fill(&self, repairs: Vec<Repair>, origin: Origin) -> Option<Vec<Repaired>> {
+        self.offer(repairs, origin, true).await
+    }
+
+    async fn offer(
+        &self,
+        repairs: Vec<Repair>,
+        origin: Origin,
+        fills: bool,
+    ) -> Option<Vec<Repaired>> {
         if repairs.is_empty() {
             return Some(Vec::new());
         }
@@ -112,6 +128,7 @@ impl Lane {
         let batch = Batch {
             repairs,
             origin,
+            fills,
             calls: Arc::clone(&self.calls),
             answer,
         };

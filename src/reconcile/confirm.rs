@@ -56,6 +56,8 @@ pub struct Judged {
     pub confirmed: Vec<Confirmed>,
     /// Records about which a delivery has said something newer meanwhile.
     pub overtaken: u64,
+    /// True if their tables held nothing when the run began.
+    pub fills: bool,
 }
 
 /// Where and how a run looks again.
@@ -122,9 +124,10 @@ impl Suspects {
             .filter(|suspect| !(as_listed && suspect.listed.is_some()))
             .map(|suspect| suspect.name.clone())
             .collect();
+        judged.fills = bulk && as_listed;
         let mut now = group.look_up(ends, &ask, tables).await?;
         let keys: Vec<Key> = suspects.keys().cloned().collect();
-        let mut rows = match bulk && as_listed {
+        let mut rows = match judged.fills {
             true => Rows::new(),
             false => rows_of(ends, tables, &keys).await?,
         };
@@ -159,8 +162,7 @@ impl Suspects {
 
 fn overtaken(ends: &Ends, group: Group, key: &Key, listed: &Listed) -> bool {
     let record = RecordKey::new(group.own_table(), key.clone());
-    // A ledger that does not answer knows nothing: Convex compares versions itself.
-    let seen = ends.state.ledger_get(&record).ok().flatten();
+    let seen = ends.state.ledger_get(&record);
     let seen = seen.map(|seen| (seen.version, seen.deleted));
     is_overtaken(listed.candidate().version, seen)
 }

@@ -109,7 +109,10 @@ pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result
             None => mended.differences.extend(verdict.differences),
         }
     }
-    let done = ends.repair(repairs).await?;
+    let done = match judged.fills {
+        true => ends.fill(repairs).await?,
+        false => ends.repair(repairs).await?,
+    };
     for ((differences, created_at), done) in waiting.into_iter().zip(done) {
         settle(differences, created_at, done, &mut mended)?;
     }
@@ -181,13 +184,18 @@ impl Ends {
     /// Puts repairs into the lane and waits for what became of them.
     pub async fn repair(&self, repairs: Vec<Repair>) -> Result<Vec<Repaired>, Trouble> {
         let count = repairs.len();
-        let done = self.lane.apply(repairs, Origin::Repair).await;
-        let done = done.ok_or(Trouble::Ending)?;
-        // The lane answers for each; anything else is an applier that was cut off.
-        if done.len() == count {
-            Ok(done)
-        } else {
-            Err(Trouble::Ending)
-        }
+        all_of(count, self.lane.apply(repairs, Origin::Repair).await)
     }
+
+    /// The same for rows of a table that held nothing.
+    async fn fill(&self, repairs: Vec<Repair>) -> Result<Vec<Repaired>, Trouble> {
+        let count = repairs.len();
+        all_of(count, self.lane.fill(repairs, Origin::Repair).await)
+    }
+}
+
+/// The lane answers for each; anything else is an applier that was cut off.
+fn all_of(count: usize, done: Option<Vec<Repaired>>) -> Result<Vec<Repaired>, Trouble> {
+    done.filter(|done| done.len() == count)
+        .ok_or(Trouble::Ending)
 }

@@ -3,6 +3,7 @@
 //! A record that cannot be read spoils its whole page: a listing with a hole proves nothing. The errors
 //! name the request and the member and hold no value.
 
+use bytes::Bytes;
 use serde_json::{Deserializer, value::RawValue};
 
 use super::Listing;
@@ -28,8 +29,8 @@ pub(super) fn read_users(
 }
 
 /// Reads an array of users in one pass, where finding their ends first would make it two: a million users
-/// are gigabytes. None if anything is unusual; the slow way then finds out what.
-fn read_array(body: &[u8]) -> Option<Vec<RawRecord>> {
+/// are gigabytes. Each user stays where it lies in the answer. None if anything is unusual; the slow way then finds out what.
+fn read_array(body: &Bytes) -> Option<Vec<RawRecord>> {
     let mut rest = std::str::from_utf8(body).ok()?.trim_ascii();
     rest = rest.strip_prefix('[')?.strip_suffix(']')?.trim_ascii();
     let mut records = Vec::new();
@@ -40,7 +41,7 @@ fn read_array(body: &[u8]) -> Option<Vec<RawRecord>> {
         let mut values = Deserializer::from_str(rest).into_iter::<UserOutline>();
         let outline = values.next()?.ok()?;
         let (text, behind) = rest.split_at_checked(values.byte_offset())?;
-        records.push(RawRecord::of_user(&outline, text).ok()?);
+        records.push(RawRecord::of_user(&outline, body, text).ok()?);
         rest = behind.trim_ascii_start();
     }
     Some(records)
@@ -94,7 +95,7 @@ mod tests {
         let slow = serde_json::from_str::<Vec<&RawValue>>(body)
             .ok()
             .and_then(|texts| read_all("list_users", Table::Users, texts).ok());
-        (read_array(body.as_bytes()), slow)
+        (read_array(&Bytes::copy_from_slice(body.as_bytes())), slow)
     }
 
     #[test]
@@ -136,8 +137,11 @@ mod tests {
     fn cut_anywhere_it_is_refused_and_nothing_panics() {
         let whole = r#"[{"id":"user_1","created_at":1,"updated_at":2,"name":"Zoë"},{"id":"user_2","created_at":1,"updated_at":2}]"#;
         for end in 0..whole.len() {
-            assert_eq!(read_array(&whole.as_bytes()[..end]), None);
+            assert_eq!(
+                read_array(&Bytes::copy_from_slice(&whole.as_bytes()[..end])),
+                None
+            );
         }
-        assert_eq!(read_array(b"[\xff]"), None);
+        assert_eq!(read_array(&Bytes::from_static(b"[\xff]")), None);
     }
 }

@@ -1,20 +1,22 @@
 //! A user as a listing is read: what identifies it, and where the members lie that can be mapped.
 //!
 //! A user has two kilobytes of JSON and less than half of it is ever looked at. A million of them are read once
-//! from end to end; what is mapped later is read from the [`outline`](UserOutline::text), a user object without
-//! everything else. Whether the members are of the right type is found out when they are mapped.
+//! from end to end; what is mapped later is read where it lies ([`Members`]). Whether the members are of the right
+//! type is found out when they are mapped.
 
-use std::fmt::Write as _;
-
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{PublicMetadata, User};
 use crate::{
     clerk::lenient::{Millis, Text, lenient},
-    model::Key,
+    model::{Key, Version},
 };
 
-/// Room for names, id and times beside the members.
-const FRAME_BYTES: usize = 320;
+/// Where the members lie in the text of a user, in the order of [`UserOutline::raw`]: from, and how long. A
+/// member that is missing or null has no length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::clerk) struct Members([(u32, u32); 9]);
 
 lenient! {
     /// A user whose members are not read yet.
@@ -34,40 +36,77 @@ lenient! {
     }
 }
 
-impl UserOutline<'_> {
-    /// The user object with the members that can be mapped and no others; `key` is its id, checked.
-    pub(in crate::clerk) fn text(&self, key: &Key) -> Box<str> {
-        let members = [
-            ("username", self.username),
-            ("first_name", self.first_name),
-            ("last_name", self.last_name),
-            ("image_url", self.image_url),
-            ("primary_email_address_id", self.primary_email_address_id),
-            ("primary_phone_number_id", self.primary_phone_number_id),
-            ("email_addresses", self.email_addresses),
-            ("phone_numbers", self.phone_numbers),
-            ("public_metadata", self.public_metadata),
-        ];
-        let bytes = members.iter().filter_map(|(_, value)| *value);
-        let bytes: usize = bytes.map(|value| value.get().len()).sum();
-        let mut text = String::with_capacity(bytes + FRAME_BYTES);
-        let (created_at, updated_at) = (self.created_at.0, self.updated_at.0);
-        // A key needs no escapes, and writing to a string cannot fail.
-        let _ = write!(
-            text,
-            r#"{{"id":"{key}","created_at":{created_at},"updated_at":{updated_at}"#
-        );
-        for (name, value) in members {
-            let Some(value) = value else {
+impl<'a> UserOutline<'a> {
+    fn raw(&self) -> [Option<&'a RawValue>; 9] {
+        [
+            self.username,
+            self.first_name,
+            self.last_name,
+            self.image_url,
+            self.primary_email_address_id,
+            self.primary_phone_number_id,
+            self.email_addresses,
+            self.phone_numbers,
+            self.public_metadata,
+        ]
+    }
+
+    /// Where the members lie in `text`, which the outline was read from; `None` if they lie elsewhere.
+    pub(in crate::clerk) fn members(&self, text: &str) -> Option<Members> {
+        let mut spans = [(0, 0); 9];
+        for (span, member) in spans.iter_mut().zip(self.raw()) {
+            let Some(member) = member.map(RawValue::get) else {
                 continue;
             };
-            text.push_str(",\"");
-            text.push_str(name);
-            text.push_str("\":");
-            text.push_str(value.get());
+            let from = (member.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+            text.get(from..from + member.len())?;
+            *span = (from.try_into().ok()?, member.len().try_into().ok()?);
         }
-        text.push('}');
-        text.into()
+        Some(Members(spans))
+    }
+}
+
+impl Members {
+    /// A member's text; `null` for one that is not there.
+    fn text<'a>(&self, whole: &'a str, at: usize) -> Option<&'a str> {
+        match self.0[at] {
+            (_, 0) => Some("null"),
+            (from, length) => whole.get(from as usize..)?.get(..length as usize),
+        }
+    }
+
+    fn read<'a, T: Deserialize<'a> + Default>(&self, whole: &'a str, at: usize) -> Option<T> {
+        let text = self.text(whole, at)?;
+        let read: Option<T> = serde_json::from_str(text).ok()?;
+        Some(read.unwrap_or_default())
+    }
+}
+
+impl<'a> User<'a> {
+    /// Reads a user from its members in `text`; `None` if one of them is not of its type.
+    pub(in crate::clerk) fn of_members(
+        key: &Key,
+        created_at: i64,
+        updated_at: Version,
+        text: &'a str,
+        members: &Members,
+    ) -> Option<Self> {
+        let metadata: Option<&RawValue> = members.read(text, 8)?;
+        Some(User {
+            key: key.clone(),
+            created_at,
+            updated_at,
+            username: members.read(text, 0)?,
+            first_name: members.read(text, 1)?,
+            last_name: members.read(text, 2)?,
+            image_url: members.read(text, 3)?,
+            primary_email_address_id: members.read(text, 4)?,
+            primary_phone_number_id: members.read(text, 5)?,
+            email_addresses: members.read(text, 6)?,
+            phone_numbers: members.read(text, 7)?,
+            public_metadata: PublicMetadata::parse(metadata).ok()?,
+            text,
+        })
     }
 }
 
@@ -77,13 +116,25 @@ mod tests {
 
     #[test]
     fn of_a_repeated_member_the_last_one_counts_and_null_is_none() {
-        let whole = r#"{"id":"user_1","created_at":1,"updated_at":2,"username":"a","username":"b",
+        let whole = r#"{"id":"user_1","created_at":1,"updated_at":2,"username":"a","username":"b\u0020c",
                         "first_name":"x","first_name":null,"object":"user"}"#;
         let outline: UserOutline = serde_json::from_str(whole).unwrap();
+        let members = outline.members(whole).unwrap();
         let key = Key::parse("user_1").unwrap();
-        assert_eq!(
-            &*outline.text(&key),
-            r#"{"id":"user_1","created_at":1,"updated_at":2,"username":"b"}"#
-        );
+        let user = User::of_members(&key, 1, Version(2), whole, &members).unwrap();
+        assert_eq!(user.username.as_deref(), Some("b c"));
+        assert!(user.first_name.is_none());
+        assert!(user.email_addresses.is_empty());
+        assert_eq!(outline.members("another text"), None);
+    }
+
+    #[test]
+    fn a_member_of_the_wrong_type_is_left_to_whoever_can_name_it() {
+        let whole = r#"{"id":"user_1","created_at":1,"updated_at":2,"email_addresses":7}"#;
+        let outline: UserOutline = serde_json::from_str(whole).unwrap();
+        let members = outline.members(whole).unwrap();
+        let key = Key::parse("user_1").unwrap();
+        assert!(User::of_members(&key, 1, Version(2), whole, &members).is_none());
+        assert!(User::parse(whole).is_err());
     }
 }

@@ -1,10 +1,11 @@
 //! Rows as the comparison of everything reads them: where each stands, and its columns as text.
 //!
-//! Of a million rows nearly all are compared once and forgotten. Columns that stay the text that they came as
-//! cost one allocation a row instead of two dozen; [`ListedRow::fields`] reads them where something differs.
+//! Of a million rows nearly all are compared once and forgotten. Columns stay where they lie in the answer, which
+//! lives as long as one of its rows; [`ListedRow::fields`] reads them where something differs.
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
@@ -23,8 +24,8 @@ pub struct ListedRow {
     pub created_at: Option<i64>,
     /// When the row was deleted softly, in milliseconds.
     pub deleted_at: Option<i64>,
-    /// The synced columns, a JSON object.
-    fields: Box<RawValue>,
+    /// The synced columns, a JSON object. UTF-8, since it was read as such.
+    fields: Bytes,
 }
 
 // Columns are personal, so Debug does not show them.
@@ -42,18 +43,18 @@ impl ListedRow {
             key,
             created_at,
             deleted_at: None,
-            fields: serde_json::value::to_raw_value(fields).expect("JSON"),
+            fields: Bytes::from(fields.to_string()),
         }
     }
 
     /// The columns as JSON.
     pub fn text(&self) -> &str {
-        self.fields.get()
+        std::str::from_utf8(&self.fields).unwrap_or_default()
     }
 
     /// The columns; none if they cannot be read, which no row has that Convex printed.
     pub fn fields(&self) -> Fields {
-        serde_json::from_str(self.fields.get()).unwrap_or_default()
+        serde_json::from_slice(&self.fields).unwrap_or_default()
     }
 }
 
@@ -69,39 +70,41 @@ pub struct ListedPage {
 }
 
 #[derive(Deserialize)]
-pub(in crate::convex) struct ListedRecords {
-    records: Vec<OneListed>,
+pub(in crate::convex) struct ListedRecords<'a> {
+    #[serde(borrow)]
+    records: Vec<OneListed<'a>>,
     #[serde(default)]
     cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct OneListed {
+struct OneListed<'a> {
     #[serde(deserialize_with = "maybe_key")]
     key: Option<Key>,
     #[serde(default, deserialize_with = "maybe_millis")]
     created_at: Option<i64>,
     #[serde(default, deserialize_with = "maybe_millis")]
     deleted_at: Option<i64>,
-    #[serde(deserialize_with = "object")]
-    fields: Box<RawValue>,
+    #[serde(borrow, deserialize_with = "object")]
+    fields: &'a RawValue,
 }
 
-impl From<ListedRecords> for ListedPage {
-    fn from(read: ListedRecords) -> ListedPage {
+impl ListedRecords<'_> {
+    /// The rows as parts of the answer that they were read from.
+    pub(in crate::convex) fn within(self, answer: &Bytes) -> ListedPage {
         let mut page = ListedPage {
-            rows: Vec::with_capacity(read.records.len()),
+            rows: Vec::with_capacity(self.records.len()),
             odd: 0,
-            cursor: read.cursor,
+            cursor: self.cursor,
         };
-        for record in read.records {
+        for record in self.records {
             match record.key {
                 Some(key) => page.rows.push(ListedRow {
                     key,
                     created_at: record.created_at,
                     deleted_at: record.deleted_at,
-                    fields: record.fields,
+                    fields: answer.slice_ref(record.fields.get().as_bytes()),
                 }),
                 None => page.odd += 1,
             }
@@ -127,8 +130,8 @@ fn maybe_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Key>, 
     deserializer.deserialize_str(Id)
 }
 
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<RawValue>, D::Error> {
-    let text = Box::<RawValue>::deserialize(deserializer)?;
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de RawValue, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?;
     match text.get().starts_with('{') {
         true => Ok(text),
         false => Err(de::Error::custom("columns that are no object")),

@@ -8,6 +8,7 @@ pub mod affiliation;
 pub mod candidate;
 pub mod group;
 pub mod held;
+pub mod kept;
 pub mod range;
 pub mod records;
 mod slices;
@@ -25,7 +26,8 @@ use self::{
     affiliation::Affiliations,
     group::Group,
     held::HeldRows,
-    range::{Course, Kept, RangeRun, Waits, orphans_name},
+    kept::{Kept, Waits},
+    range::{Course, RangeRun, orphans_name},
     records::RecordPages,
     tally::Tally,
 };
@@ -174,11 +176,13 @@ pub async fn walk(
 ) -> Result<Walked, Trouble> {
     let parts = Parts::open(setting.dir, &run.id)?;
     let places = Arc::new(Places::new(ranges, run, setting));
-    let course = Arc::new(course(setting, run, parts.clone(), Arc::clone(&places)));
-    let mut tasks = JoinSet::new();
     let waiting = places.waiting();
     // A small table is walked page by page, each made sure of before the next is asked for.
     let careful = waiting.len() == 1;
+    let mut course = course(setting, run, parts.clone(), Arc::clone(&places));
+    course.careful = careful;
+    let course = Arc::new(course);
+    let mut tasks = JoinSet::new();
     let clerk = setting.ends.clerk.at(Priority::Scan);
     let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
         let (from, before) = (cursor.goes_on_from(), cursor.before);
@@ -261,6 +265,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
             bulk: run.bulk,
         },
         may: setting.may,
+        careful: true,
         show_values: setting.show_values,
         cursors: setting.cursors.clone(),
         parts,

@@ -8,19 +8,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     affiliation::{Affiliations, COLUMN},
     candidate::{Candidate, Listed},
-    group::Name,
     held::HeldRows,
+    kept::Kept,
     records::RecordPages,
 };
 use crate::{
     clerk::RawRecord,
     convex::{reader::Range, wire::ListedRow},
-    model::{Action, Difference, DriftKind, Key, Table},
+    model::{Action, Difference, Key, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},
@@ -29,8 +27,7 @@ use crate::{
             compare,
             merge::{self, Finding, Merge, Need, Step},
         },
-        mend::{May, Orphan, mend},
-        merge::Double,
+        mend::{May, mend},
         parts::{Part, Parts},
         rows::RowPages,
         scan::ranges::{Builder, MAX_RANGES},
@@ -38,6 +35,9 @@ use crate::{
     report::json,
 };
 
+/// Bytes of a range's list from which on rows that go into an empty table are counted and not listed: a move of a
+/// million records is no million findings, and the disk is not to grow with their number.
+const MAX_FILL_BYTES: u64 = 4 << 20;
 /// Suspects that are looked at together at most.
 const SUSPECTS: usize = 1000;
 
@@ -51,25 +51,6 @@ impl merge::Listed for Listed {
     }
 }
 
-/// A record that waits for the end of the run, as its part of the list keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Kept {
-    key: String,
-    parents: Option<(String, String)>,
-    tables: Vec<Table>,
-    /// Of a record with several rows: how many there are beside the oldest, by table in that order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    younger: Vec<u64>,
-}
-
-/// What a line of that list stands for.
-pub enum Waits {
-    /// A record that has to go.
-    Orphan(Orphan),
-    /// A record whose rows may become one.
-    Double(Double),
-}
-
 /// Hears of a page by the number of its range.
 pub type OnPage = Box<dyn Fn(usize, &RangeCursor) + Send + Sync>;
 
@@ -79,6 +60,8 @@ pub struct Course {
     pub looking: Looking,
     /// What may be done about what differs.
     pub may: May,
+    /// True if each page is dealt with before the next is asked for.
+    pub careful: bool,
     /// True if personal values are kept as they are.
     pub show_values: bool,
     /// Where ranges keep their place.
@@ -155,6 +138,7 @@ impl RangeRun {
             })
             .collect();
         let mut ended = false;
+        let (mut suspects, mut waited) = (Suspects::default(), false);
         while !ended {
             match records.next().await? {
                 Some(page) => {
@@ -173,11 +157,15 @@ impl RangeRun {
                     joins.iter_mut().for_each(|join| join.merge.end_left());
                 }
             }
-            let mut suspects = Suspects::default();
             for join in &mut joins {
                 self.drain(join, &mut suspects).await?;
             }
-            self.deal_with(suspects).await?;
+            // The cursor waits for what is not dealt with: two pages that go into an empty table fill one call.
+            waited = !waited && !ended && self.fills(&suspects);
+            if waited {
+                continue;
+            }
+            self.deal_with(std::mem::take(&mut suspects)).await?;
             if ended {
                 self.cursor.end = records.end();
             }
@@ -192,6 +180,11 @@ impl RangeRun {
             all.insert(self.number, counted);
         }
         Ok(())
+    }
+
+    fn fills(&self, suspects: &Suspects) -> bool {
+        let bulk = self.course.looking.bulk && !self.course.careful;
+        bulk && (1..SUSPECTS).contains(&suspects.len())
     }
 
     fn count(&mut self, page: &[RawRecord]) {
@@ -289,19 +282,24 @@ impl RangeRun {
         let course = Arc::clone(&self.course);
         let looking = &course.looking;
         let judged = suspects.confirm(looking).await?;
+        let full = judged.fills && self.differences.bytes() >= MAX_FILL_BYTES;
         let mended = mend(&looking.ends, looking.group, judged, course.may).await?;
         self.cursor.tally.overtaken += mended.overtaken;
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
-        self.keep(&mended.differences)?;
+        self.keep(&mended.differences, full)?;
         self.orphans.add(mended.orphans.iter().map(Kept::orphan))?;
         self.orphans.add(mended.doubles.iter().map(Kept::double))?;
         Ok(())
     }
 
-    fn keep(&mut self, differences: &[Difference]) -> Result<(), Trouble> {
+    /// Puts differences on the list; of rows for an empty table only those that failed, once it is `full`.
+    fn keep(&mut self, differences: &[Difference], full: bool) -> Result<(), Trouble> {
         let show = self.course.show_values;
-        let masked = differences.iter().map(|one| json::difference(one, show));
+        let listed = |one: &&Difference| !full || one.action == Action::Failed;
+        let masked = differences.iter().filter(listed);
+        let masked: Vec<_> = masked.map(|one| json::difference(one, show)).collect();
+        self.cursor.tally.unlisted += (differences.len() - masked.len()) as u64;
         Ok(self.differences.add(masked)?)
     }
 
@@ -319,53 +317,6 @@ impl RangeRun {
         self.course.cursors.save_range(self.number, &self.cursor)?;
         (self.course.on_page)(self.number, &self.cursor);
         Ok(())
-    }
-}
-
-impl Kept {
-    fn orphan(orphan: &Orphan) -> Kept {
-        let tables = orphan.differences.iter().map(|one| one.table);
-        Kept::of(&orphan.name, tables.collect(), Vec::new())
-    }
-
-    fn double(double: &Double) -> Kept {
-        let (tables, younger) = double.younger.iter().copied().unzip();
-        Kept::of(&double.name, tables, younger)
-    }
-
-    fn of(name: &Name, tables: Vec<Table>, younger: Vec<u64>) -> Kept {
-        let parents = name.parents.as_ref();
-        Kept {
-            key: name.key.to_string(),
-            parents: parents.map(|(one, two)| (one.to_string(), two.to_string())),
-            tables,
-            younger,
-        }
-    }
-
-    /// What it stands for; `None` for ids that are none.
-    pub fn read(self) -> Option<Waits> {
-        let key = Key::parse(&self.key)?;
-        let parents = self.parents;
-        let parents = parents.and_then(|(one, two)| Key::parse(&one).zip(Key::parse(&two)));
-        let name = Name {
-            key: key.clone(),
-            parents,
-        };
-        if !self.younger.is_empty() {
-            let younger = self.tables.into_iter().zip(self.younger).collect();
-            return Some(Waits::Double(Double { name, younger }));
-        }
-        let difference = |table| Difference {
-            table,
-            key: key.clone(),
-            kind: DriftKind::Orphaned,
-            fields: Vec::new(),
-            action: Action::None,
-            reason: None,
-        };
-        let differences = self.tables.into_iter().map(difference).collect();
-        Some(Waits::Orphan(Orphan { name, differences }))
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Tally {
     /// Users whose metadata claims a role that is not allowed.
     #[serde(default)]
     pub unknown_roles: u64,
+    /// Differences that are counted and not on the list.
+    #[serde(default)]
+    pub unlisted: u64,
 }
 
 impl Tally {
@@ -58,6 +61,7 @@ impl Tally {
         self.overtaken += other.overtaken;
         self.unmanaged += other.unmanaged;
         self.unknown_roles += other.unknown_roles;
+        self.unlisted += other.unlisted;
     }
 
     /// A table's figures; all zero if nothing was counted.

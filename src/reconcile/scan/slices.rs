@@ -242,8 +242,7 @@ fn pages_of(total: u64) -> u64 {
 /// True if the last that was written of it is this very content.
 fn is_known(ends: &Ends, table: Table, candidate: &Candidate) -> bool {
     let record = RecordKey::new(table, candidate.key.clone());
-    // A ledger that does not answer knows nothing.
-    let seen = ends.state.ledger_get(&record).ok().flatten();
+    let seen = ends.state.ledger_get(&record);
     seen.is_some_and(|seen| {
         !seen.deleted
             && seen.version == candidate.version

@@ -1,22 +1,32 @@
 //! The ledger: what was last seen of a record. Bounded, however many records there are.
 //!
-//! Two generations: new words go to the young one; when that is half of the bound, the old one is
-//! dropped and the young one becomes the old. The floor says up to which version something may have
-//! been forgotten: a record that is not here and an event below the floor prove nothing, the record
-//! has to be fetched. Nothing rests on the ledger but work saved: Convex compares versions itself.
+//! A log of what was seen, written as it comes, and a map over it in memory; when the log is full, its oldest
+//! end is dropped. The floor says up to which version something may have been forgotten: a record that is not
+//! here and an event below the floor prove nothing, the record has to be fetched. Records are named by a hash of
+//! their id, so no id is kept. Nothing rests on the ledger but work saved: Convex compares versions itself.
 
+use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{MAX_KEY_BYTES, State, StateError};
-use crate::model::{ContentHash, Key, RecordKey, Version};
+use super::{MAX_VALUE_BYTES, State, StateError};
+use crate::model::{ContentHash, RecordKey, Version};
 
-/// The cell that says which trees the generations are, and what was forgotten.
-const HEAD: &str = "ledger";
-const TREE_PREFIX: &str = "ledger.";
-const SEEN_BYTES: usize = 8 + 1 + 16;
-const HEAD_BYTES: usize = 5 * 8;
+/// The cell that holds the floor.
+const FLOOR: &str = "ledger.floor";
+/// The tree of the log: the place of a run's first record, and the run.
+const LOG: &str = "ledger.log";
+/// What the trees and the cell of an older form are called, in which each record had a key of its own.
+const OLD_TREES: &str = "ledger.";
+const OLD_HEAD: &str = "ledger";
 
-const _: () = assert!(Key::MAX_BYTES < MAX_KEY_BYTES);
+const NAME_BYTES: usize = 16;
+const RECORD_BYTES: usize = NAME_BYTES + 8 + 1 + 16;
+/// Records of one run: few enough that sled's pages stay small.
+const RUN: usize = 32;
+/// Records that it holds at most when it takes what is written by the thousand.
+const SHARE: usize = 10_000;
+
+const _: () = assert!(RUN * RECORD_BYTES <= MAX_VALUE_BYTES);
 
 /// What was last seen of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,91 +39,96 @@ pub struct Seen {
     pub hash: ContentHash,
 }
 
+/// A hash of a record's table and id.
+type Name = [u8; NAME_BYTES];
+
 /// See the module's words.
 pub(super) struct Ledger {
-    generations: RwLock<Generations>,
-    half: u64,
+    book: RwLock<Book>,
+    log: sled::Tree,
+    /// Records in the log, the same one repeatedly if it was seen repeatedly.
+    limit: u64,
 }
 
-struct Generations {
-    young: sled::Tree,
-    old: sled::Tree,
-    head: Head,
-}
-
-/// Numbers about the generations, kept in a cell. `count` may be a little off after a crash: it only
-/// says when to turn over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Head {
-    /// The number of the young tree; the old one has the number before it.
-    number: u64,
-    count: u64,
-    young_max: i64,
-    old_max: i64,
+struct Book {
+    known: HashMap<Name, Known>,
+    /// The place of the oldest record in the log.
+    first: u64,
+    /// The place of the next one.
+    next: u64,
     floor: i64,
 }
 
+struct Known {
+    /// Where in the log it was put last.
+    place: u64,
+    seen: Seen,
+}
+
 impl Ledger {
-    /// Finds the two generations; drops trees that an interrupted turn-over left.
+    /// Reads the log. What an older form held is declared forgotten.
     pub(super) fn open(
         db: &sled::Db,
         cells: &sled::Tree,
         limit: usize,
     ) -> Result<Ledger, StateError> {
-        let head = match cells.get(HEAD)? {
-            Some(bytes) => Head::decode(&bytes)
-                .ok_or_else(|| StateError::Damaged("the ledger's head".into()))?,
-            None => Head {
-                number: 1,
-                ..Head::default()
-            },
+        let mut floor = match cells.get(FLOOR)? {
+            Some(bytes) => read_floor(&bytes)
+                .ok_or_else(|| StateError::Damaged("the ledger's floor".into()))?,
+            None => 0,
         };
-        let keep = [tree_name(head.number - 1), tree_name(head.number)];
+        if let Some(head) = cells.get(OLD_HEAD)? {
+            floor = floor.max(newest_of_old(&head));
+            cells.insert(FLOOR, &floor.to_le_bytes()[..])?;
+            cells.remove(OLD_HEAD)?;
+        }
         for name in db.tree_names() {
-            let ours = name.starts_with(TREE_PREFIX.as_bytes());
-            if ours && !keep.iter().any(|kept| kept.as_bytes() == &*name) {
+            if name.starts_with(OLD_TREES.as_bytes()) && &*name != LOG.as_bytes() {
                 db.drop_tree(name)?;
             }
         }
+        let log = db.open_tree(LOG)?;
+        let mut book = Book {
+            known: HashMap::new(),
+            first: 0,
+            next: 0,
+            floor,
+        };
+        for run in &log {
+            let (key, run) = run?;
+            let place = read_place(&key)?;
+            if book.next == 0 {
+                book.first = place;
+            }
+            for (name, seen, place) in records(&run, place) {
+                book.known.insert(name, Known { place, seen });
+                book.next = place + 1;
+            }
+        }
         Ok(Ledger {
-            generations: RwLock::new(Generations {
-                old: db.open_tree(&keep[0])?,
-                young: db.open_tree(&keep[1])?,
-                head,
-            }),
-            half: (limit as u64 / 2).max(1),
+            book: RwLock::new(book),
+            log,
+            limit: (limit as u64).max(1),
         })
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Generations> {
-        self.generations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Generations> {
-        self.generations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     /// What was last seen of a record, if it is remembered.
-    pub fn ledger_get(&self, record: &RecordKey) -> Result<Option<Seen>, StateError> {
-        let generations = self.inner.ledger.read();
-        let key = stored_key(record);
-        self.guard(|| {
-            let found = match generations.young.get(&key)? {
-                Some(found) => Some(found),
-                None => generations.old.get(&key)?,
-            };
-            // A value that cannot be read is as good as none: the record is fetched.
-            Ok(found.and_then(|bytes| Seen::decode(&bytes)))
-        })
+    pub fn ledger_get(&self, record: &RecordKey) -> Option<Seen> {
+        let book = self.inner.ledger.read();
+        book.known.get(&name_of(record)).map(|known| known.seen)
     }
 
-    /// Remembers what was seen. A turn-over may fall into the call: up to half the bound is dropped.
+    /// Remembers what was seen; as much of the oldest may be forgotten for it.
     /// Versions beyond `horizon` do not raise the floor: one record from a clock that is years ahead would
     /// put everything else in doubt until then.
     pub fn ledger_put_many(
@@ -121,114 +136,160 @@ impl State {
         seen: &[(RecordKey, Seen)],
         horizon: Version,
     ) -> Result<(), StateError> {
-        let mut generations = self.inner.ledger.write();
+        let mut book = self.inner.ledger.write();
+        // What is known like this, and will not be forgotten soon, need not be written again.
+        let recent = book.next.saturating_sub(self.inner.ledger.limit / 2);
+        let news = |name: &Name, seen: &Seen| {
+            let known = book.known.get(name);
+            known.is_none_or(|known| known.seen != *seen || known.place < recent)
+        };
+        let named = seen.iter().map(|(record, seen)| (name_of(record), *seen));
+        let news: Vec<(Name, Seen)> = named.filter(|(name, seen)| news(name, seen)).collect();
         self.guard(|| {
-            for (record, seen) in seen {
-                let before = generations
-                    .young
-                    .insert(stored_key(record), &seen.encode()[..])?;
-                if before.is_none() {
-                    generations.head.count += 1;
-                }
-                if seen.version <= horizon {
-                    let max = &mut generations.head.young_max;
-                    *max = (*max).max(seen.version.ms());
-                }
-                if generations.head.count >= self.inner.ledger.half {
-                    self.turn_over(&mut generations)?;
-                }
+            for run in news.chunks(RUN) {
+                self.append(&mut book, run)?;
             }
-            self.put_head(generations.head)
+            self.forget(&mut book, horizon)
         })
+    }
+
+    /// Remembers what was written by the thousand as long as little is known; beyond that it
+    /// is declared forgotten at once. Otherwise a move of a million records would push out those that were
+    /// touched last, and leave a large file behind, which sled does not make small again.
+    pub fn ledger_put_some(
+        &self,
+        seen: &[(RecordKey, Seen)],
+        horizon: Version,
+    ) -> Result<(), StateError> {
+        let known = self.inner.ledger.read().known.len();
+        if known + seen.len() <= SHARE.min(self.inner.ledger.limit as usize / 2) {
+            return self.ledger_put_many(seen, horizon);
+        }
+        let sane = seen.iter().map(|(_, seen)| seen.version);
+        match sane.filter(|version| *version <= horizon).max() {
+            Some(newest) => self.raise_floor(newest),
+            None => Ok(()),
+        }
     }
 
     /// Below this, what is not in the ledger may have been forgotten.
     pub fn ledger_floor(&self) -> Version {
-        Version(self.inner.ledger.read().head.floor)
+        Version(self.inner.ledger.read().floor)
     }
 
     /// Declares everything up to this forgotten, as after a rebuild: until records are seen again,
     /// events about them are not believed. Never lowers the floor.
     pub fn raise_floor(&self, floor: Version) -> Result<(), StateError> {
-        let mut generations = self.inner.ledger.write();
-        generations.head.floor = generations.head.floor.max(floor.ms());
-        let head = generations.head;
-        self.guard(|| self.put_head(head))
+        let mut book = self.inner.ledger.write();
+        self.guard(|| self.lift(&mut book, floor.ms()))
     }
 
-    fn turn_over(&self, generations: &mut Generations) -> Result<(), StateError> {
-        let head = &mut generations.head;
-        head.floor = head.floor.max(head.old_max);
-        head.old_max = head.young_max;
-        head.young_max = i64::MIN;
-        head.count = 0;
-        head.number += 1;
-        let young = self.inner.db.open_tree(tree_name(head.number))?;
-        let dropped = generations.old.name();
-        // From here on the dropped tree is not looked at, also after a crash.
-        self.put_head(generations.head)?;
-        generations.old = std::mem::replace(&mut generations.young, young);
-        self.inner.db.drop_tree(dropped)?;
+    fn append(&self, book: &mut Book, run: &[(Name, Seen)]) -> Result<(), StateError> {
+        let mut value = Vec::with_capacity(run.len() * RECORD_BYTES);
+        for (name, seen) in run {
+            value.extend_from_slice(name);
+            value.extend_from_slice(&seen.encode());
+        }
+        let key = book.next.to_be_bytes();
+        self.inner.ledger.log.insert(key, value)?;
+        for (name, seen) in run {
+            let (place, seen) = (book.next, *seen);
+            book.known.insert(*name, Known { place, seen });
+            book.next += 1;
+        }
         Ok(())
     }
 
-    fn put_head(&self, head: Head) -> Result<(), StateError> {
-        self.inner.cells.insert(HEAD, &head.encode()[..])?;
+    /// Drops the oldest runs while the log is too long. The floor goes up first.
+    fn forget(&self, book: &mut Book, horizon: Version) -> Result<(), StateError> {
+        while book.next - book.first > self.inner.ledger.limit {
+            let Some((key, run)) = self.inner.ledger.log.first()? else {
+                book.first = book.next;
+                return Ok(());
+            };
+            let mut floor = book.floor;
+            book.first = read_place(&key)?;
+            for (name, seen, place) in records(&run, book.first) {
+                book.first = place + 1;
+                // Seen again since: it stands further on as well.
+                if book
+                    .known
+                    .get(&name)
+                    .is_some_and(|known| known.place == place)
+                {
+                    book.known.remove(&name);
+                    if seen.version <= horizon {
+                        floor = floor.max(seen.version.ms());
+                    }
+                }
+            }
+            self.lift(book, floor)?;
+            self.inner.ledger.log.remove(key)?;
+        }
+        Ok(())
+    }
+
+    fn lift(&self, book: &mut Book, floor: i64) -> Result<(), StateError> {
+        if floor > book.floor {
+            self.inner.cells.insert(FLOOR, &floor.to_le_bytes()[..])?;
+            book.floor = floor;
+        }
         Ok(())
     }
 }
 
 impl Seen {
-    fn encode(&self) -> [u8; SEEN_BYTES] {
-        let mut out = [0; SEEN_BYTES];
+    fn encode(&self) -> [u8; RECORD_BYTES - NAME_BYTES] {
+        let mut out = [0; RECORD_BYTES - NAME_BYTES];
         out[..8].copy_from_slice(&self.version.ms().to_le_bytes());
         out[8] = self.deleted.into();
         out[9..].copy_from_slice(&self.hash.0);
         out
     }
-
-    fn decode(bytes: &[u8]) -> Option<Seen> {
-        let bytes: &[u8; SEEN_BYTES] = bytes.try_into().ok()?;
-        Some(Seen {
-            version: Version(i64::from_le_bytes(bytes[..8].try_into().ok()?)),
-            deleted: bytes[8] != 0,
-            hash: ContentHash(bytes[9..].try_into().ok()?),
-        })
-    }
 }
 
-impl Head {
-    fn encode(&self) -> [u8; HEAD_BYTES] {
-        let mut out = [0; HEAD_BYTES];
-        out[..8].copy_from_slice(&self.number.to_le_bytes());
-        out[8..16].copy_from_slice(&self.count.to_le_bytes());
-        out[16..24].copy_from_slice(&self.young_max.to_le_bytes());
-        out[24..32].copy_from_slice(&self.old_max.to_le_bytes());
-        out[32..].copy_from_slice(&self.floor.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Head> {
-        let bytes: &[u8; HEAD_BYTES] = bytes.try_into().ok()?;
-        let number = |at: usize| Some(u64::from_le_bytes(bytes[at..at + 8].try_into().ok()?));
-        let version = |at: usize| Some(i64::from_le_bytes(bytes[at..at + 8].try_into().ok()?));
-        Some(Head {
-            number: number(0).filter(|number| *number > 0)?,
-            count: number(8)?,
-            young_max: version(16)?,
-            old_max: version(24)?,
-            floor: version(32)?,
-        })
-    }
+/// The records of a run that begins at `place`. What is not a whole record at the end of a run is none.
+fn records(run: &[u8], place: u64) -> impl Iterator<Item = (Name, Seen, u64)> {
+    let whole = run.as_chunks::<RECORD_BYTES>().0;
+    whole.iter().zip(place..).map(|(record, place)| {
+        let (name, rest) = record
+            .split_first_chunk()
+            .unwrap_or((&[0; NAME_BYTES], &[]));
+        let (version, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let (deleted, hash) = rest.split_first().unwrap_or((&0, &[]));
+        let mut content = [0; 16];
+        content.copy_from_slice(hash);
+        let seen = Seen {
+            version: Version(i64::from_le_bytes(*version)),
+            deleted: *deleted != 0,
+            hash: ContentHash(content),
+        };
+        (*name, seen, place)
+    })
 }
 
-fn stored_key(record: &RecordKey) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + record.key.as_str().len());
-    key.push(record.table.code());
-    key.extend_from_slice(record.key.as_str().as_bytes());
-    key
+fn read_place(key: &[u8]) -> Result<u64, StateError> {
+    let key: Result<[u8; 8], _> = key.try_into();
+    let key = key.map_err(|_| StateError::Damaged("a place in the ledger".into()))?;
+    Ok(u64::from_be_bytes(key))
 }
 
-fn tree_name(number: u64) -> String {
-    format!("{TREE_PREFIX}{number}")
+fn read_floor(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The newest version of anything that the older form held: three of its five numbers.
+fn newest_of_old(head: &[u8]) -> i64 {
+    let numbers = head.as_chunks::<8>().0.iter().skip(2);
+    let numbers = numbers.map(|number| i64::from_le_bytes(*number));
+    numbers.max().unwrap_or_default().max(0)
+}
+
+fn name_of(record: &RecordKey) -> Name {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[record.table.code()]);
+    hasher.update(record.key.as_str().as_bytes());
+    let mut name = [0; NAME_BYTES];
+    name.copy_from_slice(&hasher.finalize().as_bytes()[..NAME_BYTES]);
+    name
 }

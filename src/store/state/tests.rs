@@ -67,10 +67,10 @@ fn what_was_put_is_there_after_a_restart() {
     assert_eq!(second.generation, generation);
     let state = second.state;
     assert_eq!(state.get_cell("paused").unwrap().unwrap(), b"yes");
-    assert_eq!(state.ledger_get(&user(1)).unwrap(), Some(seen(10)));
-    assert_eq!(state.ledger_get(&user(2)).unwrap(), Some(seen(11)));
+    assert_eq!(state.ledger_get(&user(1)), Some(seen(10)));
+    assert_eq!(state.ledger_get(&user(2)), Some(seen(11)));
     let same_id = RecordKey::new(Table::Organizations, user(1).key);
-    assert_eq!(state.ledger_get(&same_id).unwrap(), None);
+    assert_eq!(state.ledger_get(&same_id), None);
     assert!(!state.failed());
 }
 
@@ -128,7 +128,7 @@ fn a_version_from_a_clock_far_ahead_does_not_raise_the_floor() {
             .ledger_put_many(&[(user(n), version)], horizon)
             .unwrap();
     }
-    assert_eq!(state.ledger_get(&user(0)).unwrap(), None, "long forgotten");
+    assert_eq!(state.ledger_get(&user(0)), None, "long forgotten");
     let floor = state.ledger_floor();
     assert!(floor > Version(10_000) && floor <= horizon, "{floor:?}");
 }
@@ -152,7 +152,7 @@ fn the_ledger_is_bounded_and_its_floor_covers_what_it_forgot() {
         let floor = state.ledger_floor();
         for earlier in [0, n / 2, n.saturating_sub(60), n.saturating_sub(30), n] {
             let version = 10_000 + earlier as i64 + if earlier % 7 == 0 { 40 } else { 0 };
-            match state.ledger_get(&user(earlier)).unwrap() {
+            match state.ledger_get(&user(earlier)) {
                 Some(found) => assert_eq!(found, seen(version)),
                 None => assert!(
                     Version(version) <= floor,
@@ -160,15 +160,10 @@ fn the_ledger_is_bounded_and_its_floor_covers_what_it_forgot() {
                 ),
             }
         }
-        assert!(
-            state
-                .ledger_get(&user(n.saturating_sub(48)))
-                .unwrap()
-                .is_some()
-        );
+        assert!(state.ledger_get(&user(n.saturating_sub(48))).is_some());
     }
     let kept = (0..1000)
-        .filter(|n| state.ledger_get(&user(*n)).unwrap().is_some())
+        .filter(|n| state.ledger_get(&user(*n)).is_some())
         .count();
     assert!(kept <= 100, "{kept} kept");
     let floor = state.ledger_floor();
@@ -177,8 +172,51 @@ fn the_ledger_is_bounded_and_its_floor_covers_what_it_forgot() {
 
     let again = open(dir.path(), Some(generation)).state;
     assert_eq!(again.ledger_floor(), floor);
-    let still = (0..1000).filter(|n| again.ledger_get(&user(*n)).unwrap().is_some());
+    let still = (0..1000).filter(|n| again.ledger_get(&user(*n)).is_some());
     assert_eq!(still.count(), kept);
+}
+
+#[test]
+fn what_is_written_by_the_thousand_is_remembered_in_part_and_the_rest_is_declared_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), None).state;
+    let all: Vec<_> = (0..90).map(|n| (user(n), seen(1000 + n as i64))).collect();
+    for some in all.chunks(30) {
+        state.ledger_put_some(some, NEVER).unwrap();
+    }
+    for (record, seen) in &all {
+        match state.ledger_get(record) {
+            Some(found) => assert_eq!(found, *seen),
+            None => assert!(seen.version <= state.ledger_floor()),
+        }
+    }
+    assert_eq!(state.ledger_get(&user(0)), Some(seen(1000)));
+    assert_eq!(state.ledger_get(&user(89)), None);
+    assert_eq!(state.ledger_floor(), Version(1089));
+}
+
+#[test]
+fn a_ledger_of_the_older_form_is_declared_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), None);
+    let generation = opened.generation;
+    let inner = &opened.state.inner;
+    let numbers = [7_i64, 1, 5_000, 4_000, 3_000];
+    let head: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    inner.cells.insert("ledger", head).unwrap();
+    inner
+        .db
+        .open_tree("ledger.7")
+        .unwrap()
+        .insert("x", "y")
+        .unwrap();
+    drop(opened);
+
+    let again = open(dir.path(), Some(generation));
+    assert_eq!(again.rebuilt, None);
+    assert_eq!(again.state.ledger_floor(), Version(5_000));
+    let trees = again.state.inner.db.tree_names();
+    assert!(!trees.iter().any(|name| **name == *b"ledger.7"));
 }
 
 #[test]

@@ -227,7 +227,7 @@ async fn write(writer: &Writer, state: &State, repairs: Vec<Repair>) -> Vec<Repa
     let mut answers = vec![Repaired::Overtaken; repairs.len()];
     let (mut changes, mut places, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for (at, repair) in repairs.into_iter().enumerate() {
-        let seen = state.ledger_get(&repair.record).expect("a ledger");
+        let seen = state.ledger_get(&repair.record);
         let (own, now) = match repair.wish {
             Wish::Delete(gone) => {
                 let now = Seen {

@@ -107,6 +107,12 @@ impl Whole<'_> {
                 tally.unknown_roles
             ));
         }
+        if tally.unlisted > 0 {
+            self.notes.push(format!(
+                "{} row(s) that went into an empty table are counted and not listed one by one",
+                tally.unlisted
+            ));
+        }
         if tally.unmanaged > 0 {
             self.notes.push(format!(
                 "{} row(s) have a clerkId that can be none of Clerk's; they were left alone",

@@ -247,7 +247,7 @@ impl Mending<'_> {
             return ("found before its delivery".into(), None);
         }
         let record = user.name();
-        let seen = self.ends.state.ledger_get(&record).ok().flatten();
+        let seen = self.ends.state.ledger_get(&record);
         let cause = if seen.is_some_and(|seen| !seen.deleted) {
             Cause::Overwritten
         } else {

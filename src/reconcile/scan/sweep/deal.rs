@@ -160,7 +160,7 @@ impl<'e> Dealing<'e> {
 
     fn look(&mut self, row: &RawRecord) -> (Look, Option<Wanted>) {
         let record = row.name();
-        let seen = self.ends.state.ledger_get(&record).ok().flatten();
+        let seen = self.ends.state.ledger_get(&record);
         if seen.is_some_and(|seen| seen.deleted || seen.version > row.version()) {
             return (Look::Known, None);
         }
