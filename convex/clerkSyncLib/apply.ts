@@ -19,6 +19,8 @@ export const MAX_CHANGES = 1000;
 const MAX_RANGES = 4096;
 /** What one more change may need at most, besides hooks and triggers of the app. */
 const NEEDED = { databaseQueries: 12, documents: 80, bytes: 2 * 1024 * 1024 };
+/** The same of one that merges rows: it removes rows and gives profiles and files to the one that stays. */
+const NEEDED_TO_MERGE = { databaseQueries: 160, documents: 200, bytes: 4 * 1024 * 1024 };
 /** Most changes need fewer ranges than this; only for Convex versions that cannot say what is left. */
 const USUAL_RANGES = 8;
 
@@ -37,7 +39,7 @@ export async function applyChanges(
   const outcomes: Outcome[] = [];
   for (const change of changes) {
     const position = outcomes.length;
-    await makeSure(call, position, changes.length - position - 1, change.key);
+    await makeSure(call, position, changes.length - position - 1, change);
     outcomes.push(
       change.kind === "upsert" ? await upsert(call, change) : await remove(call, change),
     );
@@ -47,7 +49,7 @@ export async function applyChanges(
 }
 
 /** Is there room for one more change? The first change of a call always gets its chance. */
-async function makeSure(call: Call, position: number, changesLeft: number, key: string) {
+async function makeSure(call: Call, position: number, changesLeft: number, change: Change) {
   const meta = call.ctx.meta;
   if (meta === undefined) {
     call.room = { ranges: MAX_RANGES - position * USUAL_RANGES, changesLeft };
@@ -55,11 +57,13 @@ async function makeSure(call: Call, position: number, changesLeft: number, key: 
   }
   const left = await meta.getTransactionMetrics();
   call.room = { ranges: left.databaseQueries.remaining, changesLeft };
+  const merges = change.kind === "upsert" && change.merge === true;
+  const needed = merges ? NEEDED_TO_MERGE : NEEDED;
   const enough =
-    left.databaseQueries.remaining >= NEEDED.databaseQueries &&
-    left.documentsRead.remaining >= NEEDED.documents &&
-    left.documentsWritten.remaining >= NEEDED.documents &&
-    left.bytesRead.remaining >= NEEDED.bytes &&
-    left.bytesWritten.remaining >= NEEDED.bytes;
-  if (!enough && position > 0) throw refusal("batch_too_large", key);
+    left.databaseQueries.remaining >= needed.databaseQueries &&
+    left.documentsRead.remaining >= needed.documents &&
+    left.documentsWritten.remaining >= needed.documents &&
+    left.bytesRead.remaining >= needed.bytes &&
+    left.bytesWritten.remaining >= needed.bytes;
+  if (!enough && position > 0) throw refusal("batch_too_large", change.key);
 }

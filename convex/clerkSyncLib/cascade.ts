@@ -140,7 +140,7 @@ async function dropFile(call: Call, files: FilesOptions, row: Row): Promise<void
 }
 
 /** The first rows of a query, bounded in number and in bytes, and whether these were all. */
-async function upTo(query: RowQuery, limit: number): Promise<{ rows: Row[]; all: boolean }> {
+export async function upTo(query: RowQuery, limit: number): Promise<{ rows: Row[]; all: boolean }> {
   const rows: Row[] = [];
   let bytes = 0;
   for await (const row of query) {

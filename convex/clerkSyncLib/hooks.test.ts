@@ -67,6 +67,20 @@ describe("hooks", () => {
     expect(calls).toEqual([]);
   });
 
+  test("a row that is merged into an older one is no deletion", async () => {
+    const { calls, w } = hooked();
+    await w.apply(user(1, 5));
+    await w.raw(async ({ db }) => {
+      for (const { _id, _creationTime, ...copy } of await db.query("users").collect()) {
+        await db.insert("users", copy);
+      }
+    });
+    calls.length = 0;
+    await w.apply(user(1, 6, { name: "B" }, { merge: true }));
+    expect(await w.rows("users")).toHaveLength(1);
+    expect(calls.filter((call) => call.includes("onDelete"))).toEqual([]);
+  });
+
   test("a soft deletion and a removal are told apart", async () => {
     const { calls, w } = hooked();
     await w.apply(

@@ -6,6 +6,7 @@
 
 import { getDocumentSize, type Value } from "convex/values";
 import type { IndexRange, Reader } from "./database";
+import { MAX_SHOWN_DUPLICATES } from "./merge";
 import { refusal } from "./refusal";
 import { rowsOf } from "./rows";
 import { column, indexOf, type Settings, tableOf, type TableSettings } from "./settings";
@@ -18,8 +19,6 @@ export const MAX_PAGE = 4000;
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 /** Keys of one `get`: each is an index range, and Convex allows 4,096. */
 export const MAX_KEYS = 4000;
-/** Rows of one key that `get` shows. */
-const MAX_SHOWN_DUPLICATES = 8;
 
 export type ListArgs = {
   table: Table;

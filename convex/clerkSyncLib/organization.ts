@@ -6,7 +6,8 @@
 
 import type { Reader } from "./database";
 import { oldest, patchRow, touched, type Call } from "./rows";
-import { column, indexOf, type Settings } from "./settings";
+import { column, indexOf, type Settings, type TableSettings } from "./settings";
+import type { Row } from "./tables";
 
 /** Clerk's id of the organization of the user's oldest membership, or null. */
 export async function derivedOrganization(
@@ -42,4 +43,15 @@ export async function refreshOrganization(call: Call, userKey: unknown): Promise
     [field.column]: derived === null && field.nullIsAbsent ? undefined : derived,
     ...touched(users, now),
   });
+}
+
+/** The same for the users of memberships that are gone; nothing for rows of other tables. */
+export async function refreshUsersOf(
+  call: Call,
+  table: TableSettings,
+  rows: readonly Row[],
+): Promise<void> {
+  if (table.name !== "memberships") return;
+  const users = new Set(rows.map((row) => row[column(table, "clerkUserId")]));
+  for (const user of users) await refreshOrganization(call, user);
 }

@@ -27,6 +27,8 @@ export type RefusalCode =
   | "hook_failed"
   /** Files are to be deleted, but the factory was not told where they are. */
   | "files_not_configured"
+  /** A row that is to be merged into an older one owns more files than can be moved at once. */
+  | "too_many_files"
   /** `list` was given a cursor that is not one of its own. */
   | "invalid_cursor"
   /** A page or a number of edits below one was asked for. */

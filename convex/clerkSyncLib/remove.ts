@@ -6,10 +6,10 @@
 
 import { sweepOrSchedule } from "./cascade";
 import { dropEdits } from "./edits";
-import { refreshOrganization } from "./organization";
+import { refreshUsersOf } from "./organization";
 import { refusal } from "./refusal";
 import { bury, deleteRow, isDeleted, markDeleted, rowsOf, type Call } from "./rows";
-import { column, tableOf, type TableSettings } from "./settings";
+import { tableOf, type TableSettings } from "./settings";
 import type { Row } from "./tables";
 import type { Delete, Outcome } from "./wire";
 
@@ -37,7 +37,7 @@ async function mark(call: Call, table: TableSettings, key: string, rows: Row[]):
   if (first === undefined) return { key, outcome: "absent" };
   const standing = rows.filter((row) => !isDeleted(table, row));
   for (const row of standing) await markDeleted(call, table, key, row);
-  await refreshUsers(call, table, standing);
+  await refreshUsersOf(call, table, standing);
   return { key, outcome: standing.length > 0 ? "deleted" : "unchanged", id: first._id };
 }
 
@@ -52,7 +52,7 @@ async function erase(
   const ids = rows.map((row) => row._id);
   await bury(call, table.name, key, "hard", ids);
   if (table.name === "profiles") await dropEdits(call, key);
-  await refreshUsers(call, table, rows);
+  await refreshUsersOf(call, table, rows);
   if (change.table === "users" || change.table === "organizations") {
     await sweepOrSchedule(call, { table: change.table, key, files: change.files ?? "keep" });
   }
@@ -60,10 +60,4 @@ async function erase(
   return first === undefined
     ? { key, outcome: "absent" }
     : { key, outcome: "deleted", id: first._id };
-}
-
-async function refreshUsers(call: Call, table: TableSettings, rows: Row[]): Promise<void> {
-  if (table.name !== "memberships") return;
-  const users = new Set(rows.map((row) => row[column(table, "clerkUserId")]));
-  for (const user of users) await refreshOrganization(call, user);
 }

@@ -110,6 +110,11 @@ export async function deleteRow(call: Call, table: TableSettings, row: Row): Pro
   await hooks.deleted(settings.hooks, table.name, ctx, key, row, "hard");
 }
 
+/** Removes a row whose record lives on in another row: no hook, since the record is not deleted. */
+export async function dropRow(call: Call, key: string, row: Row): Promise<void> {
+  await written(key, () => call.ctx.db.delete(row._id));
+}
+
 /** Marks a row as deleted and leaves the rest as it is. */
 export async function markDeleted(call: Call, table: TableSettings, key: string, row: Row) {
   const { ctx, settings, now } = call;

@@ -7,6 +7,7 @@ import { compareValues, type Value } from "convex/values";
 import type { Columns } from "./database";
 import { withheldFields } from "./edits";
 import { fits, has } from "./fits";
+import { MAX_MERGED, mergeInto } from "./merge";
 import { conclude, guard, type Incoming, type Standing } from "./newest";
 import { derivedOrganization, refreshOrganization } from "./organization";
 import { refusal } from "./refusal";
@@ -18,6 +19,7 @@ import {
   oldest,
   patchQuietly,
   patchRow,
+  rowsOf,
   touched,
   unbury,
   type Call,
@@ -36,9 +38,13 @@ export async function upsert(call: Call, change: Upsert): Promise<Outcome> {
     createdAt: change.createdAt,
     revive: change.revive === true,
   };
-  const row = await oldest(ctx.db, table, key);
+  // Without a wish to merge, the rows beside the oldest are nobody's business here.
+  const wished = change.merge === true ? 1 + MAX_MERGED : 1;
+  const [first, ...younger] = await rowsOf(ctx.db, table, key, wished);
+  const row = first ?? null;
   const tombstone = await findTombstone(ctx.db, settings, table.name, key);
-  const verdict = guard(row && standingOf(table, row), tombstone !== null, incoming);
+  const standing = row && { ...standingOf(table, row), version: newest(table, [row, ...younger]) };
+  const verdict = guard(standing, tombstone !== null, incoming);
   if (verdict === "tombstoned" || verdict === "stale") {
     return row === null ? { key, outcome: verdict } : { key, outcome: verdict, id: row._id };
   }
@@ -49,9 +55,18 @@ export async function upsert(call: Call, change: Upsert): Promise<Outcome> {
   }
   if (tombstone !== null) await unbury(call, tombstone);
   const wanted = { ...given, ...(await organizationColumns(call, table, change)) };
-  return row === null
-    ? await insertOrLink(call, table, change, wanted)
-    : await bringUp(call, table, change, incoming, row, wanted);
+  if (row === null) return await insertOrLink(call, table, change, wanted);
+  const outcome = await bringUp(call, table, change, incoming, row, wanted);
+  if (younger.length === 0) return outcome;
+  await mergeInto(call, table, key, row, younger);
+  return { ...outcome, outcome: "updated" };
+}
+
+/** The newest version that any of the rows holds: nothing older may come out of merging them. */
+function newest(table: TableSettings, rows: readonly Row[]): number | null {
+  const versions = rows.map((row) => standingOf(table, row).version);
+  const known = versions.filter((version) => version !== null);
+  return known.length === 0 ? null : Math.max(...known);
 }
 
 /** What the version guard needs to know of a row. */

@@ -48,6 +48,7 @@ export const upsertValidator = v.object({
   insertDefaults: v.optional(fieldsValidator),
   linkEmail: v.optional(v.string()),
   revive: v.optional(v.boolean()),
+  merge: v.optional(v.boolean()),
 });
 
 export const filesValidator = v.union(v.literal("keep"), v.literal("delete"));

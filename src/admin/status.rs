@@ -131,6 +131,7 @@ impl From<Alert> for Raised {
             message,
             since_ms,
             count,
+            ..
         } = alert;
         Raised {
             code,

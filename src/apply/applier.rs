@@ -102,7 +102,13 @@ impl Applier {
         for meta in recovered.pending {
             applier.take_in(meta);
         }
-        (applier, Handle { commands })
+        if !applier.dead_letters.is_empty() {
+            applier.tell_of_dead_letters(applier.shared.clock.now_ms());
+        }
+        let handle = Handle { commands };
+        // A second applier of one daemon would be a mistake; the first one keeps being asked.
+        let _ = applier.shared.applier.set(handle.clone());
+        (applier, handle)
     }
 
     /// Works until `stop`, then finishes what is in hand for up to `grace`. What is not finished is

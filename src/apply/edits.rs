@@ -78,6 +78,8 @@ pub struct Carrier {
     loops: LoopBreaker,
     hold: Hold,
     idle: Duration,
+    /// True if the last look into the outbox found nothing.
+    is_idle: bool,
     write_backs: WriteBacks,
     written: mpsc::Receiver<Written>,
 }
@@ -97,6 +99,7 @@ impl Carrier {
             loops: LoopBreaker::new(EDITS_NO_LOOP),
             hold: Hold::default(),
             idle: LOOK,
+            is_idle: false,
             write_backs: WriteBacks::new(WRITE_BACKS_NO_LOOP),
             written,
         }
@@ -153,6 +156,7 @@ impl Carrier {
         };
         self.write_back().await;
         self.tell_of_loops();
+        self.tell_of_nothing_left();
         next
     }
 
@@ -175,6 +179,15 @@ impl Carrier {
         );
         let now_ms = self.shared.clock.now_ms();
         self.shared.alerts.raise("edit_loop", message, now_ms);
+    }
+
+    /// Where nothing is left that could be written, nothing is held.
+    fn tell_of_nothing_left(&self) {
+        let edits = !self.options.fields.is_empty() && !self.is_idle;
+        let left = edits || self.write_backs.next_at().is_some();
+        if !left && self.hold.wait_until(Instant::now()).is_none() {
+            self.shared.alerts.clear("clerk_writes_held");
+        }
     }
 
     /// Clerk answered a change: it works.

@@ -51,6 +51,11 @@ impl Gate {
         }
     }
 
+    /// The alert while nothing goes through.
+    pub fn alert(&self) -> &'static str {
+        self.service.alert
+    }
+
     /// May a call be made now? If not, how long its work should wait before it asks again.
     pub fn admit(&self) -> Result<Ticket, Duration> {
         match self.circuit().admit(Instant::now().into_std()) {

@@ -4,7 +4,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::queue::dead_letters::DeadLetter;
+use crate::{model::RecordKey, queue::dead_letters::DeadLetter};
 
 /// A wish of a person or of the daemon to the applier.
 pub(super) enum Command {
@@ -19,6 +19,18 @@ pub(super) enum Command {
     Failure(u64, oneshot::Sender<Option<DeadLetter>>),
     Retry(Option<Vec<u64>>, oneshot::Sender<Vec<u64>>),
     Drop(u64, oneshot::Sender<bool>),
+    Whereabouts(Vec<RecordKey>, oneshot::Sender<Vec<Whereabouts>>),
+}
+
+/// Where a delivery about a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// None is here, or it is done with.
+    Nowhere,
+    /// One waits, or is being applied.
+    Queued,
+    /// One could not be applied and is kept.
+    DeadLetter,
 }
 
 /// Figures of the applier.
@@ -90,6 +102,13 @@ impl Handle {
     /// Forgets a dead letter. False if there is none of this number.
     pub async fn drop_failure(&self, seq: u64) -> Option<bool> {
         self.ask(|answer| Command::Drop(seq, answer)).await
+    }
+
+    /// Where deliveries about these records are, one answer for each.
+    pub async fn whereabouts(&self, records: &[RecordKey]) -> Option<Vec<Whereabouts>> {
+        let records = records.to_vec();
+        self.ask(|answer| Command::Whereabouts(records, answer))
+            .await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {

@@ -20,6 +20,7 @@ pub mod instance;
 pub mod latency;
 mod load;
 mod permits;
+mod probe;
 pub mod repairs;
 mod shared;
 mod tables;
@@ -35,7 +36,7 @@ use crate::{convex::circuit::Policy, queue::order, store::journal::Position};
 pub use self::{
     applier::Applier,
     edits::Carrier,
-    handle::{Handle, Status},
+    handle::{Handle, Status, Whereabouts},
     shared::{Clock, Edges, Settings, Shared},
 };
 

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     edits::{self, Written},
     gate::{Gate, Service},
+    handle::{Handle, Whereabouts},
     instance::{Belonging, Pin},
     load::Manner,
     permits::Permits,
@@ -149,6 +150,8 @@ pub struct Shared {
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
     /// The key under which Clerk has shown a record of our instance, as a hash.
     pub(super) proved_key: Mutex<Option<[u8; 8]>>,
+    /// The one task that owns the queue, once there is one.
+    pub(super) applier: OnceLock<Handle>,
     /// Who wants to hear of users' rows that were written.
     pub(super) written: OnceLock<mpsc::Sender<Written>>,
     /// Wakes who carries changes to Clerk.
@@ -191,6 +194,7 @@ impl Shared {
             pin: Mutex::new(pin),
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),
+            applier: OnceLock::new(),
             written: OnceLock::new(),
             reloaded: Notify::new(),
         })
@@ -241,6 +245,11 @@ impl Shared {
         let last = self.arrived_ms.load(Ordering::Relaxed);
         let count = self.arrived.load(Ordering::Relaxed);
         (count, (count > 0).then_some(last), self.since_ms)
+    }
+
+    /// Where deliveries about these records are, one answer for each; `None` where nobody applies any.
+    pub async fn whereabouts(&self, records: &[RecordKey]) -> Option<Vec<Whereabouts>> {
+        self.applier.get()?.whereabouts(records).await
     }
 
     pub(super) fn delivery_arrived(&self, received_ms: i64) {

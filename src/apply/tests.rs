@@ -193,6 +193,7 @@ fn row(table: Table, key: &str, version: i64, fields: serde_json::Value) -> Upse
         insert_defaults: None,
         link_email: None,
         revive: None,
+        merge: None,
     }
 }
 

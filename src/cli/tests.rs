@@ -159,18 +159,30 @@ async fn a_wrong_configuration_ends_with_every_mistake_and_code_2() {
 async fn without_a_daemon_the_code_is_4() {
     let dir = tempfile::tempdir().unwrap();
     let state = [("CCS_STATE__DIR", dir.path().to_str().unwrap())];
-    for line in [
-        "status",
-        "status --watch --json",
-        "pause",
-        "resume",
-        "failures list",
-        "failures retry --all",
-    ] {
+    for line in ["status", "status --watch --json", "pause", "resume"] {
         let failure = ends(line, &state).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Unreachable, "{line}");
         let told = output::complaint_text(&failure, output::Paint::PLAIN);
         assert!(told.contains("clerk-convex-sync run"), "{line}: {told}");
+    }
+    // Where no daemon has ever run, nothing has failed; one that was asked for elsewhere may know of something.
+    for line in [
+        "failures list",
+        "failures list --json",
+        "failures retry --all",
+    ] {
+        assert_eq!(ends(line, &state).await, Ok(Exit::Done.into()), "{line}");
+        let elsewhere = [
+            state[0],
+            ("CCS_ADMIN__ADDRESS", "127.0.0.1:9"),
+            ("CCS_ADMIN__TOKEN", "0123456789abcdef0123456789abcdef"),
+        ];
+        let failure = ends(line, &elsewhere).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable, "{line}");
+    }
+    for line in ["failures show dl_1", "failures drop dl_1"] {
+        let failure = ends(line, &state).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed, "{line}");
     }
 }
 

@@ -48,7 +48,7 @@ const RESTART: &[(&str, Differs)] = keys! {
     state.dir, encryption_key, backend, max_queue_events, max_journal_bytes, ledger_records,
         max_dead_letters;
     schedule.sweep, census, full, digest;
-    repair.mode, max_deletes, max_delete_ratio;
+    repair.mode, max_deletes, max_delete_ratio, merge_duplicates;
     users.purge_after;
     ensure.enabled, origins, issuer;
     report.show_values;

@@ -13,6 +13,8 @@ pub struct Repair {
     pub max_deletes: u64,
     /// The same as a share of the table's rows, 0.0 to 1.0.
     pub max_delete_ratio: f64,
+    /// Of several rows of one key, the younger may go for the oldest.
+    pub merge_duplicates: bool,
 }
 
 /// Whether differences are put right.
@@ -35,10 +37,12 @@ impl Repair {
         );
         let max_deletes = r.whole("repair.max_deletes", 0..=1_000_000);
         let max_delete_ratio = r.ratio("repair.max_delete_ratio");
+        let merge_duplicates = r.flag("repair.merge_duplicates");
         Some(Repair {
             mode: mode?,
             max_deletes: max_deletes?,
             max_delete_ratio: max_delete_ratio?,
+            merge_duplicates: merge_duplicates?,
         })
     }
 }

@@ -69,6 +69,7 @@ fn two_changes() -> Vec<Change> {
         insert_defaults: None,
         link_email: None,
         revive: None,
+        merge: None,
     };
     let gone = ConfirmedDelete::by_event(Table::Memberships, key("orgmem_1"));
     vec![

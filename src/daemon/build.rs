@@ -24,6 +24,7 @@ use crate::{
     mapping::{ExtraField, ExtraKind, UserRules},
     outbound::{Dialer, OnRequest},
     queue::backoff::RetryRule,
+    reconcile::unhealed,
     report::alert::Alerts,
     store::{
         crypt::Keyring,
@@ -133,6 +134,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         alerts.raise("state_rebuilt", message, now_ms);
         doubt = Some("the derived state was built anew");
     }
+    unhealed::keep(&opened.state, &alerts)?;
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -220,10 +222,7 @@ impl Parts {
             secrets: ArcSwap::from_pointee(Secrets::new(&config.clerk.webhook_secrets)),
             metrics,
             alerts,
-            room: Room {
-                entries: config.state.max_queue_events as u64,
-                bytes: config.state.max_journal_bytes,
-            },
+            room: room(config),
             bodies: Limits {
                 most: config.listen.max_body_bytes,
                 time: config.listen.body_timeout,
@@ -237,6 +236,14 @@ impl Parts {
             intake,
             dialer,
         })
+    }
+}
+
+/// How much the journal may hold.
+pub fn room(config: &Config) -> Room {
+    Room {
+        entries: config.state.max_queue_events as u64,
+        bytes: config.state.max_journal_bytes,
     }
 }
 

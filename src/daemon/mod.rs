@@ -4,6 +4,7 @@
 //! Start: disk, then what was left to do, then ports. Stop: ports, runs, what is in hand, disk.
 //! Intake runs on threads of its own, so that nothing else can delay an acknowledgement.
 
+mod alarms;
 mod build;
 mod core;
 mod doors;
@@ -33,7 +34,7 @@ use crate::{
     apply::{self, Carrier, Clock},
     config::{self, Config},
     inbound::{self, Listener},
-    intake::{self, Peers},
+    intake::{self, Peers, Room},
     schedule::Pulse,
     telemetry::LogLevel,
 };
@@ -137,7 +138,9 @@ impl Daemon {
             handle.tasks.spawn(told);
         }
         let pulse = scheduled.map(|scheduled| handle.keep_time(scheduled));
-        handle.watch(applier, pulse);
+        let keys = keyring(&config.state);
+        alarms::raise_again(&handle.core.shared, &config.state.dir, &keys);
+        handle.watch(applier, pulse, build::room(&config));
         handle.start_intake(doors.listener, parts.intake, &config)?;
         tracing::info!(
             address = %handle.public,
@@ -248,7 +251,7 @@ impl Handle {
         }
     }
 
-    fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>) {
+    fn watch(&self, applier: apply::Handle, schedule: Option<Pulse>, room: Room) {
         let (shared, stop) = (Arc::clone(&self.core.shared), self.stop.clone());
         let journal = self.core.journal.clone();
         self.tasks.spawn(watch::health(
@@ -256,6 +259,8 @@ impl Handle {
             Arc::clone(&shared),
             stop.clone(),
         ));
+        let tend = alarms::tend(journal.clone(), room, Arc::clone(&shared), stop.clone());
+        self.tasks.spawn(tend);
         self.tasks
             .spawn(watch::room(self.core.dir(), shared, stop.clone()));
         self.tasks

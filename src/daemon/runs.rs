@@ -8,9 +8,11 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
+
 use super::{StartError, build::keyring, doubt};
 use crate::{
-    apply::{Clock, Shared},
+    apply::{Clock, Shared, Whereabouts},
     config::{Config, RepairMode},
     model::{Key, RecordKey},
     queue::repairs::Lane,
@@ -114,6 +116,7 @@ fn rules(config: &Config) -> Rules {
         repair: config.repair.mode == RepairMode::Repair,
         max_deletes: config.repair.max_deletes,
         max_delete_ratio: config.repair.max_delete_ratio,
+        merge_duplicates: config.repair.merge_duplicates,
         purge_after: config.users.purge_after,
         show_values: config.report.show_values,
         page_rows: u32::try_from(config.convex.page).unwrap_or(u32::MAX),
@@ -176,14 +179,17 @@ impl Identity for Pair {
 struct Intake(Arc<Shared>);
 
 impl Known for Intake {
-    fn underway(&self, _: &RecordKey) -> Underway {
-        let metrics = &self.0.metrics;
-        // The queue belongs to the applier; from outside only an empty one is certain.
-        if metrics.queue_depth.get() == 0 && metrics.dead_letters.get() == 0 {
-            Underway::Nowhere
-        } else {
-            Underway::Unknown
+    fn underway<'k>(&'k self, records: &'k [RecordKey]) -> BoxFuture<'k, Vec<Underway>> {
+        async move {
+            let told = self.0.whereabouts(records).await.unwrap_or_default();
+            let told = told.into_iter().map(|one| match one {
+                Whereabouts::Nowhere => Underway::Nowhere,
+                Whereabouts::Queued => Underway::Queued,
+                Whereabouts::DeadLetter => Underway::DeadLetter,
+            });
+            told.collect()
         }
+        .boxed()
     }
 
     fn deliveries(&self) -> Option<Deliveries> {

@@ -33,7 +33,7 @@ use crate::{
     inbound::body::{self, Limits, Unread, Whole},
     model::Version,
     report::alert::Alerts,
-    store::journal::{AppendError, Appended, Cause, Health, Journal, NewEntry, Related},
+    store::journal::{AppendError, Appended, Cause, Health, Journal, NewEntry, Related, Stats},
     telemetry::Metrics,
 };
 
@@ -70,6 +70,13 @@ pub struct Room {
     pub entries: u64,
     /// `state.max_journal_bytes`
     pub bytes: u64,
+}
+
+impl Room {
+    /// True if nothing more is taken in until something is done with.
+    pub fn is_full(&self, stats: &Stats) -> bool {
+        stats.pending + stats.parked >= self.entries || stats.bytes >= self.bytes
+    }
 }
 
 /// How long a sender should wait when nothing can be stored, in seconds.
@@ -260,8 +267,7 @@ async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Respons
 async fn ready(State(intake): State<Arc<Intake>>) -> Response {
     let health = intake.journal.health().borrow().clone();
     let stats = intake.journal.stats();
-    let full =
-        stats.pending + stats.parked >= intake.room.entries || stats.bytes >= intake.room.bytes;
+    let full = intake.room.is_full(&stats);
     match health {
         Health::Writing if full => (
             StatusCode::SERVICE_UNAVAILABLE,

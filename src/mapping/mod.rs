@@ -168,6 +168,7 @@ fn plain(table: Table, key: Key, created_at: i64, version: Version, fields: Fiel
         insert_defaults: None,
         link_email: None,
         revive: None,
+        merge: None,
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Upsert {
     /// Bring a deleted row back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revive: Option<bool>,
+    /// Let the younger rows of the key go for the oldest one, which stays (`repair.merge_duplicates`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge: Option<bool>,
 }
 
 impl Change {
@@ -266,6 +269,7 @@ mod tests {
             insert_defaults: None,
             link_email: None,
             revive: None,
+            merge: None,
         });
         assert_eq!(
             serde_json::to_value(&upsert).unwrap(),

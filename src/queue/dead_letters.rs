@@ -89,6 +89,11 @@ impl DeadLetters {
         self.letters.get(&seq)
     }
 
+    /// True if there is one about this record.
+    pub fn holds(&self, record: &RecordKey) -> bool {
+        self.by_record.contains_key(record)
+    }
+
     /// The journal moved an entry.
     pub fn moved(&mut self, seq: u64, position: Position) {
         if let Some(letter) = self.letters.get_mut(&seq) {
@@ -194,6 +199,7 @@ mod tests {
             letters.add(one);
         }
         letters.remove(1);
+        assert!(letters.holds(&record));
         let covered = |meta: &Meta| meta.version <= Version(2);
         let settled = letters.settled(&record, covered);
         assert_eq!(settled.len(), 1);
@@ -202,6 +208,7 @@ mod tests {
         assert!(letters.settled(&record, covered).is_empty());
         assert_eq!(letters.settled(&record, |_| true).len(), 1);
         assert_eq!(letters.seqs(), [4]);
+        assert!(!letters.holds(&record));
     }
 
     #[test]

@@ -249,6 +249,12 @@ impl<P: Copy> Waiting<P> {
         }
     }
 
+    /// True if an event about the record waits or is being worked on. A mere wish to fetch it does not count.
+    pub fn holds(&self, record: &RecordKey) -> bool {
+        let slot = self.slots.get(record);
+        slot.is_some_and(|slot| slot.leased || slot.next.as_ref().is_some_and(|next| next.says))
+    }
+
     /// Entries that wait or are being worked on.
     pub fn depth(&self) -> usize {
         self.waiters + self.leased

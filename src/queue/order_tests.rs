@@ -291,3 +291,17 @@ fn whoever_waits_for_a_service_need_not_when_it_has_another_key() {
     assert!(waiting.lease(0, 10).is_empty());
     assert_eq!(waiting.next_due(), Some(60_000));
 }
+
+#[test]
+fn an_event_is_held_until_its_end_and_a_mere_wish_is_none() {
+    let mut waiting = Waiting::default();
+    waiting.push(record(1), event(1, 10, 1));
+    waiting.push(record(2), wish(2));
+    assert!(waiting.holds(&record(1)) && !waiting.holds(&record(2)));
+    assert!(!waiting.holds(&record(3)));
+    for lease in waiting.lease(0, 100) {
+        assert!(waiting.holds(&lease.record), "it is being worked on");
+        waiting.finish(lease);
+    }
+    assert!(!waiting.holds(&record(1)));
+}

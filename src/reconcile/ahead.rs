@@ -123,6 +123,7 @@ mod tests {
             differences,
             write: true,
             orphan: false,
+            younger: Vec::new(),
         };
         let any = explain(&edited.into(), &mut verdict);
         let fields = verdict.differences.into_iter().flat_map(|one| one.fields);

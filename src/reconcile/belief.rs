@@ -60,7 +60,10 @@ impl Beliefs {
         self.change(|belief| belief.created(created_at));
     }
 
-    /// The row of a user was removed from Convex. `None` if nobody knows when the user was created.
+    /// The row of a user was removed from Convex. `None` if nobody knows when the user was created, as after every
+    /// delivery of a deletion: the event names the id alone, Convex's answer the row's id, and the ledger keeps what
+    /// order needs (version and content) and no times of creation. Asking Convex would be a call for each deletion;
+    /// what it saves is a few requests of a census that has to look anyway, and the next full diff places all.
     pub fn deleted(&self, created_at: Option<i64>) {
         self.change(|belief| belief.deleted(created_at));
     }

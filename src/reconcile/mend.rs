@@ -8,6 +8,7 @@ use super::{
     confirm::{Confirmed, Judged},
     ends::Ends,
     full::group::{Group, Name},
+    merge::Double,
 };
 use crate::{
     model::{Action, Difference, DriftKind, Origin, Outcome, RecordKey, Table},
@@ -24,12 +25,33 @@ pub struct Mended {
     pub differences: Vec<Difference>,
     /// Records that are suspected to be gone; their differences come when it is decided.
     pub orphans: Vec<Orphan>,
+    /// Records with several rows that may become one; the same.
+    pub doubles: Vec<Double>,
     /// Records about which a delivery has said something newer meanwhile.
     pub overtaken: u64,
     /// Users whose rows are ahead of Clerk on purpose.
     pub ahead: u64,
     /// Users whose row was inserted, by `created_at`: the census counts them.
     pub created: Vec<i64>,
+}
+
+/// What may be done about what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct May {
+    /// Putting it right at all; else it is only said.
+    pub repair: bool,
+    /// Letting younger rows of a key go for the oldest (`repair.merge_duplicates`).
+    pub merge: bool,
+}
+
+impl May {
+    /// Repair, or not, and merge nothing.
+    pub const fn only(repair: bool) -> May {
+        May {
+            repair,
+            merge: false,
+        }
+    }
 }
 
 /// A record that Clerk does not list and that has rows.
@@ -48,13 +70,8 @@ impl Orphan {
     }
 }
 
-/// Repairs what can be repaired now, or (`repair` false) only says what differs.
-pub async fn mend(
-    ends: &Ends,
-    group: Group,
-    judged: Judged,
-    repair: bool,
-) -> Result<Mended, Trouble> {
+/// Repairs what may be repaired now, and says what differs.
+pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result<Mended, Trouble> {
     let mut mended = Mended {
         overtaken: judged.overtaken,
         ahead: judged.ahead,
@@ -66,8 +83,17 @@ pub async fn mend(
         let Confirmed {
             name,
             clerk,
-            verdict,
+            mut verdict,
         } = confirmed;
+        if may.merge && !verdict.younger.is_empty() {
+            let younger = std::mem::take(&mut verdict.younger);
+            let waits = |one: &Difference| {
+                one.kind == DriftKind::Duplicate && younger.iter().any(|(of, _)| *of == one.table)
+            };
+            verdict.differences.retain(|one| !waits(one));
+            let name = name.clone();
+            mended.doubles.push(Double { name, younger });
+        }
         if verdict.orphan {
             let differences = verdict.differences;
             mended.orphans.push(Orphan { name, differences });
@@ -75,7 +101,7 @@ pub async fn mend(
         }
         let rows =
             clerk.and_then(|clerk| Some((clerk.version, clerk.created_at, clerk.rows.ok()?)));
-        match rows.filter(|_| verdict.write && repair) {
+        match rows.filter(|_| verdict.write && may.repair) {
             Some((version, created_at, rows)) => {
                 repairs.push(Repair {
                     record: RecordKey::new(group.own_table(), name.key),

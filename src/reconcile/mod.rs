@@ -14,6 +14,7 @@ pub mod ends;
 mod full;
 pub mod memory;
 mod mend;
+mod merge;
 mod parts;
 pub mod reconciler;
 mod remove;
@@ -21,6 +22,7 @@ pub mod repair;
 mod rows;
 pub mod run;
 pub mod scan;
+pub mod unhealed;
 mod verdict;
 
 use std::{future::Future, io, time::Duration};

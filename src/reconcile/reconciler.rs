@@ -19,16 +19,21 @@ use super::{
     belief::Beliefs,
     ends::Ends,
     full::group::Group,
+    memory::counts,
     mend::Orphan,
     patiently,
-    repair::brake::{EMPTIED_FROM, Limits},
-    run::{RunError, RunRequest, Runs, SyncedOne, Watch},
+    repair::{
+        brake::{EMPTIED_FROM, Limits},
+        lately::Lately,
+    },
+    run::{AskedBy, RunError, RunRequest, Runs, SyncedOne, Watch},
     scan::{
         census::{Census, Leave},
         missed::Known,
         slices,
         sweep::Sweeper,
     },
+    unhealed,
 };
 use crate::{
     clerk::{Lookup, Priority},
@@ -52,6 +57,8 @@ pub struct Rules {
     pub max_deletes: u64,
     /// The same as a share of the table's rows.
     pub max_delete_ratio: f64,
+    /// Rows of one key may become one.
+    pub merge_duplicates: bool,
     /// How long a softly deleted user's row is held; none: for ever.
     pub purge_after: Option<Duration>,
     /// Reports show personal values.
@@ -103,10 +110,19 @@ impl Reconciler {
         match (request.kind, &request.approve) {
             (RunKind::Reconcile, Some(digest)) => self.approve(ends, digest, &progress).await,
             (RunKind::Audit | RunKind::Reconcile, _) => {
-                self.whole(ends, rules, &request, &progress).await
+                let (state, alerts) = (ends.state.clone(), ends.alerts.clone());
+                let report = self.whole(ends, rules, &request, &progress).await?;
+                let full = match rules.repair {
+                    true => RunKind::Reconcile,
+                    false => RunKind::Audit,
+                };
+                if counts(&request, full) && report.outcome.is_complete() {
+                    unhealed::healed(&state, &alerts);
+                }
+                Ok(report)
             }
             (RunKind::Sweep, _) => self.sweep(ends, rules, &progress).await,
-            (RunKind::Census, _) => self.census(ends, rules, &progress).await,
+            (RunKind::Census, _) => self.census(ends, rules, request.asked_by, &progress).await,
         }
     }
 }
@@ -130,19 +146,22 @@ impl Reconciler {
         &self,
         mut ends: Ends,
         rules: Rules,
+        asked_by: AskedBy,
         watch: &Watch,
     ) -> Result<Report, RunError> {
         self.ready(&mut ends).await?;
+        let lately = Lately::of(&ends, asked_by);
         let leave = Leave {
             repair: rules.repair,
             limits: Limits {
                 max_deletes: rules.max_deletes,
                 max_delete_ratio: rules.max_delete_ratio,
             },
-            lately: 0,
+            lately: lately.removed(Table::Users).map_err(Trouble::from)?,
         };
         let known = self.options.known.as_ref();
         let counted = self.options.census.run(&ends, known, leave, watch).await?;
+        lately.add(Table::Users, counted.removed);
         if let Some(why) = &counted.wants_full {
             (self.options.want_full)(why);
         }

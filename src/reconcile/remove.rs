@@ -9,11 +9,12 @@ use super::{
     ends::Ends,
     full::group::{Group, Name},
     mend::Orphan,
-    scan::missed::{Cause, Known},
+    repair::lately::Lately,
+    scan::missed::{Cause, Known, causes},
 };
 use crate::{
     clerk::{Lookup, RawRecord},
-    model::{Action, ConfirmedDelete, Difference, Outcome},
+    model::{Action, ConfirmedDelete, Difference, Outcome, RecordKey},
     queue::repairs::{Repair, Repaired, Wish},
     twin::{self, Twin},
 };
@@ -43,12 +44,14 @@ pub fn leave(orphans: Vec<Orphan>, action: Action, reason: &str) -> Vec<Differen
     all.map(marked).collect()
 }
 
-/// Removes those of these records that Clerk says do not exist. `known` tells where deliveries about them are.
+/// Removes those of these records that Clerk says do not exist. `known` tells where deliveries about them are,
+/// `lately` hears of every row that went.
 pub async fn remove(
     ends: &Ends,
     group: Group,
     orphans: Vec<Orphan>,
     known: &dyn Known,
+    lately: &Lately,
 ) -> Result<Removed, Trouble> {
     let mut removed = Removed::default();
     let mut orphans = orphans.into_iter().peekable();
@@ -60,10 +63,9 @@ pub async fn remove(
             match clerks_word(ends, group, &orphan.name).await {
                 Ok(Lookup::Gone(proof)) => {
                     let record = orphan.record(group);
-                    let cause = Cause::from(known.underway(&record));
                     let wish = Wish::Delete(proof);
                     repairs.push(Repair { record, wish });
-                    waiting.push((orphan, cause));
+                    waiting.push(orphan);
                 }
                 Ok(Lookup::Found(_)) => removed.spared.push(orphan.name),
                 Err(trouble @ Trouble::Nameless) => {
@@ -74,11 +76,23 @@ pub async fn remove(
                 Err(trouble) => return Err(trouble),
             }
         }
+        let records: Vec<RecordKey> = repairs.iter().map(|one| one.record.clone()).collect();
+        let told = causes(known, &records).await;
         let done = ends.repair(repairs).await?;
-        for ((orphan, cause), done) in waiting.into_iter().zip(done) {
-            let (differences, missed) = settle(orphan, cause, done)?;
+        for ((orphan, cause), done) in waiting.into_iter().zip(told).zip(done) {
+            let went = matches!(
+                done,
+                Repaired::Applied {
+                    outcome: Outcome::Deleted,
+                    ..
+                }
+            );
+            let differences = settle(orphan, cause, done)?;
+            for one in differences.iter().filter(|_| went) {
+                lately.add(one.table, 1);
+            }
+            removed.missed += u64::from(went && cause.is_missing_delivery());
             removed.differences.extend(differences);
-            removed.missed += u64::from(missed);
         }
     }
     Ok(removed)
@@ -93,19 +107,13 @@ async fn clerks_word(ends: &Ends, group: Group, name: &Name) -> Result<Lookup<Ra
     group.fetch(ends, name).await
 }
 
-/// What was done, and whether a delivery that should have told of it is missing.
-fn settle(
-    orphan: Orphan,
-    cause: Cause,
-    done: Repaired,
-) -> Result<(Vec<Difference>, bool), Trouble> {
-    let mut missed = false;
+/// What was done.
+fn settle(orphan: Orphan, cause: Cause, done: Repaired) -> Result<Vec<Difference>, Trouble> {
     let (action, reason) = match done {
         Repaired::Applied {
             outcome: Outcome::Deleted,
             ..
         } => {
-            missed = cause.is_missing_delivery();
             let why = cause.words();
             (
                 Action::Deleted,
@@ -134,5 +142,5 @@ fn settle(
         ),
         Repaired::Away { reason } => return Err(Trouble::Away(reason)),
     };
-    Ok((leave(vec![orphan], action, &reason), missed))
+    Ok(leave(vec![orphan], action, &reason))
 }

@@ -9,7 +9,7 @@ use crate::{
     reconcile::diff::compare,
 };
 
-use super::full::candidate::Candidate;
+use super::{full::candidate::Candidate, merge};
 
 /// Both sides of one record, as they were looked at last.
 pub struct Sides<'s> {
@@ -30,6 +30,8 @@ pub struct Verdict {
     pub write: bool,
     /// True if the record has to go.
     pub orphan: bool,
+    /// Rows beside the oldest that could go for it, by table.
+    pub younger: Vec<(Table, u64)>,
 }
 
 /// Judges one record.
@@ -76,6 +78,10 @@ fn alive(table: Table, candidate: &Candidate, rows: &[Row], verdict: &mut Verdic
         let reason = format!("{} rows have this key; none was removed", rows.len());
         let double = difference(DriftKind::Duplicate, Vec::new(), Action::None, Some(reason));
         verdict.differences.push(double);
+        let younger = merge::younger(rows);
+        verdict
+            .younger
+            .extend((younger > 0).then_some((table, younger)));
     }
     if row.deleted_at.is_some() {
         let reason = "the row was deleted softly although Clerk has the record; bring it back with \

@@ -21,6 +21,9 @@ pub struct Alert {
     pub since_ms: i64,
     /// How often it was seen since.
     pub count: u64,
+    /// When it was seen last, milliseconds since the epoch.
+    #[serde(skip)]
+    pub last_ms: i64,
 }
 
 /// What is raised. Clones share one set; the codes are constants, so it is as small as their number.
@@ -42,6 +45,7 @@ impl Alerts {
         match alerts.get_mut(code) {
             Some(alert) => {
                 alert.count += 1;
+                alert.last_ms = now_ms;
                 message.clone_into(&mut alert.message);
                 false
             }
@@ -52,6 +56,7 @@ impl Alerts {
                     message,
                     since_ms: now_ms,
                     count: 1,
+                    last_ms: now_ms,
                 };
                 alerts.insert(code, alert);
                 true
@@ -66,6 +71,24 @@ impl Alerts {
         drop(alerts);
         if over {
             tracing::info!(alert = code, "over");
+        }
+    }
+
+    /// True if it is raised.
+    pub fn is_raised(&self, code: &str) -> bool {
+        let alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        alerts.contains_key(code)
+    }
+
+    /// A condition that nobody has seen since `before_ms` is over, if nobody says so.
+    pub fn end_quiet(&self, code: &'static str, before_ms: i64) {
+        let alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = alerts
+            .get(code)
+            .is_some_and(|alert| alert.last_ms < before_ms);
+        drop(alerts);
+        if quiet {
+            self.clear(code);
         }
     }
 
@@ -90,7 +113,19 @@ mod tests {
             (raised.len(), raised[0].count, raised[0].since_ms),
             (1, 2, 1)
         );
+        assert!(alerts.is_raised("disk_full") && !alerts.is_raised("disk"));
         alerts.clear("disk_full");
+        assert!(alerts.raised().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_says_is_over_ends_when_it_was_not_seen_for_long() {
+        let alerts = Alerts::default();
+        alerts.raise("stranger", "look who it is", 1);
+        alerts.raise("stranger", "look who it is", 100);
+        alerts.end_quiet("stranger", 100);
+        assert!(alerts.is_raised("stranger"), "seen just now");
+        alerts.end_quiet("stranger", 101);
         assert!(alerts.raised().is_empty());
     }
 }

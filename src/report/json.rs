@@ -181,20 +181,7 @@ pub fn read(text: &[u8]) -> Result<Report, ReadError> {
         .take(Report::MAX_DIFFERENCES)
         .map(ReadDifference::value)
         .collect::<Result<_, _>>()?;
-    Ok(Report {
-        started_ms: millis(&head.started_at)?,
-        finished_ms: millis(&head.finished_at)?,
-        tables: known_tables(&head.tables),
-        id: head.id,
-        kind: head.kind,
-        plan_digest: head.plan_digest,
-        outcome: head.outcome,
-        resumed: head.resumed,
-        differences,
-        calls: head.calls,
-        bytes: head.bytes,
-        notes: head.notes,
-    })
+    report(head, differences)
 }
 
 /// Reads what a list of reports shows, and passes over the differences.
@@ -202,19 +189,7 @@ pub fn read(text: &[u8]) -> Result<Report, ReadError> {
 /// # Errors
 /// What is no report of this form.
 pub fn read_summary(text: &[u8]) -> Result<Summary, ReadError> {
-    let head = head(text)?;
-    Ok(Summary {
-        started_ms: millis(&head.started_at)?,
-        finished_ms: millis(&head.finished_at)?,
-        tables: known_tables(&head.tables),
-        id: head.id,
-        kind: head.kind,
-        plan_digest: head.plan_digest,
-        outcome: head.outcome,
-        resumed: head.resumed,
-        calls: head.calls,
-        bytes: head.bytes,
-    })
+    Ok(Summary::of(&report(head(text)?, Vec::new())?))
 }
 
 /// Reads one line of the list of all differences.
@@ -232,6 +207,23 @@ fn head(text: &[u8]) -> Result<Head, ReadError> {
     } else {
         Err(ReadError::Schema { found: head.schema })
     }
+}
+
+fn report(head: Head, differences: Vec<Difference>) -> Result<Report, ReadError> {
+    Ok(Report {
+        started_ms: millis(&head.started_at)?,
+        finished_ms: millis(&head.finished_at)?,
+        tables: known_tables(&head.tables),
+        id: head.id,
+        kind: head.kind,
+        plan_digest: head.plan_digest,
+        outcome: head.outcome,
+        resumed: head.resumed,
+        differences,
+        calls: head.calls,
+        bytes: head.bytes,
+        notes: head.notes,
+    })
 }
 
 /// A newer release may compare tables that this one does not know.

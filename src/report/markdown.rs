@@ -3,7 +3,10 @@
 //! Pure. Values stand in code spans, where nothing in them is a mark, a mention or a link; everything else is
 //! escaped. Short enough for one comment.
 
-use super::{Report, TableFigures, json, words};
+use super::{
+    Report, TableFigures, json,
+    words::{self, SharedReasons},
+};
 use crate::model::Difference;
 
 /// The most that is written of differences, in bytes: a comment holds 65,536 characters.
@@ -71,8 +74,13 @@ fn figures(report: &Report) -> String {
 fn differences(report: &Report, show_values: bool) -> String {
     let mut rows = String::new();
     let mut listed = 0;
-    for difference in &report.differences {
-        let row = row(&json::difference(difference, show_values));
+    let shown = report.differences.iter();
+    let shown: Vec<Difference> = shown
+        .map(|one| json::difference(one, show_values))
+        .collect();
+    let shared = SharedReasons::of(&shown);
+    for difference in &shown {
+        let row = row(difference, &shared);
         if rows.len() + row.len() > ROOM {
             break;
         }
@@ -85,6 +93,12 @@ fn differences(report: &Report, show_values: bool) -> String {
         "\n<details><summary>{all}</summary>\n\n\
          | record | kind | column | Clerk | Convex | action |\n|:--|:--|:--|:--|:--|:--|\n{rows}\n"
     );
+    for (number, reason) in shared.all() {
+        text += &format!("{number}. {}\n", prose(reason));
+    }
+    if shared.all().next().is_some() {
+        text.push('\n');
+    }
     if more > 0 {
         let command = code(&format!(
             "clerk-convex-sync reports show {} --format html",
@@ -96,10 +110,13 @@ fn differences(report: &Report, show_values: bool) -> String {
 }
 
 /// A line for the record, and one for each further column of it.
-fn row(difference: &Difference) -> String {
+fn row(difference: &Difference, shared: &SharedReasons) -> String {
     let mut action = difference.action.name().to_owned();
     if let Some(reason) = &difference.reason {
-        action += &format!(": {}", prose(reason));
+        action += &match shared.number(reason) {
+            Some(number) => format!(" ({number})"),
+            None => format!(": {}", prose(reason)),
+        };
     }
     let record = format!("{} {}", difference.table, code(difference.key.as_str()));
     let mut fields = difference.fields.iter().map(|drift| {

@@ -184,6 +184,11 @@ pub fn held() -> Report {
             Action::Held,
         );
     }
+    for one in &mut report.differences {
+        let reason = "6 of 10006 rows would be deleted; without approval at most 5 are (repair.max_deletes = 5, \
+                      repair.max_delete_ratio = 0.05)";
+        one.reason = Some(reason.to_owned());
+    }
     report
 }
 

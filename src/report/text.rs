@@ -5,7 +5,10 @@
 
 use comfy_table::{CellAlignment, Column, Table as Grid, presets};
 
-use super::{Report, RunOutcome, TableFigures, json, words};
+use super::{
+    Report, RunOutcome, TableFigures, json,
+    words::{self, SharedReasons},
+};
 use crate::model::{Difference, DriftKind};
 
 /// The columns of a terminal that everybody has.
@@ -152,8 +155,16 @@ fn style(column: &mut Column, is_first: bool) {
 fn differences(report: &Report, show_values: bool, paint: Paint<'_>) -> String {
     let listed = report.differences.len().min(LISTED);
     let mut text = format!("\n{}\n", paint(Mark::Heading, "Differences"));
-    for difference in &report.differences[..listed] {
-        text += &one(&json::difference(difference, show_values));
+    let shown = report.differences[..listed].iter();
+    let shown: Vec<Difference> = shown
+        .map(|one| json::difference(one, show_values))
+        .collect();
+    let shared = SharedReasons::of(&shown);
+    for difference in &shown {
+        text += &one(difference, &shared);
+    }
+    for (number, reason) in shared.all() {
+        text += &wrap(&format!("({number}) {}", words::inert(reason)), 0);
     }
     let more = words::unlisted(report, listed);
     if more > 0 {
@@ -167,12 +178,15 @@ fn differences(report: &Report, show_values: bool, paint: Paint<'_>) -> String {
     text
 }
 
-fn one(difference: &Difference) -> String {
+fn one(difference: &Difference, shared: &SharedReasons) -> String {
     let kind = difference.kind.name();
     let widest = DriftKind::ALL.map(|kind| kind.name().len()).into_iter();
     let width = widest.max().unwrap_or_default() + 1;
+    let number = difference.reason.as_deref();
+    let number = number.and_then(|reason| shared.number(reason));
+    let see = number.map_or_else(String::new, |number| format!(" ({number})"));
     let mut text = format!(
-        "{kind:<width$}{:<14}{}  {}\n",
+        "{kind:<width$}{:<14}{}  {}{see}\n",
         difference.table.name(),
         difference.key,
         difference.action.name()
@@ -188,7 +202,7 @@ fn one(difference: &Difference) -> String {
                 + &wrap(&format!("Convex {convex}"), width + 2)
         };
     }
-    if let Some(reason) = &difference.reason {
+    if let Some(reason) = difference.reason.as_ref().filter(|_| number.is_none()) {
         text += &wrap(&words::inert(reason), width);
     }
     text

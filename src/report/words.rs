@@ -2,10 +2,12 @@
 //!
 //! Pure: values in, plain English out. Knows no markup; each rendering escapes for itself.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Calls, Report, RunKind, RunOutcome, TableFigures, summary};
-use crate::model::Table;
+use crate::model::{Difference, Table};
 
 /// What a plan is approved with.
 pub const APPROVE: &str = "clerk-convex-sync reconcile --approve";
@@ -284,6 +286,32 @@ pub fn unlisted(report: &Report, listed: usize) -> u64 {
     let all = summary::total(&report.tables).differences();
     all.max(report.differences.len() as u64)
         .saturating_sub(listed as u64)
+}
+
+/// Reasons that several of these differences share, in order of appearance: each is said once, under its number.
+pub struct SharedReasons(Vec<String>);
+
+impl SharedReasons {
+    /// Finds them.
+    pub fn of(differences: &[Difference]) -> SharedReasons {
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        let reasons = || differences.iter().filter_map(|one| one.reason.as_deref());
+        reasons().for_each(|reason| *counts.entry(reason).or_default() += 1);
+        // Taken out at the first appearance, so that each is there once.
+        let shared = reasons().filter(|reason| counts.remove(reason).is_some_and(|n| n > 1));
+        SharedReasons(shared.map(str::to_owned).collect())
+    }
+
+    /// The number of this reason, from 1; `None` if nobody shares it.
+    pub fn number(&self, reason: &str) -> Option<usize> {
+        let place = self.0.iter().position(|shared| shared == reason);
+        place.map(|place| place + 1)
+    }
+
+    /// All of them with their numbers.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &str)> {
+        (1..).zip(self.0.iter().map(String::as_str))
+    }
 }
 
 #[cfg(test)]

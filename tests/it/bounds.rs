@@ -128,6 +128,14 @@ async fn what_cannot_be_stored_is_503_with_retry_after_and_taken_in_once_there_i
             .contains(&"cannot_store".to_owned())
     );
     world.door().pause(false).await;
+    eventually(
+        "the alert ends although nobody sends anything",
+        async || {
+            let alerts = world.door().alerts().await;
+            !alerts.contains(&"cannot_store".to_owned())
+        },
+    )
+    .await;
     eventually("there is room again", async || {
         world.hand().deliver(&new_id(), &event(3)).await.status == 200
     })

@@ -1,6 +1,7 @@
 //! What may be deleted, and what is held back: a mass deletion, a plan that a person approves, an emptied
 //! organization, a few deletions that nobody heard of.
 
+use clerk_convex_sync::sandbox::convex::{FaultKind, FaultRule};
 use serde_json::{Value, json};
 
 use crate::{
@@ -90,6 +91,42 @@ async fn s17_six_hundred_of_a_thousand_are_held_and_told_once_while_the_rest_is_
         gone.iter()
             .all(|id| keys(&system.convex, "users").contains(id))
     );
+}
+
+/// A deletion whose delivery Convex refuses, found by a run; the reason that its report gives.
+async fn deletion_that_waits(attempts: &str) -> String {
+    let settings = [
+        ("SYNC_RETRY_MAX_ATTEMPTS", attempts),
+        ("SYNC_RETRY_DELAY_MS", "600000"),
+    ];
+    let world = World::filled(&settings, 20).await;
+    let lost = world.clerk.user_ids().remove(0);
+    let mut refuses = FaultRule::new(FaultKind::RejectKey);
+    refuses.key = Some(lost.clone());
+    world.convex.fault(refuses);
+    world.clerk.delete_user(&lost).expect("deleted");
+    eventually("it was refused", async || {
+        let figures = world.door().figures().await;
+        figures.sum("retries_total", &["cause=\"record\""]) > 0.0
+            || !world.door().failures().await.is_empty()
+    })
+    .await;
+    world.convex.clear_faults();
+    let report = world.report("reconcile").await;
+    assert_eq!(found(&report, "orphaned").len(), 2, "{report:#}");
+    assert!(world.user_row(&lost).is_none());
+    text(&report["differences"][0]["reason"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_whose_delivery_waits_or_is_a_dead_letter_is_not_called_missed() {
+    let waits = deletion_that_waits("3").await;
+    assert!(
+        waits.ends_with("its delivery is still in the queue"),
+        "{waits}"
+    );
+    let dead = deletion_that_waits("0").await;
+    assert!(dead.contains("its delivery is a dead letter"), "{dead}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

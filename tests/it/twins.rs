@@ -4,6 +4,7 @@
 //! names. A scenario is a function that returns what it saw broken; the test wants nothing from the program as
 //! it is, and something from the twin.
 
+mod brake;
 mod confirm;
 mod durability;
 mod encryption;

@@ -165,6 +165,11 @@ impl Applier {
         for out in self.dead_letters.add(DeadLetter { meta, parked }) {
             self.dropped(&out.meta);
         }
+        self.tell_of_dead_letters(now_ms);
+    }
+
+    /// Raises the alert about those that there are.
+    pub(super) fn tell_of_dead_letters(&self, now_ms: i64) {
         let message = format!(
             "{} dead letter(s): look at them with `failures list`, then `failures retry`",
             self.dead_letters.len()

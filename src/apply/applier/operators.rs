@@ -1,17 +1,17 @@
 //! What people ask of the applier.
 
 use super::{Applier, PAUSED_CELL};
-use crate::apply::handle::{Command, Status};
+use crate::{
+    apply::handle::{Command, Status, Whereabouts},
+    model::RecordKey,
+};
 
 impl Applier {
     pub(super) fn obey(&mut self, command: Command) {
         // Whoever asked may have gone; that is no reason to do anything else.
         match command {
             Command::Status(answer) => {
-                // Whoever was told that something is stored before asking sees it counted.
-                while let Ok(notice) = self.notices.try_recv() {
-                    self.hear(notice);
-                }
+                self.hear_all();
                 drop(answer.send(self.status()));
             }
             Command::Pause(paused) => {
@@ -59,6 +59,28 @@ impl Applier {
                 let _ = answer.send(dropped);
                 self.clear_if_none();
             }
+            Command::Whereabouts(records, answer) => {
+                self.hear_all();
+                let found = records.iter().map(|record| self.whereabouts(record));
+                drop(answer.send(found.collect()));
+            }
+        }
+    }
+
+    /// Whoever was told that something is stored before asking sees it counted.
+    fn hear_all(&mut self) {
+        while let Ok(notice) = self.notices.try_recv() {
+            self.hear(notice);
+        }
+    }
+
+    fn whereabouts(&self, record: &RecordKey) -> Whereabouts {
+        if self.waiting.holds(record) {
+            Whereabouts::Queued
+        } else if self.dead_letters.holds(record) {
+            Whereabouts::DeadLetter
+        } else {
+            Whereabouts::Nowhere
         }
     }
 

@@ -63,6 +63,7 @@ impl Carrier {
             Ok(edits) => edits,
             Err(wait) => return now + wait,
         };
+        self.is_idle = edits.is_empty();
         if edits.is_empty() {
             let next = now + self.idle;
             self.idle = (self.idle * 2).min(IDLE_LOOK);

@@ -3,7 +3,9 @@
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::apply::Whereabouts;
 use crate::sandbox::convex::{FaultKind, FaultRule};
+use crate::store::journal::{CauseKind, Meta, Parked, ParkedMeta, Position};
 
 /// More than it takes to be no coincidence.
 const USERS: usize = 45;
@@ -69,6 +71,80 @@ async fn a_few_records_at_fault_become_dead_letters_and_raise_no_such_alert() {
     }
     assert_eq!(handle.status().await.unwrap().dead_letters, 5);
     assert_eq!(bench.alerts(), ["dead_letters"]);
+    let users = [
+        record(Table::Users, "user_0"),
+        record(Table::Users, "user_7"),
+    ];
+    let told = bench.shared.whereabouts(&users).await.unwrap();
+    assert_eq!(told, [Whereabouts::DeadLetter, Whereabouts::Nowhere]);
     stop.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn dead_letters_of_an_earlier_process_are_told_of_and_what_waits_is_known_to_wait() {
+    let mut bench = Bench::start().await;
+    bench.store(event("user_1", 1)).await;
+    let (applier, handle) = bench.applier();
+    let stop = CancellationToken::new();
+    handle.pause(true).await;
+    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    let asked = [
+        record(Table::Users, "user_1"),
+        record(Table::Users, "user_2"),
+    ];
+    let told = handle.whereabouts(&asked).await.unwrap();
+    assert_eq!(told, [Whereabouts::Queued, Whereabouts::Nowhere]);
+    assert!(bench.alerts().is_empty());
+    stop.cancel();
+    running.await.unwrap();
+
+    let mut next = Bench::start().await;
+    let (recovered, _) = next.stored.as_mut().unwrap();
+    let parked = Parked {
+        seq: 1,
+        attempts: 4,
+        code: "rejected".into(),
+        reason: "Convex refused the row".into(),
+        at_ms: 1,
+    };
+    let meta = Meta {
+        seq: 1,
+        position: Position {
+            segment: 1,
+            offset: 0,
+            len: 0,
+        },
+        received_ms: 1,
+        record: Some(record(Table::Users, "user_1")),
+        version: Version(1),
+        deleted: false,
+        fingerprint: 0,
+        cause: CauseKind::Delivery,
+    };
+    recovered.parked.push(ParkedMeta { meta, parked });
+    let _applier = next.applier();
+    assert_eq!(next.alerts(), ["dead_letters"]);
+}
+
+#[tokio::test]
+async fn a_service_that_nobody_asks_any_more_is_asked_whether_it_is_back() {
+    let bench = Bench::start().await;
+    bench.convex.down();
+    for _ in 0..5 {
+        if let Ok(ticket) = bench.shared.convex.admit() {
+            bench.shared.convex.failed(ticket, &"no answer", None);
+        }
+    }
+    assert_eq!(bench.alerts(), ["convex_away"]);
+    // As long as it is away, a look changes nothing.
+    for _ in 0..3 {
+        bench.shared.look_who_is_back().await;
+    }
+    assert_eq!(bench.alerts(), ["convex_away"]);
+    bench.convex.up();
+    while !bench.alerts().is_empty() {
+        bench.shared.look_who_is_back().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

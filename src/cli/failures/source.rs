@@ -23,6 +23,8 @@ pub enum FailuresSource {
     Daemon(AdminClient),
     /// What a daemon left behind.
     Offline(OfflineFailures),
+    /// No daemon has ever run here: nothing has failed yet.
+    Nobody,
 }
 
 /// Which dead letters are meant.
@@ -35,7 +37,7 @@ pub enum Selection {
 }
 
 /// Some dead letters, oldest first.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Page {
     /// Those of this page.
     pub failures: Vec<DeadLetter>,
@@ -89,7 +91,7 @@ pub struct Retried {
 /// The daemon where one runs, else the state that it left.
 ///
 /// # Errors
-/// Exit code 4 when there is neither, or another process holds the state.
+/// Exit code 4 when the daemon does not answer as it should, or another process holds the state.
 pub async fn open(local: &Local) -> Result<FailuresSource, Failure> {
     let absent = match AdminClient::new(&local.admin) {
         // A socket that is there may be left over: only an answer says that a daemon runs.
@@ -104,7 +106,9 @@ pub async fn open(local: &Local) -> Result<FailuresSource, Failure> {
     }
     match OfflineFailures::open(&local.state)? {
         Some(failures) => Ok(FailuresSource::Offline(failures)),
-        None => Err(absent.into()),
+        // A daemon on another machine has its own state, of which nothing is known here.
+        None if local.admin.address.is_some() => Err(absent.into()),
+        None => Ok(FailuresSource::Nobody),
     }
 }
 
@@ -115,6 +119,7 @@ impl FailuresSource {
         let client = match self {
             FailuresSource::Daemon(client) => client,
             FailuresSource::Offline(failures) => return Ok(failures.list(after, limit as usize)),
+            FailuresSource::Nobody => return Ok(Page::default()),
         };
         let mut path = format!("/failures?limit={limit}");
         if let Some(after) = after {
@@ -128,6 +133,7 @@ impl FailuresSource {
         let client = match self {
             FailuresSource::Daemon(client) => client,
             FailuresSource::Offline(failures) => return failures.show(id).ok_or(unknown(id)),
+            FailuresSource::Nobody => return Err(unknown(id)),
         };
         let answer = client.get(&format!("/failures/{}", checked(id)?)).await;
         read(answer.map_err(|error| absent(error, id))?)
@@ -138,6 +144,16 @@ impl FailuresSource {
         let client = match self {
             FailuresSource::Daemon(client) => client,
             FailuresSource::Offline(failures) => return failures.retry(selection).await,
+            FailuresSource::Nobody => {
+                let unknown = match selection {
+                    Selection::All => Vec::new(),
+                    Selection::These(ids) => ids.clone(),
+                };
+                return Ok(Retried {
+                    retried: 0,
+                    unknown,
+                });
+            }
         };
         let body = match selection {
             Selection::All => json!({ "all": true }),
@@ -154,6 +170,7 @@ impl FailuresSource {
                 let dropped = failures.drop_one(id).await?;
                 return dropped.then_some(()).ok_or(unknown(id));
             }
+            FailuresSource::Nobody => return Err(unknown(id)),
         };
         let answer = client.delete(&format!("/failures/{}", checked(id)?)).await;
         answer.map_err(|error| absent(error, id))?;

@@ -39,6 +39,10 @@ pub(super) const PACKAGE: &[(&str, &str)] = &[
         include_str!("../../../convex/clerkSyncLib/list.ts"),
     ),
     (
+        "clerkSyncLib/merge.ts",
+        include_str!("../../../convex/clerkSyncLib/merge.ts"),
+    ),
+    (
         "clerkSyncLib/newest.ts",
         include_str!("../../../convex/clerkSyncLib/newest.ts"),
     ),

@@ -8,6 +8,7 @@ pub mod affiliation;
 pub mod candidate;
 pub mod group;
 pub mod held;
+pub mod kept;
 pub mod range;
 pub mod records;
 mod slices;
@@ -26,7 +27,8 @@ use self::{
     affiliation::Affiliations,
     group::Group,
     held::HeldRows,
-    range::{Course, KeptOrphan, RangeRun, orphans_name},
+    kept::{Kept, Waits},
+    range::{Course, RangeRun, orphans_name},
     records::RecordPages,
     tally::Tally,
     unnamed::Unnamed,
@@ -36,7 +38,8 @@ use super::{
     confirm::Looking,
     cursor::{Cursors, MAX_RANGES as MAX_PARTS, RangeCursor, RunCursor},
     ends::Ends,
-    mend::Orphan,
+    mend::{May, Orphan},
+    merge::Double,
     parts::Parts,
     patiently,
     run::{Progress, Watch},
@@ -73,6 +76,8 @@ pub struct Walked {
     pub tally: Tally,
     /// Who is suspected to be gone.
     pub orphans: Vec<Orphan>,
+    /// Whose rows may become one.
+    pub doubles: Vec<Double>,
     /// Why the listings prove nothing; none is proof.
     pub flaws: Vec<String>,
     /// The last pages of the first ranges, in words: where a listing that is too short may have been cut.
@@ -89,6 +94,7 @@ impl Walked {
         Walked {
             tally: Tally::default(),
             orphans: Vec::new(),
+            doubles: Vec::new(),
             flaws: Vec::new(),
             ends: Vec::new(),
             belief: None,
@@ -103,8 +109,8 @@ pub struct Setting<'r> {
     pub ends: &'r Ends,
     /// The tables that are compared.
     pub tables: Vec<Table>,
-    /// True if what differs is to be put right.
-    pub repair: bool,
+    /// What may be done about what differs.
+    pub may: May,
     /// True if personal values are kept as they are.
     pub show_values: bool,
     /// Rows in one page of Convex's.
@@ -227,6 +233,7 @@ fn sum_up(
     let mut walked = Walked {
         tally: run.moved.clone(),
         orphans: Vec::new(),
+        doubles: Vec::new(),
         flaws: Vec::new(),
         ends: Vec::new(),
         belief: belief(course, ranges.len()),
@@ -238,9 +245,11 @@ fn sum_up(
         let room = MAX_ENDS - walked.ends.len();
         walked.ends.extend(range.end.into_iter().take(room));
         let name = orphans_name(&run.walk(), number);
-        course
-            .parts
-            .read(&name, |kept: KeptOrphan| walked.orphans.extend(kept.read()))?;
+        course.parts.read(&name, |kept: Kept| match kept.read() {
+            Some(Waits::Orphan(orphan)) => walked.orphans.push(orphan),
+            Some(Waits::Double(double)) => walked.doubles.push(double),
+            None => {}
+        })?;
     }
     Ok(walked)
 }
@@ -262,7 +271,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
             tables: setting.tables.clone(),
             bulk: run.bulk,
         },
-        repair: setting.repair,
+        may: setting.may,
         careful: true,
         show_values: setting.show_values,
         cursors: setting.cursors.clone(),
@@ -305,7 +314,7 @@ struct Places {
 impl Places {
     fn new(ranges: Vec<RangeCursor>, run: &RunCursor, setting: &Setting<'_>) -> Places {
         let what = run.group.own_table().name();
-        let phase = match (run.pass, run.bulk && setting.repair) {
+        let phase = match (run.pass, run.bulk && setting.may.repair) {
             (1, true) => format!("moving {what}"),
             (1, false) => format!("comparing {what}"),
             _ => format!("checking {what}"),

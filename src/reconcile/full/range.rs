@@ -8,20 +8,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     affiliation::{Affiliations, COLUMN},
     candidate::{Candidate, Listed},
-    group::Name,
     held::HeldRows,
+    kept::Kept,
     records::RecordPages,
     unnamed::Unnamed,
 };
 use crate::{
     clerk::RawRecord,
     convex::{reader::Range, wire::ListedRow},
-    model::{Action, Difference, Table},
+    model::{Action, Difference, Key, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},
@@ -30,7 +28,7 @@ use crate::{
             compare,
             merge::{self, Finding, Merge, Need, Step},
         },
-        mend::{Orphan, mend},
+        mend::{May, mend},
         parts::{Part, Parts},
         rows::RowPages,
         scan::ranges::{Builder, MAX_RANGES},
@@ -49,17 +47,9 @@ impl merge::Listed for Listed {
         self.candidate().created_at
     }
 
-    fn key(&self) -> &crate::model::Key {
+    fn key(&self) -> &Key {
         &self.candidate().key
     }
-}
-
-/// An orphan as its part of the list keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct KeptOrphan {
-    key: String,
-    parents: Option<(String, String)>,
-    tables: Vec<Table>,
 }
 
 /// Hears of a page by the number of its range.
@@ -69,8 +59,8 @@ pub type OnPage = Box<dyn Fn(usize, &RangeCursor) + Send + Sync>;
 pub struct Course {
     /// Where and how to look again.
     pub looking: Looking,
-    /// True if what differs is to be put right.
-    pub repair: bool,
+    /// What may be done about what differs.
+    pub may: May,
     /// True if each page is dealt with before the next is asked for.
     pub careful: bool,
     /// True if personal values are kept as they are.
@@ -302,14 +292,14 @@ impl RangeRun {
         let looking = &course.looking;
         let judged = suspects.confirm(looking).await?;
         let full = judged.fills && self.differences.bytes() >= MAX_FILL_BYTES;
-        let mended = mend(&looking.ends, looking.group, judged, course.repair).await?;
+        let mended = mend(&looking.ends, looking.group, judged, course.may).await?;
         self.cursor.tally.overtaken += mended.overtaken;
         self.cursor.tally.edits_waiting += mended.ahead;
         let tally = &mut self.cursor.tally;
         mended.differences.iter().for_each(|one| tally.count(one));
         self.keep(&mended.differences, full)?;
-        self.orphans
-            .add(mended.orphans.iter().map(KeptOrphan::of))?;
+        self.orphans.add(mended.orphans.iter().map(Kept::orphan))?;
+        self.orphans.add(mended.doubles.iter().map(Kept::double))?;
         Ok(())
     }
 
@@ -337,39 +327,6 @@ impl RangeRun {
         self.course.cursors.save_range(self.number, &self.cursor)?;
         (self.course.on_page)(self.number, &self.cursor);
         Ok(())
-    }
-}
-
-impl KeptOrphan {
-    fn of(orphan: &Orphan) -> KeptOrphan {
-        let parents = orphan.name.parents.as_ref();
-        KeptOrphan {
-            key: orphan.name.key.to_string(),
-            parents: parents.map(|(one, two)| (one.to_string(), two.to_string())),
-            tables: orphan.differences.iter().map(|one| one.table).collect(),
-        }
-    }
-
-    /// The orphan again; `None` for ids that are none.
-    pub fn read(self) -> Option<Orphan> {
-        use crate::model::{DriftKind, Key};
-        let key = Key::parse(&self.key)?;
-        let difference = |table| Difference {
-            table,
-            key: key.clone(),
-            kind: DriftKind::Orphaned,
-            fields: Vec::new(),
-            action: Action::None,
-            reason: None,
-        };
-        let differences = self.tables.into_iter().map(difference).collect();
-        let parents = self.parents;
-        let parents = parents.and_then(|(one, two)| Key::parse(&one).zip(Key::parse(&two)));
-        let name = Name {
-            key: key.clone(),
-            parents,
-        };
-        Some(Orphan { name, differences })
     }
 }
 

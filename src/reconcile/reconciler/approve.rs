@@ -10,15 +10,18 @@ use crate::{
     model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
+        confirm::rows_of,
         ends::Ends,
         full::{
             group::{Group, Name},
             tally::Tally,
         },
         mend::Orphan,
+        merge::{Double, merge, younger},
         patiently,
         remove::{Removed, remove},
         repair::{
+            lately::Lately,
             plan::{Digest, Plan},
             plans::Plans,
         },
@@ -40,9 +43,13 @@ impl Reconciler {
         };
         let plans = Plans::of(&self.options.dir, &self.options.keys);
         let plan = plans.load(&digest).map_err(Trouble::from)?;
+        let (alerts, now) = (ends.alerts.clone(), ends.now.clone());
         let report = self.carry(ends, &plan, progress).await?;
         // What could not be removed is found again by the next run, as a plan of its own.
-        plans.remove(&digest).map_err(Trouble::from)?;
+        let removed = plans.remove(&digest);
+        removed
+            .and_then(|_| plans.tell(&alerts, now()))
+            .map_err(Trouble::from)?;
         Ok(report)
     }
 
@@ -55,12 +62,12 @@ impl Reconciler {
         let started_ms = (ends.now)();
         ends.tables = super::described(&ends).await?;
         pins::check(&ends, self.options.identity.as_ref()).await?;
-        let alerts = ends.alerts.clone();
         ends.clerk = ends.clerk.at(Priority::Confirm);
         let mut tally = Tally::default();
         let mut differences = Vec::new();
         let mut notes = Vec::new();
         let total = plan.len() as u64;
+        let (known, by_person) = (self.options.known.as_ref(), Lately::by_person());
         for group in Group::ALL {
             let own = group.own_table();
             let records = plan.records().filter(|record| record.table == own);
@@ -75,22 +82,20 @@ impl Reconciler {
                     differences: done,
                     spared,
                     ..
-                } = remove(&ends, group, orphans, self.options.known.as_ref()).await?;
+                } = remove(&ends, group, orphans, known, &by_person).await?;
                 differences.extend(done);
                 differences.extend(spared.into_iter().map(|name| left_alone(own, name)));
-                progress.send_modify(|at| {
-                    *at = Progress {
-                        phase: "carrying out the plan".into(),
-                        done: at.done + some.len() as u64,
-                        total: Some(total),
-                        differences: at.differences,
-                        repaired: differences.len() as u64,
-                    }
-                });
+                step(progress, some.len(), total, differences.len());
+            }
+            let merges = plan.merges().filter(|record| record.table == own);
+            let keys: Vec<Key> = merges.map(|record| record.key.clone()).collect();
+            for some in keys.chunks(MAX_KEYS.min(200)) {
+                let doubles = doubles(&ends, group, some).await?;
+                differences.extend(merge(&ends, group, &doubles, &by_person).await?);
+                step(progress, some.len(), total, differences.len());
             }
         }
         differences.iter().for_each(|one| tally.count(one));
-        alerts.clear("plan_held");
         self.conclude_plan(&ends, started_ms, plan, tally, differences, notes)
     }
 
@@ -103,8 +108,9 @@ impl Reconciler {
         differences: Vec<Difference>,
         mut notes: Vec<String>,
     ) -> Result<Report, Trouble> {
-        let spared = differences.iter().filter(|one| one.action == Action::None);
-        let spared = spared.count();
+        let left =
+            |one: &&Difference| one.action == Action::None && one.kind == DriftKind::Orphaned;
+        let spared = differences.iter().filter(left).count();
         if spared > 0 {
             notes.push(format!(
                 "{spared} of {} exist in Clerk again and were left alone",
@@ -172,6 +178,40 @@ async fn orphans(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Orphan>,
         }
     }
     Ok(orphans)
+}
+
+/// The records of these keys that have several rows.
+async fn doubles(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Double>, Trouble> {
+    let tables = group.tables().iter().copied();
+    let tables: Vec<Table> = tables.filter(|table| ends.tables.contains(table)).collect();
+    let rows = rows_of(ends, &tables, keys).await?;
+    let mut doubles = Vec::with_capacity(keys.len());
+    for key in keys {
+        let of = |table: Table| {
+            rows.get(&(table, key.clone()))
+                .map_or(&[][..], Vec::as_slice)
+        };
+        let younger = tables.iter().map(|table| (*table, younger(of(*table))));
+        let younger: Vec<(Table, u64)> = younger.filter(|(_, rows)| *rows > 0).collect();
+        let row = of(group.own_table()).first();
+        let name = row.map_or(Name::plain(key.clone()), |row| Name::of(key, &row.fields));
+        if !younger.is_empty() {
+            doubles.push(Double { name, younger });
+        }
+    }
+    Ok(doubles)
+}
+
+fn step(progress: &Watch, dealt_with: usize, total: u64, repaired: usize) {
+    progress.send_modify(|at| {
+        *at = Progress {
+            phase: "carrying out the plan".into(),
+            done: at.done + dealt_with as u64,
+            total: Some(total),
+            differences: at.differences,
+            repaired: repaired as u64,
+        }
+    });
 }
 
 fn left_alone(table: Table, name: Name) -> Difference {

@@ -23,9 +23,12 @@ use crate::{
             candidate::{Candidate, Listed},
             group::{Group, Name},
         },
-        mend::{Mended, Orphan, mend},
+        mend::{May, Mended, Orphan, mend},
         remove::{leave, remove},
-        repair::brake::{Brake, Limits, Situation, brake},
+        repair::{
+            brake::{Brake, Limits, Situation, brake},
+            lately::Lately,
+        },
         rows::RowPages,
     },
 };
@@ -126,7 +129,8 @@ impl Reconciler {
                 suspects.add_listed(one);
             }
             let judged = suspects.confirm(&looking).await?;
-            members.count(&mend(ends, Group::Memberships, judged, true).await?);
+            let mended = mend(ends, Group::Memberships, judged, May::only(true)).await?;
+            members.count(&mended);
         }
         members.listed = listed.len() as u64;
         let walked = walk.walked();
@@ -171,13 +175,10 @@ impl Reconciler {
         }
         match brake(limits, &situation) {
             Brake::Released => {
-                let removed = remove(
-                    ends,
-                    Group::Memberships,
-                    orphans,
-                    self.options.known.as_ref(),
-                )
-                .await?;
+                let known = self.options.known.as_ref();
+                let by_person = Lately::by_person();
+                let group = Group::Memberships;
+                let removed = remove(ends, group, orphans, known, &by_person).await?;
                 members.count(&Mended {
                     differences: removed.differences,
                     ..Mended::default()

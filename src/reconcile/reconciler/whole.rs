@@ -23,9 +23,10 @@ use crate::{
             self, Setting, Walked, affiliation::Affiliations, group::Group, held::HeldRows,
             tally::Tally, unnamed::Unnamed,
         },
+        mend::May,
         parts::Parts,
         patiently,
-        repair::{brake::Limits, plan::Plan},
+        repair::{brake::Limits, lately::Lately, plan::Plan},
         run::{RunError, RunRequest, Watch},
     },
     report::{Report, RunKind},
@@ -40,7 +41,9 @@ pub(super) struct Whole<'r> {
     ends: Ends,
     rules: Rules,
     limits: Limits,
-    repair: bool,
+    may: May,
+    /// What scans removed of late, if this is one of them.
+    lately: Lately,
     tables: Vec<Table>,
     cursors: Cursors,
     progress: &'r Watch,
@@ -108,9 +111,13 @@ impl Reconciler {
             cursors: Cursors::of(ends.state.clone(), request.kind),
             plan: Plan::new(String::new(), now_ms),
             unnamed: Arc::new(Unnamed::noted(ends.tell_clerk.is_some())),
+            lately: Lately::of(&ends, request.asked_by),
             ends,
+            may: May {
+                repair,
+                merge: repair && rules.merge_duplicates,
+            },
             rules,
-            repair,
             affiliations: Arc::new(Affiliations::new(
                 day_of(now_ms),
                 tables.contains(&Table::Memberships),
@@ -248,7 +255,9 @@ impl Whole<'_> {
     /// Another wish is another run.
     fn wish(&self) -> String {
         // The rules hold no personal value.
-        let words = format!("{:?} {} {:?}", self.tables, self.repair, self.ends.rules);
+        let May { repair, merge } = self.may;
+        let merge = if merge { " merge" } else { "" };
+        let words = format!("{:?} {repair}{merge} {:?}", self.tables, self.ends.rules);
         blake3::hash(words.as_bytes()).to_hex()[..16].to_owned()
     }
 
@@ -264,7 +273,7 @@ impl Whole<'_> {
             let setting = Setting {
                 ends: &self.ends,
                 tables,
-                repair: self.repair,
+                may: self.may,
                 show_values: self.rules.show_values,
                 page_rows: self.rules.page_rows,
                 cursors: &self.cursors,
@@ -285,7 +294,7 @@ impl Whole<'_> {
                 }
             };
             let walked = full::walk(&setting, run, todo).await?;
-            let moved = run.bulk && self.repair && walked.tally.repaired() > 0;
+            let moved = run.bulk && self.may.repair && walked.tally.repaired() > 0;
             if walked.cut_off.is_some() || !moved || run.pass > 1 {
                 return Ok(walked);
             }

@@ -5,9 +5,13 @@
 //! itself complete or was empty; nothing beyond the limits without a person. A person's approval of a plan
 //! does not come here.
 
+use crate::twin::{self, Twin};
+
 /// So many deletions are never held for their ratio alone: five per cent of a table of twenty rows is one, and
 /// two people leaving in one night are no accident.
 pub const HANDFUL: u64 = 5;
+/// So many deletions in a day are no leak, however small the table is: each of them has passed the limit of its run.
+pub const DAYS_HANDFUL: u64 = 10;
 /// Someone leaves an organization of one every day; that all of several members leave at once is an event.
 pub const EMPTIED_FROM: u64 = 2;
 
@@ -24,7 +28,8 @@ pub struct Limits {
 /// What a run found about one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Situation {
-    /// Rows whose record Clerk does not have, by a second look at both sides.
+    /// Rows whose record Clerk does not have, by a second look at both sides; and rows that would go for an
+    /// older one of the same key.
     pub deletions: u64,
     /// Rows of the table that are not deleted softly, those included.
     pub rows: u64,
@@ -36,8 +41,8 @@ pub struct Situation {
     /// Of memberships: organizations that Clerk still has, that had at least [`EMPTIED_FROM`] members, and that
     /// the deletions would leave without one.
     pub emptied: u64,
-    /// Deletions of the last 24 hours that scans made in this table without a person. They count with these,
-    /// so that a slow leak is held as a sudden one is; 0 where nobody keeps count.
+    /// Rows that scans removed from this table in the last 24 hours without a person. They count with these,
+    /// so that a slow leak is held as a sudden one is; 0 for what a person asked for.
     pub lately: u64,
 }
 
@@ -64,7 +69,7 @@ pub fn brake(limits: Limits, found: &Situation) -> Brake {
     let Situation {
         deletions, rows, ..
     } = *found;
-    if deletions == 0 {
+    if deletions == 0 || twin::broken(Twin::NoBrake) {
         return Brake::Released;
     }
     if found.listed == 0 {
@@ -78,8 +83,13 @@ pub fn brake(limits: Limits, found: &Situation) -> Brake {
         return Brake::Refused { reason };
     }
     let allowed = limits.allowed(rows);
-    if deletions.saturating_add(found.lately) > allowed {
+    if deletions > allowed {
         let reason = too_many(limits, found, allowed);
+        return Brake::Held { reason };
+    }
+    let a_day = limits.allowed_in_a_day(rows.saturating_add(found.lately));
+    if found.lately > 0 && deletions.saturating_add(found.lately) > a_day {
+        let reason = too_many(limits, found, a_day);
         return Brake::Held { reason };
     }
     if found.emptied > 0 {
@@ -98,12 +108,22 @@ pub fn brake(limits: Limits, found: &Situation) -> Brake {
 impl Limits {
     /// The most deletions that go without a person, of a table with so many rows.
     pub fn allowed(self, rows: u64) -> u64 {
+        self.at_least(HANDFUL.min(rows.div_ceil(2)), rows)
+    }
+
+    /// The most that go within 24 hours without a person, of a table that had so many rows when they began. A
+    /// limit that a person has set lower than [`DAYS_HANDFUL`] is the day's limit too.
+    pub fn allowed_in_a_day(self, rows: u64) -> u64 {
+        self.at_least(DAYS_HANDFUL, rows)
+    }
+
+    fn at_least(self, few: u64, rows: u64) -> u64 {
         // Also false for what is no number.
         let by_ratio = if self.max_delete_ratio > 0.0 {
             // A table has far fewer than 2^53 rows. The addition makes 29 of 100 at 0.29,
             // which is a little less as a double.
             let part = (rows as f64 * self.max_delete_ratio.min(1.0) + 1e-9) as u64;
-            part.max(HANDFUL.min(rows.div_ceil(2)))
+            part.max(few)
         } else {
             0
         };
@@ -243,12 +263,37 @@ mod tests {
 
     #[test]
     fn a_slow_leak_is_held_as_a_sudden_one_is() {
-        let leak = |lately| Situation {
+        let leak = |rows: u64, lately: u64| Situation {
             lately,
-            ..found(1, 1000)
+            ..found(1, rows - lately)
         };
-        assert_eq!(brake(DEFAULTS, &leak(49)), Brake::Released);
-        assert!(is_held(&brake(DEFAULTS, &leak(50))));
+        // One at a time: rows in the morning, the most that go in a day.
+        for (rows, most) in [
+            (5_000, 100),
+            (2_000, 100),
+            (1_000, 50),
+            (200, 10),
+            (20, 10),
+            (12, 10),
+        ] {
+            for lately in 0..most {
+                let verdict = brake(DEFAULTS, &leak(rows, lately));
+                assert_eq!(verdict, Brake::Released, "{rows} rows after {lately}");
+            }
+            assert!(is_held(&brake(DEFAULTS, &leak(rows, most))), "{rows} rows");
+        }
+        let strict = Limits {
+            max_deletes: 3,
+            ..DEFAULTS
+        };
+        assert_eq!(brake(strict, &leak(1_000, 2)), Brake::Released);
+        let Brake::Held { reason } = brake(strict, &leak(1_000, 3)) else {
+            panic!("not held");
+        };
+        assert!(
+            reason.starts_with("1 of 997 rows would be deleted, after 3 in the last 24 hours; without approval at most 3 are"),
+            "{reason}"
+        );
     }
 
     proptest! {

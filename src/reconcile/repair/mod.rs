@@ -4,5 +4,6 @@
 //! keeps that on disk. Creating and updating need no leave: the version guard in Convex keeps them harmless.
 
 pub mod brake;
+pub mod lately;
 pub mod plan;
 pub mod plans;

@@ -2,7 +2,8 @@
 //!
 //! Values and text only; where plans lie is [`super::plans`]'s business. The digest stands for the set of
 //! records and nothing else, so every run that finds the same set makes the same plan, and what a person
-//! approved cannot have grown. Holds keys, no personal values.
+//! approved cannot have grown. A record either goes, or it stays and the younger of its rows go. Holds keys, no
+//! personal values.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -64,6 +65,18 @@ pub struct Head {
     pub left_out: u64,
 }
 
+impl Head {
+    /// What people are told while it waits; ends in what to do.
+    pub fn alert(&self) -> String {
+        format!(
+            "{} deletion(s) are held: {}. Look at the report, then `clerk-convex-sync reconcile --approve {}`",
+            self.records,
+            self.reasons.join("; "),
+            self.digest
+        )
+    }
+}
+
 /// Records to be deleted, each once. Built from any order:
 ///
 /// ```text
@@ -78,6 +91,7 @@ pub struct Plan {
     made_ms: i64,
     reasons: Vec<String>,
     records: BTreeSet<RecordKey>,
+    merges: BTreeSet<RecordKey>,
     left_out: u64,
 }
 
@@ -106,6 +120,7 @@ impl Plan {
             made_ms,
             reasons: Vec::new(),
             records: BTreeSet::new(),
+            merges: BTreeSet::new(),
             left_out: 0,
         }
     }
@@ -115,29 +130,47 @@ impl Plan {
         self.reasons.push(reason.into());
     }
 
-    /// Adds a record. Of more than [`MAX_RECORDS`] the first by table and key stay, in whatever order they came;
+    /// Adds a record that is to be deleted. Of more than [`MAX_RECORDS`] the first by table and key stay, in whatever order they came;
     /// the others are counted.
     pub fn insert(&mut self, record: RecordKey) {
         self.records.insert(record);
-        if self.records.len() > MAX_RECORDS {
-            self.records.pop_last();
+        self.bound();
+    }
+
+    /// Adds a record of which the younger rows are to go for the oldest. The deletions come first where there
+    /// are too many.
+    pub fn insert_merge(&mut self, record: RecordKey) {
+        self.merges.insert(record);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        if self.len() > MAX_RECORDS {
+            if self.merges.pop_last().is_none() {
+                self.records.pop_last();
+            }
             self.left_out += 1;
         }
     }
 
-    /// The records, by table and key.
+    /// The records that are to be deleted, by table and key.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &RecordKey> {
         self.records.iter()
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.records.len()
+    /// The records of which the younger rows are to go, by table and key.
+    pub fn merges(&self) -> impl ExactSizeIterator<Item = &RecordKey> {
+        self.merges.iter()
     }
 
-    /// True if there is nothing to delete.
+    /// How many there are of both.
+    pub fn len(&self) -> usize {
+        self.records.len() + self.merges.len()
+    }
+
+    /// True if there is nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 
     /// True if this record is part of it.
@@ -154,6 +187,15 @@ impl Plan {
             hasher.update(&(key.as_str().len() as u64).to_le_bytes());
             hasher.update(key.as_str().as_bytes());
         }
+        // What has nothing to merge has the digest that it always had.
+        if !self.merges.is_empty() {
+            hasher.update(b"merges");
+            for RecordKey { table, key } in &self.merges {
+                hasher.update(&[table.code()]);
+                hasher.update(&(key.as_str().len() as u64).to_le_bytes());
+                hasher.update(key.as_str().as_bytes());
+            }
+        }
         let mut hex = hasher.finalize().to_hex().to_string();
         hex.truncate(Digest::CHARS);
         Digest(hex)
@@ -166,7 +208,7 @@ impl Plan {
             made_ms: self.made_ms,
             run: self.run.clone(),
             reasons: self.reasons.clone(),
-            records: self.records.len() as u64,
+            records: self.len() as u64,
             left_out: self.left_out,
         }
     }
@@ -190,6 +232,14 @@ impl Plan {
         for record in &self.records {
             push_line(&mut text, record);
         }
+        for RecordKey { table, key } in &self.merges {
+            let line = RecordLine {
+                table: *table,
+                key: key.to_string(),
+                merge: true,
+            };
+            push_line(&mut text, &line);
+        }
         text
     }
 
@@ -197,23 +247,25 @@ impl Plan {
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
         let mut lines = text.lines();
         let head = parse_head(lines.next().unwrap_or_default())?;
-        let mut records = BTreeSet::new();
+        let (mut records, mut merges) = (BTreeSet::new(), BTreeSet::new());
         for (at, line) in lines.enumerate() {
             let unreadable = PlanError::Unreadable { line: at + 2 };
-            if records.len() == MAX_RECORDS {
+            if records.len() + merges.len() == MAX_RECORDS {
                 return Err(unreadable);
             }
-            let Ok(RecordLine { table, key }) = serde_json::from_str(line) else {
+            let Ok(RecordLine { table, key, merge }) = serde_json::from_str(line) else {
                 return Err(unreadable);
             };
             let key = Key::parse(&key).ok_or(unreadable)?;
-            records.insert(RecordKey { table, key });
+            let of = if merge { &mut merges } else { &mut records };
+            of.insert(RecordKey { table, key });
         }
         let plan = Plan {
             run: head.run,
             made_ms: head.made_ms,
             reasons: head.reasons,
             records,
+            merges,
             left_out: head.left_out,
         };
         if plan.digest() == head.digest {
@@ -261,10 +313,12 @@ struct HeadLine {
     left_out: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct RecordLine {
     table: Table,
     key: String,
+    #[serde(default)]
+    merge: bool,
 }
 
 fn push_line(text: &mut String, value: &impl Serialize) {
@@ -274,114 +328,4 @@ fn push_line(text: &mut String, value: &impl Serialize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn record(table: Table, n: u32) -> RecordKey {
-        RecordKey::new(table, Key::parse(&format!("user_{n}")).unwrap())
-    }
-
-    fn plan_of(records: impl IntoIterator<Item = RecordKey>) -> Plan {
-        let mut plan = Plan::new("run", 5);
-        plan.hold_because("too \"many\"\n");
-        records.into_iter().for_each(|record| plan.insert(record));
-        plan
-    }
-
-    fn small() -> Plan {
-        plan_of((0..3).map(|n| record(Table::Users, n)))
-    }
-
-    #[test]
-    fn the_digest_stands_for_the_set_and_for_nothing_else() {
-        let backwards = plan_of((0..3).rev().chain(0..2).map(|n| record(Table::Users, n)));
-        assert_eq!(small().digest(), backwards.digest());
-        let later = Plan {
-            made_ms: 9,
-            run: "other".into(),
-            reasons: Vec::new(),
-            ..small()
-        };
-        assert_eq!(small().digest(), later.digest());
-        let others = [
-            plan_of([]),
-            plan_of((0..2).map(|n| record(Table::Users, n))),
-            plan_of((0..3).map(|n| record(Table::Profiles, n))),
-        ];
-        for other in others {
-            assert_ne!(small().digest(), other.digest());
-        }
-    }
-
-    #[test]
-    fn the_digest_of_a_set_is_the_same_in_every_release() {
-        assert_eq!(small().digest().as_str(), "5ed3f882a00b6266");
-    }
-
-    #[test]
-    fn a_plan_that_was_touched_is_not_believed() {
-        let text = small().to_ndjson();
-        assert_eq!(Plan::parse(&text).unwrap(), small());
-        let renamed = text.replace("user_2", "user_7");
-        assert_eq!(Plan::parse(&renamed), Err(PlanError::Changed));
-        let longer = format!("{text}{{\"table\":\"users\",\"key\":\"user_9\"}}\n");
-        assert_eq!(Plan::parse(&longer), Err(PlanError::Changed));
-        let shorter = text.rsplit_once("\n{").unwrap().0;
-        assert_eq!(Plan::parse(shorter), Err(PlanError::Changed));
-        let newer = text.replacen("\"plan\":1", "\"plan\":2", 1);
-        assert_eq!(Plan::parse(&newer), Err(PlanError::Newer(2)));
-        for (bad, line) in [
-            (String::new(), 1),
-            ("{}".into(), 1),
-            (text.replace("users", "files"), 2),
-            (text.replace("user_2", "../x"), 4),
-            (format!("{text}\n"), 5),
-        ] {
-            assert_eq!(
-                Plan::parse(&bad),
-                Err(PlanError::Unreadable { line }),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn only_hexadecimal_digits_are_a_digest() {
-        let digest = small().digest();
-        let typed = format!(" {}\n", digest.as_str().to_uppercase());
-        assert_eq!(Digest::parse(&typed), Some(digest));
-        for bad in [
-            "",
-            "0123456789abcde",
-            "0123456789abcdeg",
-            "../3456789abcdef",
-            "0123456789abcdef0",
-        ] {
-            assert_eq!(Digest::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_plan_that_is_too_large_keeps_the_first_and_counts_the_rest() {
-        let many = MAX_RECORDS as u32 + 50;
-        let one = plan_of((0..many).map(|n| record(Table::Users, n)));
-        let other = plan_of((0..many).rev().map(|n| record(Table::Users, n)));
-        assert_eq!(one, other);
-        assert_eq!((one.len(), one.head().left_out), (MAX_RECORDS, 50));
-        assert!(one.contains(&record(Table::Users, 0)));
-        assert_eq!(Plan::parse(&one.to_ndjson()).unwrap(), one);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_was_written_is_read(records in proptest::collection::vec((0_usize..4, 0_u32..50), 0..60)) {
-            let plan = plan_of(records.into_iter().map(|(table, n)| record(Table::ALL[table], n)));
-            let text = plan.to_ndjson();
-            prop_assert_eq!(parse_head(text.lines().next().unwrap()), Ok(plan.head()));
-            prop_assert_eq!(Plan::parse(&text), Ok(plan));
-        }
-    }
-}
+mod tests;

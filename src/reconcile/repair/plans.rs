@@ -14,6 +14,7 @@ use tracing::warn;
 use super::plan::{Digest, Head, MAX_RECORDS, Plan, PlanError, parse_head};
 use crate::{
     model::{Fault, Key},
+    report::alert::Alerts,
     store::crypt::{Keyring, Name, Unreadable},
 };
 
@@ -140,6 +141,16 @@ impl Plans {
         }
         heads.sort_by(|a, b| (a.made_ms, &a.digest).cmp(&(b.made_ms, &b.digest)));
         Ok(heads)
+    }
+
+    /// Raises the alert about what is held, the newest if there are several, or clears it if nothing is. Raising
+    /// what is raised says nothing new.
+    pub fn tell(&self, alerts: &Alerts, now_ms: i64) -> Result<(), PlansError> {
+        match self.list()?.last() {
+            Some(head) => alerts.raise("plan_held", head.alert(), now_ms),
+            None => alerts.clear("plan_held"),
+        }
+        Ok(())
     }
 
     /// A plan, as it was held.

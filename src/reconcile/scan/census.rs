@@ -8,10 +8,7 @@
 mod mend;
 mod range;
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use self::{mend::Mending, range::Sides};
 use super::{
@@ -63,14 +60,14 @@ pub struct Counted {
     pub held: Vec<RecordKey>,
     /// Changes whose delivery is missing.
     pub missed: u64,
+    /// Rows of users that were removed.
+    pub removed: u64,
 }
 
 /// Runs censuses, one at a time.
 pub struct Census {
     missed: MissedDeliveries,
     beliefs: Beliefs,
-    /// An empty count was reported and is not over.
-    empty: AtomicBool,
 }
 
 /// How a census goes on after its first requests.
@@ -106,11 +103,7 @@ struct Work<'e> {
 impl Census {
     /// A census of this belief.
     pub fn new(missed: MissedDeliveries, beliefs: Beliefs) -> Census {
-        Census {
-            missed,
-            beliefs,
-            empty: AtomicBool::new(false),
-        }
+        Census { missed, beliefs }
     }
 
     /// One census. Errors mean that nothing was done; what fails later is in the report.
@@ -128,6 +121,7 @@ impl Census {
                 wants_full: Some("nobody has counted the users yet; a full diff does".into()),
                 held: Vec::new(),
                 missed: 0,
+                removed: 0,
             });
         }
         let count = self
@@ -137,11 +131,12 @@ impl Census {
                 Fault::Refused => RunError::Refused(error.to_string()),
                 _ => RunError::Interrupted(error.to_string()),
             })?;
-        if !matches!(count, Count::Nobody) && self.empty.swap(false, Ordering::Relaxed) {
+        if !matches!(count, Count::Nobody) {
+            // Whoever raised it: there is somebody, or nobody is expected.
             ends.alerts.clear("empty_listing");
         }
         let (total, differing) = match count {
-            Count::Nobody => return Ok(self.nobody(ends, started_ms)),
+            Count::Nobody => return Ok(Self::nobody(ends, started_ms)),
             Count::Agrees(total) => (total, Vec::new()),
             Count::Differs(total, differing) => (total, differing),
         };
@@ -206,8 +201,7 @@ impl Census {
         Ok(Count::Differs(total, bisect.finish()))
     }
 
-    fn nobody(&self, ends: &Ends, started_ms: i64) -> Counted {
-        self.empty.store(true, Ordering::Relaxed);
+    fn nobody(ends: &Ends, started_ms: i64) -> Counted {
         ends.alerts.raise("empty_listing", EMPTY, (ends.now)());
         Counted {
             report: Some(Report {
@@ -218,6 +212,7 @@ impl Census {
             wants_full: None,
             held: Vec::new(),
             missed: 0,
+            removed: 0,
         }
     }
 }
@@ -353,6 +348,7 @@ impl Work<'_> {
             wants_full: self.wants_full,
             held: self.held,
             missed: lost,
+            removed: found.removed,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
             group::Group,
             tally::Tally,
         },
-        mend::mend,
+        mend::{May, mend},
         patiently,
     },
     report::{Report, RunOutcome, TableFigures},
@@ -163,7 +163,7 @@ impl Slice {
             bulk: false,
         };
         let judged = suspects.confirm(&looking).await?;
-        let mended = mend(ends, group, judged, repair).await?;
+        let mended = mend(ends, group, judged, May::only(repair)).await?;
         for difference in mended.differences {
             self.tally.count(&difference);
             if self.differences.len() < Report::MAX_DIFFERENCES {

@@ -64,8 +64,6 @@ struct Memory {
     settled: Settled,
     /// Rows that the last sweep was shown.
     shown: u64,
-    /// An empty list was reported and is not over.
-    empty: bool,
 }
 
 /// Where a sweep begins.
@@ -113,7 +111,7 @@ impl Sweeper {
         let Some((mut newest, rows)) = opened.await.map_err(|error| run_error(&error))? else {
             return Ok(self.nobody(ends, &start, started_ms));
         };
-        self.somebody(ends);
+        Self::somebody(ends);
         let settled = std::mem::take(&mut self.memory().settled);
         let counting = start.cursor.is_some();
         let mut dealing = Dealing::new(ends, known, &self.beliefs, repair, counting, settled);
@@ -189,11 +187,12 @@ impl Sweeper {
             .into_iter()
             .collect();
         let outcome = if suspicious {
-            self.memory().empty = true;
             notes.push(EMPTY.to_owned());
             ends.alerts.raise("empty_listing", EMPTY, (ends.now)());
             RunOutcome::Failed
         } else {
+            // Nobody is expected, whoever said that it was strange.
+            ends.alerts.clear("empty_listing");
             RunOutcome::InSync
         };
         Swept {
@@ -207,12 +206,9 @@ impl Sweeper {
         }
     }
 
-    /// Clerk has listed somebody: an empty list that this sweeper has reported is over.
-    fn somebody(&self, ends: &Ends) {
-        let was_empty = std::mem::take(&mut self.memory().empty);
-        if was_empty {
-            ends.alerts.clear("empty_listing");
-        }
+    /// Clerk has listed somebody: an empty list is over, whoever reported it.
+    fn somebody(ends: &Ends) {
+        ends.alerts.clear("empty_listing");
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

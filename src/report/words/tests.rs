@@ -106,3 +106,21 @@ fn a_text_does_nothing_but_be_read() {
     assert_eq!(value(&json!("")), "\"\"");
     assert_eq!(value(&json!({ "a": 1 })), "{\"a\":1}");
 }
+
+#[test]
+fn a_reason_that_several_differences_share_has_one_number() {
+    let mut differences = samples::held().differences;
+    differences[1].reason = Some("its own".into());
+    differences[4].reason = None;
+    for late in [2, 5] {
+        differences[late].reason = Some("another that two share".into());
+    }
+    let shared = SharedReasons::of(&differences);
+    let numbers: Vec<Option<usize>> = differences
+        .iter()
+        .map(|one| shared.number(one.reason.as_deref()?))
+        .collect();
+    assert_eq!(numbers, [Some(1), None, Some(2), Some(1), None, Some(2)]);
+    let all: Vec<usize> = shared.all().map(|(number, _)| number).collect();
+    assert_eq!(all, [1, 2]);
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::cascade;
 use super::edits::Said;
+use super::merge;
 use super::plan::{Planned, Upsert, What};
 use super::schema::{ORGANIZATION, TableName, id};
 use super::state::{Row, Tombstone, World};
@@ -61,6 +62,13 @@ fn upsert_one(
             None => Outcome::without_row("tombstoned"),
         };
     }
+    let younger = match upsert.merge {
+        true => merge::younger(world, table, key),
+        false => Vec::new(),
+    };
+    if let Some(slot) = slot.filter(|_| merge::is_newer(world, table, &younger, upsert.version)) {
+        return Outcome::of(world, table, slot, "stale");
+    }
     if slot.is_none()
         && !upsert.revive
         && let Some(gone) = cascade::parent_gone(world, table, key, &upsert.columns)
@@ -74,13 +82,17 @@ fn upsert_one(
         }
         return Outcome::without_row("tombstoned");
     }
-    let outcome = match slot {
+    let mut outcome = match slot {
         Some(slot) => update(world, table, slot, upsert, deleted, now),
         None => match linkable(world, table, &upsert) {
             Some(slot) => link(world, slot, key, upsert, now),
             None => insert(world, table, key, upsert, now),
         },
     };
+    if let Some(kept) = slot.filter(|_| outcome.outcome != "stale" && !younger.is_empty()) {
+        merge::remove(world, table, kept, &younger, now);
+        outcome.outcome = "updated";
+    }
     if buried && outcome.outcome != "stale" {
         world.table_mut(table).tombstones.remove(key);
     }

@@ -207,7 +207,7 @@ pub(super) fn set_derived(world: &mut World, slot: u32, user: &str) -> bool {
     true
 }
 
-fn member_end(world: &World, slot: u32, column: usize) -> Option<Box<str>> {
+pub(super) fn member_end(world: &World, slot: u32, column: usize) -> Option<Box<str>> {
     world.table(TableName::Memberships).row(slot)?.columns[column]
         .text()
         .map(Box::from)

@@ -21,6 +21,7 @@ mod functions;
 mod index;
 mod limits;
 mod list;
+mod merge;
 mod plan;
 mod schema;
 mod server;

@@ -51,6 +51,8 @@ struct ChangeArgs<'a> {
     link_email: Option<Text<'a>>,
     #[serde(default, deserialize_with = "given")]
     revive: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    merge: Option<bool>,
     #[serde(default, borrow, deserialize_with = "given")]
     mode: Option<Text<'a>>,
     #[serde(default, borrow, deserialize_with = "given")]
@@ -87,6 +89,8 @@ pub(super) struct Upsert<'a> {
     pub(super) defaults: Vec<(Cow<'a, str>, Value)>,
     pub(super) link_email: Option<Cow<'a, str>>,
     pub(super) revive: bool,
+    /// Younger rows of the key go for the oldest.
+    pub(super) merge: bool,
 }
 
 impl<'a> ApplyArgs<'a> {
@@ -144,6 +148,7 @@ impl<'a> ChangeArgs<'a> {
                     defaults,
                     link_email: self.link_email.map(|text| text.0),
                     revive: self.revive.unwrap_or(false),
+                    merge: self.merge.unwrap_or(false),
                 })
             }
             "delete" => {
@@ -152,7 +157,8 @@ impl<'a> ChangeArgs<'a> {
                     || self.fields.is_some()
                     || self.insert_defaults.is_some()
                     || self.link_email.is_some()
-                    || self.revive.is_some();
+                    || self.revive.is_some()
+                    || self.merge.is_some();
                 let mode = self.mode.as_ref().map(|mode| &*mode.0);
                 let files = self.files.as_ref().map(|files| &*files.0);
                 match (upsert_only, mode, files) {

@@ -72,3 +72,24 @@ async fn nothing_is_carried_while_applying_is_paused() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_changes_are_held_is_told_until_none_is_left() {
+    let world = world().await;
+    let id = user(&world, "Ada").await;
+    let down = Wrong::Status {
+        status: 503,
+        retry_after_secs: None,
+        json: false,
+    };
+    world.clerk.fault(Fault::next(PATCH, down).times(10_000));
+    edit(&world, &id, json!({"firstName": "Augusta"}));
+    let is_told = async || {
+        let alerts = world.door().alerts().await;
+        alerts.contains(&"clerk_writes_held".to_owned())
+    };
+    eventually("it is told", async || is_told().await).await;
+    // The edit goes with the user: Clerk is never asked again.
+    world.clerk.delete_user(&id).expect("deleted");
+    eventually("nothing is held any more", async || !is_told().await).await;
+}

@@ -120,7 +120,12 @@ async fn s12_a_user_who_is_deleted_between_the_page_and_the_insert_is_not_insert
 #[tokio::test(flavor = "multi_thread")]
 async fn g19_no_living_user_is_ever_deleted_while_the_listing_shifts_under_full_diffs() {
     let (seed, users, times) = (seed(), size("G19_USERS", 2_000), size("G19_DIFFS", 10));
-    let world = World::filled(&[], users).await;
+    // What is left over may be many deletions at once; the brake is not what is looked at here.
+    let settings = [
+        ("CCS_REPAIR__MAX_DELETES", "1000000"),
+        ("CCS_REPAIR__MAX_DELETE_RATIO", "1.0"),
+    ];
+    let world = World::filled(&settings, users).await;
     let (end, from) = (
         AtomicBool::new(false),
         world.convex.commits(0, 1_000_000).len(),
@@ -179,10 +184,6 @@ async fn g19_no_living_user_is_ever_deleted_while_the_listing_shifts_under_full_
     let commits = world.convex.commits(from as u64, 1_000_000);
     assert!(!commits.is_empty());
     world.quiet().await;
-    // What is left over may be many deletions at once; the brake is not what is looked at here.
-    let wish = json!({"kind": "reconcile", "max_deletes": 1_000_000});
-    crate::runs::run(&world.door(), wish)
-        .await
-        .expect("a report");
+    world.report("reconcile").await;
     world.agrees().await;
 }

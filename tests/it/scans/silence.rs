@@ -1,11 +1,13 @@
 //! S22: the endpoint is disabled, nothing is delivered, and Clerk goes on changing.
 
-use std::sync::Mutex;
+use std::{future::ready, sync::Mutex};
 
 use clerk_convex_sync::{
     model::RecordKey,
     reconcile::scan::missed::{Deliveries, Known, Underway},
 };
+
+use futures_util::{FutureExt, future::BoxFuture};
 
 use super::sweeps::{reasons, settled};
 
@@ -13,8 +15,8 @@ use super::sweeps::{reasons, settled};
 struct Told(Mutex<Deliveries>);
 
 impl Known for Told {
-    fn underway(&self, _: &RecordKey) -> Underway {
-        Underway::Nowhere
+    fn underway<'k>(&'k self, records: &'k [RecordKey]) -> BoxFuture<'k, Vec<Underway>> {
+        ready(vec![Underway::Nowhere; records.len()]).boxed()
     }
 
     fn deliveries(&self) -> Option<Deliveries> {

@@ -21,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::scene::Scene;
 
-/// A pair that was never seen before.
-struct Known;
+/// A pair that was never seen before; whether Clerk's key has shown one of our records.
+struct Pair {
+    proved: bool,
+}
 
-impl Identity for Known {
+impl Identity for Pair {
     fn deployment(&self) -> String {
         "simulated".into()
     }
@@ -34,7 +36,7 @@ impl Identity for Known {
     }
 
     fn is_proved(&self) -> bool {
-        true
+        self.proved
     }
 
     fn prove(&self) {}
@@ -49,6 +51,10 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Stage {
+        Stage::of(Pair { proved: true }).await
+    }
+
+    async fn of(pair: Pair) -> Stage {
         let scene = Scene::start().await;
         let dir = tempfile::tempdir().expect("a directory");
         let ends: Ends = scene.ends.clone();
@@ -60,11 +66,12 @@ impl Stage {
                 repair: true,
                 max_deletes: 100,
                 max_delete_ratio: 0.05,
+                merge_duplicates: false,
                 purge_after: None,
                 show_values: false,
                 page_rows: 2000,
             }),
-            identity: Arc::new(Known),
+            identity: Arc::new(pair),
             dir: dir.path().to_owned(),
             keys: Keyring::default(),
             history: History::open(dir.path(), false, &Keyring::default()).expect("a history"),
@@ -196,4 +203,26 @@ async fn s17_a_mass_deletion_is_held_before_its_first_row() {
         .expect("a report");
     assert_eq!(report.outcome, RunOutcome::Repaired, "{:?}", report.notes);
     assert_eq!(stage.scene.convex.count("users"), 406);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_sees_what_was_in_doubt_ends_the_alert_about_it() {
+    let stage = Stage::of(Pair { proved: false }).await;
+    stage.scene.clerk.seed_users(10);
+    stage.run(RunKind::Reconcile).await;
+    let codes = [
+        "empty_listing",
+        "foreign_instance",
+        "journal_damaged",
+        "state_rebuilt",
+    ];
+    for code in codes {
+        stage.scene.ends.alerts.raise(code, "as if", 1);
+    }
+    // The key knows our rows, and there are users.
+    stage.run(RunKind::Audit).await;
+    assert_eq!(stage.scene.alerts(), ["journal_damaged", "state_rebuilt"]);
+    // What was lost is put right by what repairs, and by nothing less.
+    stage.run(RunKind::Reconcile).await;
+    assert_eq!(stage.scene.alerts(), [""; 0]);
 }

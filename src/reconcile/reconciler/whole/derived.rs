@@ -20,7 +20,7 @@ use crate::{
             group::{Group, Name},
             tally::Tally,
         },
-        mend::mend,
+        mend::{May, mend},
         rows::RowPages,
         verdict::Verdict,
     },
@@ -60,7 +60,7 @@ impl Whole<'_> {
         };
         for some in found.suspects.chunks(MAX_IDS) {
             let judged = judge(&ends, some).await?;
-            let mended = mend(&ends, Group::Users, judged, self.repair).await?;
+            let mended = mend(&ends, Group::Users, judged, May::only(self.may.repair)).await?;
             self.count(mended.differences, tally)?;
         }
         Ok(())
@@ -129,6 +129,7 @@ async fn judge(ends: &Ends, suspects: &[Suspect]) -> Result<Judged, Trouble> {
                 differences: vec![difference],
                 write: true,
                 orphan: false,
+                younger: Vec::new(),
             },
         });
     }

@@ -13,6 +13,7 @@ use crate::{
         ends::Ends,
         full::{Walked, group::Group, records, tally::Tally},
         mend::Orphan,
+        merge::{self, Double},
         reconciler::emptied,
         remove::{leave, remove},
         repair::brake::{Brake, Situation, brake},
@@ -30,7 +31,7 @@ impl Whole<'_> {
     ) -> Result<(), Trouble> {
         let group = run.group;
         let proof = self.prove(run, &walked).await?;
-        let orphans = walked.orphans;
+        let (orphans, doubles) = (walked.orphans, walked.doubles);
         let unproven = match &proof {
             Ok(_) => None,
             Err(why) => {
@@ -55,15 +56,21 @@ impl Whole<'_> {
             }
             sweep::close_gap(&self.ends.state, run.started_ms)?;
         }
-        if orphans.is_empty() {
+        if orphans.is_empty() && doubles.is_empty() {
             return Ok(());
         }
-        if !self.repair {
+        if !self.may.repair {
             let words = "Clerk does not list it and does not know its id";
             return self.count(leave(orphans, Action::None, words), tally);
         }
-        match self.brake(group, &orphans, unproven, tally).await? {
-            Brake::Released => self.remove(group, orphans, tally).await,
+        let verdict = self.brake(group, &orphans, &doubles, unproven, tally);
+        match verdict.await? {
+            Brake::Released => {
+                self.remove(group, orphans, tally).await?;
+                let ends = self.confirming();
+                let merged = merge::merge(&ends, group, &doubles, &self.lately).await?;
+                self.count(merged, tally)
+            }
             Brake::Held { reason } => {
                 self.held = true;
                 self.plan
@@ -71,12 +78,17 @@ impl Whole<'_> {
                 for orphan in &orphans {
                     self.plan.insert(orphan.record(group));
                 }
+                for double in &doubles {
+                    self.plan.insert_merge(double.record(group));
+                }
+                self.count(merge::leave(&doubles, Action::Held, &reason), tally)?;
                 self.count(leave(orphans, Action::Held, &reason), tally)
             }
             Brake::Refused { reason } => {
                 self.failed = true;
                 self.notes
                     .push(format!("no {} were deleted: {reason}", group.own_table()));
+                self.count(merge::leave(&doubles, Action::None, &reason), tally)?;
                 self.count(leave(orphans, Action::None, &reason), tally)
             }
         }
@@ -105,6 +117,7 @@ impl Whole<'_> {
         &self,
         group: Group,
         orphans: &[Orphan],
+        doubles: &[Double],
         unproven: Option<String>,
         tally: &mut Tally,
     ) -> Result<Brake, Trouble> {
@@ -113,15 +126,16 @@ impl Whole<'_> {
         for table in self.of(group) {
             let of_table =
                 |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
+            let merged: u64 = doubles.iter().map(|double| double.rows_of(table)).sum();
             let verdict = brake(
                 self.limits,
                 &Situation {
-                    deletions: orphans.iter().filter(of_table).count() as u64,
+                    deletions: orphans.iter().filter(of_table).count() as u64 + merged,
                     rows: tally.of(table).convex,
                     listed,
                     unproven: unproven.clone(),
                     emptied,
-                    lately: 0,
+                    lately: self.lately.removed(table)?,
                 },
             );
             if verdict != Brake::Released {
@@ -137,12 +151,9 @@ impl Whole<'_> {
         orphans: Vec<Orphan>,
         tally: &mut Tally,
     ) -> Result<(), Trouble> {
-        let ends = Ends {
-            clerk: self.ends.clerk.at(Priority::Confirm),
-            ..self.ends.clone()
-        };
+        let ends = self.confirming();
         let known = self.reconciler.options.known.as_ref();
-        let removed = remove(&ends, group, orphans, known).await?;
+        let removed = remove(&ends, group, orphans, known, &self.lately).await?;
         self.notes.extend(lost_note(removed.missed));
         if !removed.spared.is_empty() {
             self.notes.push(format!(
@@ -152,6 +163,14 @@ impl Whole<'_> {
             ));
         }
         self.count(removed.differences, tally)
+    }
+
+    /// The ends for looking again.
+    fn confirming(&self) -> Ends {
+        Ends {
+            clerk: self.ends.clerk.at(Priority::Confirm),
+            ..self.ends.clone()
+        }
     }
 
     pub(super) fn count(

@@ -38,11 +38,11 @@ impl Whole<'_> {
                     continue;
                 }
                 nameless += 1;
-                handed_over += u64::from(self.repair && tell(&user.key, &row.id));
+                handed_over += u64::from(self.may.repair && tell(&user.key, &row.id));
             }
         }
         if nameless > 0 {
-            let told = match self.repair {
+            let told = match self.may.repair {
                 true => format!("; {handed_over} of them wait to be told"),
                 false => String::new(),
             };

@@ -25,7 +25,7 @@ impl Whole<'_> {
     /// Removes what was held for long enough, after a walk of users that proved itself whole.
     pub(super) async fn purge(&mut self, tally: &mut Tally) -> Result<(), Trouble> {
         let mut keys = self.held_rows.take();
-        if keys.is_empty() || !self.repair || self.failed {
+        if keys.is_empty() || !self.may.repair || self.failed {
             return Ok(());
         }
         let allowed = self.limits.allowed(tally.of(Table::Users).convex);

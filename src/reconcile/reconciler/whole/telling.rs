@@ -80,30 +80,19 @@ impl Whole<'_> {
         let plans = Plans::of(&options.dir, &options.keys);
         let digest = self.held.then(|| self.plan.digest());
         // A run that did not see everything knows nothing of older plans.
-        if !self.failed {
+        let whole = self.tables.len() == self.ends.tables.len();
+        if whole && !self.failed {
             for head in plans.list()? {
                 if Some(&head.digest) != digest.as_ref() {
                     plans.remove(&head.digest)?;
                 }
             }
         }
-        let Some(digest) = digest else {
-            if !self.failed {
-                self.ends.alerts.clear("plan_held");
-            }
-            return Ok(None);
-        };
-        plans.save(&self.plan)?;
-        let words = format!(
-            "{} deletion(s) are held: {}. Look at the report, then `clerk-convex-sync reconcile --approve {digest}`",
-            self.plan.len(),
-            self.plan.head().reasons.join("; ")
-        );
-        // Raising what is raised with the same words says nothing new.
-        self.ends
-            .alerts
-            .raise("plan_held", words, (self.ends.now)());
-        Ok(Some(digest.to_string()))
+        if digest.is_some() {
+            plans.save(&self.plan)?;
+        }
+        plans.tell(&self.ends.alerts, (self.ends.now)())?;
+        Ok(digest.map(|digest| digest.to_string()))
     }
 
     fn say(&mut self, tally: &Tally) {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::super::missed::{Cause, GRACE_MS, Known};
+use super::super::missed::{Cause, GRACE_MS, Known, causes};
 use crate::{
     clerk::{
         Lookup, RawRecord,
@@ -32,6 +32,8 @@ pub struct Findings {
     pub differences: Vec<Difference>,
     /// Why, and when by Clerk's clock, of each that a delivery should have told.
     pub missed: Vec<(Cause, i64)>,
+    /// Rows that were removed.
+    pub removed: u64,
 }
 
 /// One census's hands.
@@ -66,8 +68,9 @@ impl Mending<'_> {
             if self.repair {
                 self.write(users).await?;
             } else {
-                for user in users {
-                    let (reason, missed) = self.explain(&user);
+                let told = self.causes(&users).await;
+                for (user, cause) in users.iter().zip(told) {
+                    let (reason, missed) = self.explain(user, cause);
                     self.found.missed.extend(missed);
                     self.note(user.key().clone(), DriftKind::Missing, Action::None, reason);
                 }
@@ -79,15 +82,16 @@ impl Mending<'_> {
     async fn write(&mut self, users: Vec<RawRecord>) -> Result<(), String> {
         let mut repairs = Vec::with_capacity(users.len());
         let mut offered = Vec::with_capacity(users.len());
-        for user in users {
+        // Asked before: the ledger and the queue are about to change.
+        let told = self.causes(&users).await;
+        for (user, cause) in users.into_iter().zip(told) {
             match self.rows(&user) {
                 Ok(rows) => {
                     let version = user.version();
                     let wish = Wish::Write { version, rows };
                     let record = user.name();
                     repairs.push(Repair { record, wish });
-                    // Asked before: the ledger and the queue are about to change.
-                    offered.push((user.key().clone(), self.explain(&user)));
+                    offered.push((user.key().clone(), self.explain(&user, cause)));
                 }
                 Err(error) => {
                     let reason = error.to_string();
@@ -136,12 +140,12 @@ impl Mending<'_> {
                     repairs.push(Repair { record, wish });
                 }
             }
-            let told: Vec<(Key, Cause)> = repairs
-                .iter()
-                .map(|repair| {
-                    let cause = self.known.underway(&repair.record).into();
-                    (repair.record.key.clone(), cause)
-                })
+            let records: Vec<RecordKey> = repairs.iter().map(|one| one.record.clone()).collect();
+            let told = causes(self.known, &records).await;
+            let told: Vec<(Key, Cause)> = records
+                .into_iter()
+                .map(|record| record.key)
+                .zip(told)
                 .collect();
             if !self.repair {
                 for (key, cause) in told {
@@ -163,6 +167,7 @@ impl Mending<'_> {
                 ..
             } => {
                 self.found.figures.repaired += 1;
+                self.found.removed += 1;
                 // When it was deleted, nobody can say.
                 self.found.missed.push((cause, i64::MIN));
                 self.note(key, DriftKind::Orphaned, Action::Deleted, gone(cause));
@@ -186,10 +191,10 @@ impl Mending<'_> {
         }
     }
 
-    /// Users with several rows; none is removed.
+    /// Users with several rows; a census removes none.
     pub fn duplicates(&mut self, keys: Vec<Key>) {
         for key in keys {
-            let reason = "several rows have this key; the daemon removes none".into();
+            let reason = "several rows have this key; a full diff merges them if repair.merge_duplicates is on".into();
             self.note(key, DriftKind::Duplicate, Action::None, reason);
         }
     }
@@ -230,8 +235,13 @@ impl Mending<'_> {
             .collect())
     }
 
+    async fn causes(&self, users: &[RawRecord]) -> Vec<Cause> {
+        let records: Vec<RecordKey> = users.iter().map(RawRecord::name).collect();
+        causes(self.known, &records).await
+    }
+
     /// Why a row is missing, and what counts if a delivery should have told.
-    fn explain(&self, user: &RawRecord) -> (String, Option<(Cause, i64)>) {
+    fn explain(&self, user: &RawRecord, told: Cause) -> (String, Option<(Cause, i64)>) {
         let age = (self.ends.now)().saturating_sub(user.version().ms());
         if age < GRACE_MS {
             return ("found before its delivery".into(), None);
@@ -241,7 +251,7 @@ impl Mending<'_> {
         let cause = if seen.is_some_and(|seen| !seen.deleted) {
             Cause::Overwritten
         } else {
-            self.known.underway(&record).into()
+            told
         };
         (cause.words().into(), Some((cause, user.version().ms())))
     }

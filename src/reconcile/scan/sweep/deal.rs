@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::super::missed::{Cause, GRACE_MS, Known, late};
+use super::super::missed::{Cause, GRACE_MS, Known, causes, late};
 use crate::{
     clerk::{RawRecord, client::MAX_IDS},
     convex::reader::MAX_KEYS,
@@ -199,10 +199,7 @@ impl<'e> Dealing<'e> {
 
     async fn put_right(&mut self, batch: Vec<Wanted>) -> Result<(), String> {
         // Asked before: what waits now may be done by then.
-        let causes: Vec<Cause> = batch
-            .iter()
-            .map(|wanted| self.known.underway(&wanted.record).into())
-            .collect();
+        let told = self.causes(&batch).await;
         let repair = |wanted: &Wanted| Repair {
             record: wanted.record.clone(),
             wish: Wish::Write {
@@ -215,7 +212,7 @@ impl<'e> Dealing<'e> {
         let answers = answers.filter(|answers| answers.len() == batch.len());
         let answers = answers.ok_or("the daemon ends, or its applier has failed")?;
         let mut away = None;
-        for ((wanted, cause), answer) in batch.into_iter().zip(causes).zip(answers) {
+        for ((wanted, cause), answer) in batch.into_iter().zip(told).zip(answers) {
             match answer {
                 Repaired::Applied { outcome, .. } => self.applied(wanted, cause, outcome),
                 Repaired::Overtaken => {}
@@ -273,13 +270,13 @@ impl<'e> Dealing<'e> {
             let version = newest.entry(&row.key).or_default();
             *version = (*version).max(row.version);
         }
-        for wanted in batch {
+        let told = self.causes(&batch).await;
+        for (wanted, cause) in batch.into_iter().zip(told) {
             let kind = match newest.get(&wanted.record.key) {
                 None => DriftKind::Missing,
                 Some(version) if *version < Some(wanted.version) => DriftKind::Stale,
                 Some(_) => continue,
             };
-            let cause = self.known.underway(&wanted.record).into();
             let reason = self.explain(&wanted, cause);
             let key = wanted.record.key.clone();
             self.found(key, kind, Action::None, reason);
@@ -287,6 +284,11 @@ impl<'e> Dealing<'e> {
                 .add(wanted.record.key, (wanted.version, wanted.hash));
         }
         Ok(())
+    }
+
+    async fn causes(&self, batch: &[Wanted]) -> Vec<Cause> {
+        let records: Vec<RecordKey> = batch.iter().map(|one| one.record.clone()).collect();
+        causes(self.known, &records).await
     }
 
     /// The reason in a report; counts what a delivery should have told.

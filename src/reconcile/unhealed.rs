@@ -1,0 +1,111 @@
+//! Alerts about what only a comparison of everything puts right: they outlast a restart until one has ended.
+//!
+//! Damage to the disk is found once, at a start; what it has cost is known when both sides were compared. Kept as
+//! one cell for each of a few codes, beside what they are about, so that nothing of it outlives an emptied state.
+
+use crate::{
+    report::alert::Alerts,
+    store::state::{MAX_VALUE_BYTES, State, StateError},
+};
+
+/// Raised at a start, and over when everything was compared.
+const CODES: [&str; 4] = [
+    "journal_damaged",
+    "journal_lost",
+    "state_damaged",
+    "state_rebuilt",
+];
+/// What the names of the cells begin with.
+const CELL: &str = "alerts/";
+
+/// Keeps those that are raised now, so that the next process knows of them.
+///
+/// # Errors
+/// A state that does not answer.
+pub fn keep(state: &State, alerts: &Alerts) -> Result<(), StateError> {
+    for alert in alerts.raised() {
+        let words = alert.message.as_bytes();
+        if CODES.contains(&alert.code) && words.len() <= MAX_VALUE_BYTES {
+            state.put_cell(&cell_of(alert.code), Some(words))?;
+        }
+    }
+    Ok(())
+}
+
+/// Raises again what an earlier process has kept.
+///
+/// # Errors
+/// A state that does not answer.
+pub fn raise_again(state: &State, alerts: &Alerts, now_ms: i64) -> Result<(), StateError> {
+    for code in CODES {
+        if let Some(words) = state.get_cell(&cell_of(code))?
+            && !alerts.is_raised(code)
+        {
+            alerts.raise(code, String::from_utf8_lossy(&words), now_ms);
+        }
+    }
+    Ok(())
+}
+
+/// Everything was compared: nothing of it is unknown any more.
+pub fn healed(state: &State, alerts: &Alerts) {
+    for code in CODES {
+        alerts.clear(code);
+        let emptied = match state.get_cell(&cell_of(code)) {
+            Ok(None) => Ok(()),
+            _ => state.put_cell(&cell_of(code), None),
+        };
+        if let Err(error) = emptied {
+            tracing::warn!(
+                alert = code,
+                "it will be raised again at the next start: {error}"
+            );
+        }
+    }
+}
+
+fn cell_of(code: &str) -> String {
+    format!("{CELL}{code}")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::store::state::Options;
+
+    #[test]
+    fn what_was_found_at_a_start_is_told_by_the_next_one_too_until_everything_was_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::at(DateTime::UNIX_EPOCH, None);
+        let state = State::open(&dir.path().join("derived"), &options)
+            .unwrap()
+            .state;
+        let first = Alerts::default();
+        first.raise("journal_damaged", "in 2 places", 1);
+        first.raise("convex_away", "for now", 1);
+        keep(&state, &first).unwrap();
+
+        let second = Alerts::default();
+        second.raise("state_rebuilt", "found now", 2);
+        keep(&state, &second).unwrap();
+        raise_again(&state, &second, 3).unwrap();
+        let codes = |alerts: &Alerts| {
+            let raised = alerts.raised().into_iter();
+            raised
+                .map(|alert| (alert.code, alert.message, alert.count))
+                .collect::<Vec<_>>()
+        };
+        let both = [
+            ("journal_damaged", "in 2 places".to_owned(), 1),
+            ("state_rebuilt", "found now".to_owned(), 1),
+        ];
+        assert_eq!(codes(&second), both);
+
+        healed(&state, &second);
+        assert!(second.raised().is_empty());
+        raise_again(&state, &second, 4).unwrap();
+        assert!(second.raised().is_empty());
+    }
+}
