@@ -8,7 +8,7 @@ import { ConvexError, type Value } from "convex/values";
 import { expect } from "vitest";
 import defaultSchema from "../schema";
 import type { Row, Table } from "./tables";
-import type { Change, Delete, Edit, Outcome, Settlement, SyncRecord, Upsert } from "./wire";
+import type { Change, Delete, Edit, Outcome, Settlement, Stray, SyncRecord, Upsert } from "./wire";
 
 type Module = Record<string, unknown>;
 type Modules = Record<string, () => Promise<Module>>;
@@ -67,6 +67,16 @@ export function world(
       ).records,
     edits: async (limit = 100) =>
       (await query<{ limit: number }, { edits: Edit[] }>("edits", { limit })).edits,
+    members: (organization: string, cursor: string | null, limit: number) =>
+      query<
+        { organization: string; cursor: string | null; limit: number },
+        { records: SyncRecord[]; cursor: string | null }
+      >("members", { organization, cursor, limit }),
+    strays: (cursor: string | null, limit: number) =>
+      query<
+        { cursor: string | null; limit: number },
+        { files: Stray[] | null; cursor: string | null }
+      >("strays", { cursor, limit }),
     settle: async (...settled: Settlement[]) =>
       (await mutation<{ settled: Settlement[] }, { settled: number }>("settle", { settled }))
         .settled,
