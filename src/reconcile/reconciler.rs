@@ -26,7 +26,6 @@ use super::{
     scan::{
         census::{Census, Leave},
         missed::Known,
-        slices,
         sweep::Sweeper,
     },
 };
@@ -145,7 +144,8 @@ impl Reconciler {
         }
         match counted.report {
             Some(mut report) => {
-                slices::go_on(&ends, leave.repair).await.add_to(&mut report);
+                let slice = self.options.census.slice(&ends, known, leave.repair);
+                slice.await.add_to(&mut report);
                 report.finished_ms = (ends.now)();
                 report.calls = ends.cost.calls();
                 report.bytes = ends.cost.bytes();

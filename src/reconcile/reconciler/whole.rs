@@ -2,6 +2,7 @@
 
 mod derived;
 mod ending;
+mod files;
 mod purge;
 mod telling;
 
@@ -27,7 +28,7 @@ use crate::{
         repair::{brake::Limits, plan::Plan},
         run::{RunError, RunRequest, Watch},
     },
-    report::{Report, RunKind},
+    report::{FileFigures, Report, RunKind},
 };
 
 /// A run that was cut off longer ago is not taken up: what it has seen is too old to be reported as now.
@@ -53,6 +54,8 @@ pub(super) struct Whole<'r> {
     affiliations: Arc<Affiliations>,
     /// Softly deleted rows that were held long enough.
     held_rows: Arc<HeldRows>,
+    /// What was counted of the app's files.
+    files: Option<FileFigures>,
 }
 
 impl Reconciler {
@@ -118,6 +121,7 @@ impl Reconciler {
             held: false,
             failed: false,
             held_rows: Arc::new(HeldRows::deleted_before(bound)),
+            files: None,
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -183,6 +187,9 @@ impl Whole<'_> {
                 Group::Organizations => {}
             }
             run.before.add(&tally);
+        }
+        if !cut_off && self.tables.contains(&Table::Users) {
+            self.count_files().await;
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
         if !cut_off {
