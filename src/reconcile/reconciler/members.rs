@@ -6,14 +6,14 @@
 
 use std::collections::HashSet;
 
-use super::{Reconciler, Rules};
+use super::Reconciler;
 use crate::{
     clerk::{
         client::MAX_PAGE,
         proof::{Evidence, prove},
         walk::{Listed as Listing, OffsetWalk, Walk},
     },
-    convex::reader::Range,
+    convex::{reader::Range, wire::ListedRow},
     model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
@@ -24,6 +24,7 @@ use crate::{
             group::{Group, Name},
         },
         mend::{Mended, Orphan, mend},
+        patiently,
         remove::{leave, remove},
         repair::brake::{Brake, Limits, Situation, brake},
         rows::RowPages,
@@ -154,7 +155,14 @@ impl Reconciler {
         members: &mut Members,
     ) -> Result<(), Trouble> {
         let rules = (self.options.rules)();
-        let (orphans, rows) = beyond(ends, organization, listed, rules).await?;
+        let mut beyond = Beyond {
+            organization,
+            listed,
+            orphans: Vec::new(),
+            rows: 0,
+        };
+        beyond.read(ends, rules.page_rows).await?;
+        let Beyond { orphans, rows, .. } = beyond;
         let limits = Limits {
             max_deletes: rules.max_deletes,
             max_delete_ratio: rules.max_delete_ratio,
@@ -196,38 +204,63 @@ impl Reconciler {
 }
 
 /// The organization's rows that are not of these ids, and how many rows it has in all.
-async fn beyond(
-    ends: &Ends,
-    organization: &Key,
-    listed: &HashSet<Key>,
-    rules: Rules,
-) -> Result<(Vec<Orphan>, u64), Trouble> {
-    let (table, everything) = (Table::Memberships, Range::default());
-    let mut pages = RowPages::of(ends.reader.clone(), table, everything, rules.page_rows);
-    let (mut orphans, mut rows) = (Vec::new(), 0);
-    while let Some(page) = pages.next().await? {
-        for row in page.rows {
+struct Beyond<'a> {
+    organization: &'a Key,
+    listed: &'a HashSet<Key>,
+    orphans: Vec<Orphan>,
+    rows: u64,
+}
+
+impl Beyond<'_> {
+    /// Reads no more than the organization's rows; of a deployment that cannot find them, the whole table.
+    async fn read(&mut self, ends: &Ends, page_rows: u32) -> Result<(), Trouble> {
+        let (reader, organization) = (&ends.reader, self.organization);
+        let mut cursor: Option<String> = None;
+        loop {
+            let asked = cursor.as_deref();
+            let page = patiently(|| reader.members(organization, asked, page_rows)).await?;
+            let Some(page) = page else {
+                return self.read_table(ends, page_rows).await;
+            };
+            self.take(page.rows);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_table(&mut self, ends: &Ends, page_rows: u32) -> Result<(), Trouble> {
+        let (table, everything) = (Table::Memberships, Range::default());
+        let mut pages = RowPages::of(ends.reader.clone(), table, everything, page_rows);
+        while let Some(page) = pages.next().await? {
+            self.take(page.rows);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, rows: Vec<ListedRow>) {
+        for row in rows {
             let name = Name::of(&row.key, &row.fields());
             let its = name
                 .parents
                 .as_ref()
-                .is_some_and(|(of, _)| of == organization);
+                .is_some_and(|(of, _)| of == self.organization);
             if !its || row.deleted_at.is_some() {
                 continue;
             }
-            rows += 1;
-            if !listed.contains(&row.key) && orphans.len() < MOST {
+            self.rows += 1;
+            if !self.listed.contains(&row.key) && self.orphans.len() < MOST {
                 let differences = vec![Difference {
-                    table,
+                    table: Table::Memberships,
                     key: row.key,
                     kind: DriftKind::Orphaned,
                     fields: Vec::new(),
                     action: Action::None,
                     reason: None,
                 }];
-                orphans.push(Orphan { name, differences });
+                self.orphans.push(Orphan { name, differences });
             }
         }
     }
-    Ok((orphans, rows))
 }
