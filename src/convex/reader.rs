@@ -9,7 +9,8 @@ use super::{
     deployment::{CallError, Deployment},
     wire::{
         Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, ListedPage,
-        ListedRecords, MembersArgs, NoArgs, Page, Records, StrayPage, Strays, StraysArgs,
+        ListedRecords, NoArgs, Page, Records,
+        beyond::{MembersArgs, StrayPage, Strays, StraysArgs},
     },
 };
 use crate::{

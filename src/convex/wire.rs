@@ -14,11 +14,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::{Change, Fields, Key, Outcome, Table, Version};
 
-mod beyond;
+pub mod beyond;
 mod listed;
 
-pub use beyond::StrayPage;
-pub(super) use beyond::{MembersArgs, Strays, StraysArgs};
 pub(super) use listed::ListedRecords;
 pub use listed::{ListedPage, ListedRow};
 

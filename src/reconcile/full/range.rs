@@ -167,8 +167,11 @@ impl RangeRun {
             if ended {
                 self.cursor.end = records.end();
             }
-            let settled = joins.iter().map(|join| join.merge.settled());
-            self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
+            let settled = joins.iter().map(|join| join.merge.settled()).min();
+            let settled = settled.flatten();
+            self.cursor.place = records.place(settled).or(self.cursor.place);
+            self.cursor.total = records.total();
+            self.checkpoint(settled, ended, records.flaws())?;
         }
         if let Some(counted) = self.counting {
             let mut all = course
