@@ -115,6 +115,19 @@ pub struct TableFigures {
 }
 
 impl TableFigures {
+    /// Adds another's figures to these.
+    pub fn add(&mut self, more: &TableFigures) {
+        self.clerk += more.clerk;
+        self.convex += more.convex;
+        self.missing += more.missing;
+        self.stale += more.stale;
+        self.orphaned += more.orphaned;
+        self.duplicate += more.duplicate;
+        self.repaired += more.repaired;
+        self.held += more.held;
+        self.failed += more.failed;
+    }
+
     /// The number of differences of a kind, to be counted up.
     pub fn of_mut(&mut self, kind: DriftKind) -> &mut u64 {
         match kind {

@@ -4,6 +4,7 @@
 //! by the scan that the test is about.
 
 mod beyond;
+mod counts;
 mod derived;
 mod histories;
 mod revived;

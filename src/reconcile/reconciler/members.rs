@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::Reconciler;
+use super::{Reconciler, Rules};
 use crate::{
     clerk::{
         client::MAX_PAGE,
@@ -93,7 +93,23 @@ impl Members {
     }
 }
 
+/// What was found of an organization's memberships, and put right of them.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// Members that Clerk lists.
+    pub(super) listed: u64,
+    /// What was done about those.
+    pub(super) mended: Mended,
+    /// Rows beyond those.
+    pub(super) orphans: Vec<Orphan>,
+    /// All rows.
+    pub(super) rows: u64,
+    /// Why the listing proves nothing.
+    pub(super) unproven: Option<String>,
+}
+
 impl Reconciler {
+    /// Looks at an organization's memberships, puts right what Clerk lists, and lets go what it does not.
     pub(super) async fn members(
         &self,
         ends: &Ends,
@@ -103,6 +119,31 @@ impl Reconciler {
         if !ends.tables.contains(&Table::Memberships) {
             return Ok(members);
         }
+        let rules = (self.options.rules)();
+        // Who asks for one organization wants it written, whatever scans may do.
+        let asked = Rules {
+            repair: true,
+            ..rules
+        };
+        let Some(looked) = self.look(ends, organization, asked).await? else {
+            members.left = Some(format!(
+                "it has more than {MOST}; `reconcile --table memberships` looks at all of them"
+            ));
+            return Ok(members);
+        };
+        members.listed = looked.listed;
+        members.count(&looked.mended);
+        self.leavers(ends, rules, looked, &mut members).await?;
+        Ok(members)
+    }
+
+    /// Lists an organization's members and compares them by key; `None` if there are too many.
+    pub(super) async fn look(
+        &self,
+        ends: &Ends,
+        organization: &Key,
+        rules: Rules,
+    ) -> Result<Option<Looked>, Trouble> {
         let looking = Looking {
             ends: ends.clone(),
             group: Group::Memberships,
@@ -112,13 +153,11 @@ impl Reconciler {
         let listing = Listing::MembershipsOf(organization.clone());
         let mut walk = OffsetWalk::new(ends.clerk.clone(), listing, MAX_PAGE);
         let mut listed: HashSet<Key> = HashSet::new();
+        let mut looked = Looked::default();
         while let Some(page) = walk.next().await? {
             listed.extend(page.records.iter().map(|record| record.key().clone()));
             if listed.len() > MOST {
-                members.left = Some(format!(
-                    "it has more than {MOST}; `reconcile --table memberships` looks at all of them"
-                ));
-                return Ok(members);
+                return Ok(None);
             }
             let map = |record| Candidate::of(record, &ends.rules, &looking.tables);
             let page = page.records.iter().map(map).collect();
@@ -127,9 +166,10 @@ impl Reconciler {
                 suspects.add_listed(one);
             }
             let judged = suspects.confirm(&looking).await?;
-            members.count(&mend(ends, Group::Memberships, judged, true).await?);
+            let mended = mend(ends, Group::Memberships, judged, rules.repair).await?;
+            looked.mended.differences.extend(mended.differences);
         }
-        members.listed = listed.len() as u64;
+        looked.listed = listed.len() as u64;
         let walked = walk.walked();
         let (before, after) = walked.totals.unwrap_or_default();
         let proof = prove(&Evidence {
@@ -139,30 +179,36 @@ impl Reconciler {
             flaws: walked.flaw_count,
             ..Evidence::default()
         });
-        let unproven = proof.err().map(|why| why.to_string());
-        self.leavers(ends, organization, &listed, unproven, &mut members)
-            .await?;
-        Ok(members)
+        looked.unproven = proof.err().map(|why| why.to_string());
+        let mut beyond = Beyond {
+            organization,
+            listed: &listed,
+            orphans: Vec::new(),
+            rows: 0,
+        };
+        beyond.read(ends, rules.page_rows).await?;
+        (looked.orphans, looked.rows) = (beyond.orphans, beyond.rows);
+        Ok(Some(looked))
     }
 
     /// Rows of members that Clerk does not list.
     async fn leavers(
         &self,
         ends: &Ends,
-        organization: &Key,
-        listed: &HashSet<Key>,
-        unproven: Option<String>,
+        rules: Rules,
+        looked: Looked,
         members: &mut Members,
     ) -> Result<(), Trouble> {
-        let rules = (self.options.rules)();
-        let mut beyond = Beyond {
-            organization,
+        let Looked {
             listed,
-            orphans: Vec::new(),
-            rows: 0,
-        };
-        beyond.read(ends, rules.page_rows).await?;
-        let Beyond { orphans, rows, .. } = beyond;
+            orphans,
+            rows,
+            unproven,
+            ..
+        } = looked;
+        if orphans.is_empty() {
+            return Ok(());
+        }
         let limits = Limits {
             max_deletes: rules.max_deletes,
             max_delete_ratio: rules.max_delete_ratio,
@@ -170,22 +216,14 @@ impl Reconciler {
         let situation = Situation {
             deletions: orphans.len() as u64,
             rows,
-            listed: listed.len() as u64,
+            listed,
             unproven,
             ..Situation::default()
         };
-        if orphans.is_empty() {
-            return Ok(());
-        }
         match brake(limits, &situation) {
             Brake::Released => {
-                let removed = remove(
-                    ends,
-                    Group::Memberships,
-                    orphans,
-                    self.options.known.as_ref(),
-                )
-                .await?;
+                let known = self.options.known.as_ref();
+                let removed = remove(ends, Group::Memberships, orphans, known).await?;
                 members.count(&Mended {
                     differences: removed.differences,
                     ..Mended::default()

@@ -181,6 +181,11 @@ impl Census {
         slices::go_on(ends, known, &self.missed, repair).await
     }
 
+    /// Counts what another look at organizations or memberships has found to be missing.
+    pub fn told(&self, ends: &Ends, known: &dyn Known, slice: &mut Slice) {
+        slice.told(ends, known, &self.missed);
+    }
+
     async fn count(&self, ends: &Ends) -> Result<Count, ClerkError> {
         let everybody = CreatedBetween::default();
         let mut total = ends.clerk.count_users(everybody).await?;

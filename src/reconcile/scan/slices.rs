@@ -3,9 +3,9 @@
 //! Neither listing can be ordered by `updated_at`, so no sweep sees a changed role; both have only offsets. Each
 //! census reads the next page or few of the one and then of the other, oldest first, so many that all of it is
 //! seen every `TURNS` censuses. What the ledger knows to be equal costs no question to Convex. Slices create and
-//! update; what a page does not show may have moved to another, so deletions are left to the full diff, which
-//! also finds what slipped past because more than an overlap was deleted between two pages. What a slice finds is
-//! a delivery that was missed, counted and explained as the sweep's are.
+//! update; what a page does not show may have moved to another, so deletions are left to the counts of members and
+//! to the full diff, which also finds what slipped past because more than an overlap was deleted between two
+//! pages. What a slice finds is a delivery that was missed, counted and explained as the sweep's are.
 
 mod place;
 
@@ -88,9 +88,7 @@ pub(super) async fn go_on(
             "organizations and memberships were not looked at further: {trouble}"
         ));
     }
-    if !(slice.missed.is_empty() && slice.young.is_empty()) {
-        slice.lost = deliveries.tell(ends, known, &slice.missed, &slice.young);
-    }
+    slice.told(ends, known, deliveries);
     slice
 }
 
@@ -185,7 +183,8 @@ impl Slice {
         for mut difference in mended.differences {
             self.tally.count(&difference);
             if let Some(told) = told.get(&difference.key) {
-                let words = self.tell(work, place, told, difference.action);
+                let (now_ms, action) = ((ends.now)(), difference.action);
+                let words = self.tell(now_ms, place.since_ms, told, action);
                 difference.reason.get_or_insert(words);
             }
             if self.differences.len() < Report::MAX_DIFFERENCES {
@@ -196,11 +195,11 @@ impl Slice {
     }
 
     /// The reason in a report; counts what a delivery should have told, once it is put right.
-    fn tell(&mut self, work: &Work<'_>, place: Place, told: &Told, action: Action) -> String {
+    fn tell(&mut self, now_ms: i64, since_ms: i64, told: &Told, action: Action) -> String {
         let Told { changed_ms, cause } = *told;
-        let age = (work.ends.now)().saturating_sub(changed_ms);
+        let age = now_ms.saturating_sub(changed_ms);
         let counts = matches!(action, Action::Created | Action::Updated);
-        if changed_ms < place.since_ms {
+        if changed_ms < since_ms {
             return "it was changed before anybody looked".into();
         }
         if age < GRACE_MS {
@@ -211,13 +210,51 @@ impl Slice {
         format!("{}; found {} after the change", cause.words(), late(age))
     }
 
+    /// Takes in what was found otherwise than by a slice, and what was done about it.
+    pub fn take(&mut self, ends: &Ends, known: &dyn Known, differences: Vec<Difference>) {
+        for mut difference in differences {
+            self.tally.count(&difference);
+            let record = RecordKey::new(difference.table, difference.key.clone());
+            let written = ends.state.ledger_get(&record).ok().flatten();
+            if let (Some(seen), Action::Created | Action::Updated) = (written, difference.action) {
+                let told = Told {
+                    changed_ms: seen.version.ms(),
+                    cause: known.underway(&record).into(),
+                };
+                let words = self.tell((ends.now)(), i64::MIN, &told, difference.action);
+                difference.reason.get_or_insert(words);
+            }
+            if self.differences.len() < Report::MAX_DIFFERENCES {
+                self.differences.push(difference);
+            }
+        }
+    }
+
+    /// Says why not everything could be looked at.
+    pub fn fail(&mut self, words: String) {
+        self.trouble.get_or_insert(words);
+    }
+
+    /// So many deletions were told by no delivery.
+    pub fn lost(&mut self, deletions: u64) {
+        self.lost += deletions;
+    }
+
+    /// Counts the deliveries that are missing, and says it aloud when they are more than a trickle.
+    pub(super) fn told(&mut self, ends: &Ends, known: &dyn Known, deliveries: &MissedDeliveries) {
+        if !(self.missed.is_empty() && self.young.is_empty()) {
+            self.lost += deliveries.tell(ends, known, &self.missed, &self.young);
+        }
+    }
+
     /// Tells a census's report what the slice came to.
     pub fn add_to(self, report: &mut Report) {
         let (found, repaired) = (self.tally.differences(), self.tally.repaired());
-        let failed = self.tally.tables.values().any(|figures| figures.failed > 0);
-        for (table, figures) in self.tally.tables {
-            if figures != TableFigures::default() {
-                report.tables.insert(table, figures);
+        let any = |of: fn(&TableFigures) -> u64| self.tally.tables.values().any(|f| of(f) > 0);
+        let (failed, held) = (any(|figures| figures.failed), any(|figures| figures.held));
+        for (table, figures) in &self.tally.tables {
+            if *figures != TableFigures::default() {
+                report.tables.entry(*table).or_default().add(figures);
             }
         }
         report.differences.extend(self.differences);
@@ -233,6 +270,7 @@ impl Slice {
         report.outcome = match report.outcome {
             RunOutcome::Failed | RunOutcome::Held => report.outcome,
             _ if broke_off || failed => RunOutcome::Failed,
+            _ if held => RunOutcome::Held,
             _ if found > repaired => RunOutcome::Differences,
             RunOutcome::InSync if repaired > 0 => RunOutcome::Repaired,
             as_it_was => as_it_was,
