@@ -36,6 +36,8 @@ use crate::{
 const CELL: &str = "member_counts";
 /// Censuses between two looks: six hours at the default rhythm.
 const EVERY: u8 = 72;
+/// Censuses from a look that failed to the next one.
+const AGAIN: u8 = 6;
 /// Organizations whose rows are counted at most; about 5 MB. With more it is left to the full diff.
 const MOST_COUNTED: usize = 1 << 16;
 /// Organizations whose members one look lists at most. The next look finds the others.
@@ -70,9 +72,14 @@ impl Reconciler {
         };
         match compared {
             Ok(()) | Err(Trouble::Walk(WalkError::SwitchedOff)) => {}
-            Err(trouble) => slice.fail(format!(
-                "the numbers of organizations' members were not compared: {trouble}"
-            )),
+            Err(trouble) => {
+                slice.fail(format!(
+                    "the numbers of organizations' members were not compared: {trouble}"
+                ));
+                // Where the state does not answer either, the next look comes at its time.
+                let soon = ends.state.put_cell(CELL, Some(&[EVERY - AGAIN]));
+                soon.unwrap_or_else(|error| tracing::warn!("{error}"));
+            }
         }
         let known = self.options.known.as_ref();
         self.options.census.told(ends, known, &mut slice);

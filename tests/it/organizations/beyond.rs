@@ -7,7 +7,10 @@ use clerk_convex_sync::sandbox::{
 use serde_json::{Value, json};
 
 use super::Club;
-use crate::world::{World, eventually};
+use crate::{
+    process::System,
+    world::{World, eventually},
+};
 
 const MEMBERSHIPS: &str = "GET /v1/organization_memberships";
 
@@ -109,34 +112,33 @@ async fn syncing_one_organization_reads_its_own_rows_and_the_table_only_of_an_ol
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memberships_that_were_cut_off_are_taken_up_at_their_page_and_not_at_the_first() {
-    let mut world = World::start().await;
-    world.clerk.set_webhook_url(None);
-    world.clerk.seed_users(4_000);
-    world.clerk.seed_organizations(1, 4_000);
-    let asked = |world: &World| world.clerk.requests().to(MEMBERSHIPS);
+    let mut system = System::with(&[]).await;
+    system.clerk.seed_users(4_000);
+    system.clerk.seed_organizations(1, 4_000);
+    let asked = |system: &System| system.clerk.requests().to(MEMBERSHIPS);
     // A count and six pages of nine, and then nothing comes any more.
-    world
+    system
         .clerk
         .fault(Fault::next(MEMBERSHIPS, Wrong::Latency { ms: 60_000 }).after(7));
     let wish = json!({"kind": "audit", "tables": ["memberships"]});
-    let door = world.door();
+    let door = system.door();
     let first = tokio::spawn({
         let wish = wish.clone();
         async move { door.text("POST", "/runs", Some(wish)).await }
     });
-    eventually("six pages were read", async || asked(&world) == 7).await;
-    world.stop_daemon().await;
+    eventually("six pages were read", async || asked(&system) == 7).await;
     first.abort();
-    world.clerk.clear_faults();
-    world.start_daemon().await;
-    let before = asked(&world);
-    let text = world.door().text("POST", "/runs", Some(wish)).await;
+    system.kill().await;
+    system.clerk.clear_faults();
+    system.start_daemon().await;
+    let before = asked(&system);
+    let text = system.door().text("POST", "/runs", Some(wish)).await;
     let last: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     let report = &last["report"];
     assert_eq!(report["resumed"], true, "{text}");
     let figures = &report["tables"]["memberships"];
     assert_eq!(figures["clerk"], 4_000, "{text}");
     assert_eq!(figures["missing"], 4_000, "{text}");
-    let again = asked(&world) - before;
+    let again = asked(&system) - before;
     assert!((3..=5).contains(&again), "{again} of nine pages");
 }
