@@ -34,7 +34,7 @@ mod spread;
 
 use std::process::ExitCode;
 
-use reconciling::{plan::Plan, report, runs::install_script, scenes};
+use reconciling::{clubs, plan::Plan, report, runs::install_script, scenes};
 
 fn main() -> ExitCode {
     let plan = match Plan::from_args(std::env::args().skip(1)) {
@@ -68,6 +68,9 @@ fn run(plan: &Plan) -> std::io::Result<()> {
         .any(|scene| plan.runs(scene))
     {
         told.extend(scenes::agreeing(plan, &say)?);
+    }
+    if plan.runs("organizations") {
+        told.extend(clubs::organizations(plan, &say)?);
     }
     if ["move", "plan"].iter().any(|scene| plan.runs(scene)) {
         if plan.runs("move") && !plan.without_node {

@@ -8,12 +8,12 @@ import { internalMutation, internalQuery } from "./_generated/server";
 import { clerkSync } from "./clerkSyncLib/factory";
 import schema from "./schema";
 
-export const { describe, list, get, apply, edits, settle, cascade, editProfile } =
+export const { describe, list, get, apply, edits, settle, cascade, members, strays, editProfile } =
   clerkSync<DataModel>({
     internalQuery,
     internalMutation,
     schema,
-    // Where users' files are, for `users.files_on_delete = "delete"`. Without such a table in the
-    // schema files are kept, and the daemon is told so if it asks for more.
+    // Where users' files are, for `users.files_on_delete = "delete"` and for the count of files whose owner is
+    // gone. Without such a table in the schema files are kept, and the daemon is told so if it asks for more.
     files: { table: "files", owner: "userId", index: "by_userId", storage: "storageId" },
   });

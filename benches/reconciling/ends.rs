@@ -27,7 +27,9 @@ pub struct Ends {
 pub struct Counts {
     /// Requests to Clerk.
     pub clerk: u64,
-    /// Of them, those that were refused for their rate.
+    /// Of them, those for pages of organizations, and of memberships.
+    pub pages: (u64, u64),
+    /// Of all, those that were refused for their rate.
     pub limited: u64,
     /// Bytes of Clerk's answers.
     pub clerk_bytes: u64,
@@ -44,6 +46,7 @@ impl Counts {
     pub fn since(self, before: Counts) -> Counts {
         Counts {
             clerk: self.clerk - before.clerk,
+            pages: (self.pages.0 - before.pages.0, self.pages.1 - before.pages.1),
             limited: self.limited - before.limited,
             clerk_bytes: self.clerk_bytes - before.clerk_bytes,
             queries: self.queries - before.queries,
@@ -72,6 +75,22 @@ impl Ends {
         Ok(ends)
     }
 
+    /// Founds so many organizations in Clerk, each of so many members.
+    pub fn found(&self, organizations: usize, members: usize) -> io::Result<()> {
+        let body = json!({ "organizations": organizations, "members": members });
+        self.clerk_order("seed", &body)
+    }
+
+    /// The id of the organization with the most members.
+    pub fn largest_organization(&self) -> io::Result<String> {
+        let key = self.secret("CLERK_SECRET_KEY");
+        let headers = [("authorization", format!("Bearer {key}"))];
+        let path = "/v1/organizations?limit=1&order_by=-members_count";
+        let found = request(self.clerk, "GET", path, &headers, &Value::Null)?;
+        let id = found["data"][0]["id"].as_str().unwrap_or_default();
+        Ok(id.to_owned())
+    }
+
     /// An order to Clerk.
     pub fn clerk_order(&self, order: &str, body: &Value) -> io::Result<()> {
         request(self.clerk, "POST", &format!("/_sim/{order}"), &[], body).map(drop)
@@ -94,12 +113,25 @@ impl Ends {
         let convex = request(self.convex, "GET", "/_sim/calls", &[], &Value::Null)?;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         let by_endpoint = clerk["by_endpoint"].as_object();
+        let to = |endpoint: &str| -> u64 {
+            let by_status = clerk["by_endpoint"][endpoint].as_object();
+            by_status
+                .into_iter()
+                .flatten()
+                .map(|(_, n)| number(n))
+                .sum()
+        };
         let limited = by_endpoint
             .into_iter()
             .flat_map(|all| all.values())
             .map(|by_status| number(&by_status["429"]));
         Ok(Counts {
             clerk: number(&clerk["total"]),
+            pages: (
+                to("GET /v1/organizations"),
+                to("GET /v1/organization_memberships")
+                    + to("GET /v1/organizations/{organization_id}/memberships"),
+            ),
             limited: limited.sum(),
             clerk_bytes: number(&clerk["bytes_sent"]),
             queries: number(&convex["queries"]),

@@ -15,7 +15,7 @@ pub struct Plan {
     pub some: usize,
     /// Print one JSON document instead of lines.
     pub json: bool,
-    /// Which scenes: `audit`, `limit`, `scans`, `move`, `plan`. Empty: all.
+    /// Which scenes: `audit`, `limit`, `scans`, `organizations`, `move`, `plan`. Empty: all.
     pub scenes: Vec<String>,
     /// Leave the script out.
     pub without_node: bool,
@@ -62,7 +62,7 @@ impl Plan {
                 other => {
                     return Err(format!(
                         "{other} is not known; there are --quick, --json, --rounds N, --many USERS, --some USERS, \
-                         --scene audit|limit|scans|move|plan, --without-node, --binary FILE, --dir DIRECTORY"
+                         --scene audit|limit|scans|organizations|move|plan, --without-node, --binary FILE, --dir DIRECTORY"
                     ));
                 }
             }

@@ -53,24 +53,62 @@ pub fn command(
     state: &Path,
     settings: &[(&str, &str)],
 ) -> io::Result<Ran> {
+    compared(plan, ends, &[kind, "--table", "users"], state, settings)
+}
+
+/// A command that compares, to its end.
+pub fn compared(
+    plan: &Plan,
+    ends: &Ends,
+    args: &[&str],
+    state: &Path,
+    settings: &[(&str, &str)],
+) -> io::Result<Ran> {
+    let ran = ordered(plan, ends, args, state, settings)?;
+    // A document says how it ended; no document is a failure that the log tells of.
+    let outcome = ran.said["outcome"].as_str();
+    match outcome {
+        Some("in_sync" | "repaired") => Ok(ran),
+        outcome => Err(failed(plan, args[0], &format!("{outcome:?}"))),
+    }
+}
+
+/// `sync` of an organization with its memberships, to its end.
+pub fn synced(plan: &Plan, ends: &Ends, organization: &str, state: &Path) -> io::Result<Ran> {
+    let args = ["sync", "organization", organization];
+    let ran = ordered(plan, ends, &args, state, &[])?;
+    match ran.said["clerk"].as_str() {
+        Some("found") => Ok(ran),
+        _ => Err(failed(plan, args[0], &ran.said.to_string())),
+    }
+}
+
+/// Any command that answers with a document.
+fn ordered(
+    plan: &Plan,
+    ends: &Ends,
+    args: &[&str],
+    state: &Path,
+    settings: &[(&str, &str)],
+) -> io::Result<Ran> {
     let mut command = Command::new(&plan.binary);
     command
-        .args([kind, "--table", "users", "--json"])
+        .args(args)
+        .arg("--json")
         .current_dir(&plan.work)
         .env_clear()
         .envs(&ends.sandbox.environment)
         .env("CCS_STATE__DIR", state)
         .env("CCS_CLERK__REQUESTS_PER_10S", NO_LIMIT)
         .envs(settings.iter().copied());
-    let ran = watch(plan, ends, command, kind)?;
-    // A document says how it ended; no document is a failure that the log tells of.
-    match ran.said["outcome"].as_str() {
-        Some("in_sync" | "repaired") => Ok(ran),
-        outcome => Err(io::Error::other(format!(
-            "{kind} ended as {outcome:?}: {}",
-            fs::read_to_string(plan.work.join(format!("{kind}.log"))).unwrap_or_default()
-        ))),
-    }
+    watch(plan, ends, command, args[0])
+}
+
+fn failed(plan: &Plan, kind: &str, ended: &str) -> io::Error {
+    io::Error::other(format!(
+        "{kind} ended as {ended}: {}",
+        fs::read_to_string(plan.work.join(format!("{kind}.log"))).unwrap_or_default()
+    ))
 }
 
 /// The script on Node, to its end.

@@ -25,7 +25,8 @@ const S16_LOOKUP_US: u64 = 100;
 /// Deletions that nobody was told of.
 const MISSED: usize = 10;
 
-const MIB: f64 = 1024.0 * 1024.0;
+/// Bytes in a MiB.
+pub const MIB: f64 = 1024.0 * 1024.0;
 
 /// Compares users that agree: few, then many; then many under Clerk's rate limit, and the small scans.
 pub fn agreeing(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Vec<Told>> {
@@ -236,7 +237,8 @@ fn fresh(plan: &Plan, ends: &Ends, ms: u64, settings: &[(&str, &str)]) -> io::Re
     }
 }
 
-fn cost(title: &str, runs: &[Ran]) -> Told {
+/// What runs of one kind cost.
+pub fn cost(title: &str, runs: &[Ran]) -> Told {
     let of = |name: &'static str, unit: &'static str, value: &dyn Fn(&Ran) -> f64| {
         Line::of(name, runs.iter().map(value), unit)
     };

@@ -22,8 +22,12 @@ export interface FilterBuilder {
   gte(left: unknown, right: unknown): unknown;
 }
 
+/** A page of a query. A function may ask for one such page in all: that is Convex's rule. */
+export type PageOptions = { cursor: string | null; numItems: number; maximumBytesRead: number };
+
 export interface RowQuery extends AsyncIterable<Row> {
   filter(condition: (q: FilterBuilder) => unknown): RowQuery;
+  paginate(options: PageOptions): Promise<{ page: Row[]; isDone: boolean; continueCursor: string }>;
   take(limit: number): Promise<Row[]>;
   first(): Promise<Row | null>;
 }

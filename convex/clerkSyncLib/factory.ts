@@ -16,9 +16,10 @@ import { applyChanges, newCall } from "./apply";
 import { cascadeStep } from "./cascade";
 import { editProfile, pendingEdits, settleEdits } from "./edits";
 import type { AnyHooks, Hooks } from "./hooks";
-import { getRecords, listRecords, type ListArgs } from "./list";
+import { getRecords, listMembers, listRecords, type ListArgs, type MembersArgs } from "./list";
 import type { MutationCtx, Reader } from "./database";
 import { resolveSettings, type SettingsOptions } from "./settings";
+import { strayFiles, type StraysArgs } from "./strays";
 import { TABLES, type Table } from "./tables";
 import {
   ARGS,
@@ -29,6 +30,7 @@ import {
   type Edit,
   type Outcome,
   type Settlement,
+  type Stray,
   type SyncRecord,
 } from "./wire";
 
@@ -80,6 +82,14 @@ export type ClerkSync<DataModel extends GenericDataModel> = {
   edits: RegisteredQuery<"internal", { limit: number }, Promise<{ edits: Edit[] }>>;
   /** What became of them there. */
   settle: RegisteredMutation<"internal", { settled: Settlement[] }, Promise<{ settled: number }>>;
+  /** The memberships of one organization. The daemon does without it where it is not exported. */
+  members: RegisteredQuery<"internal", MembersArgs, Promise<Page>>;
+  /** Files whose owner is gone, for reports. The daemon does without it where it is not exported. */
+  strays: RegisteredQuery<
+    "internal",
+    StraysArgs,
+    Promise<{ files: Stray[] | null; cursor: string | null }>
+  >;
   /** One step of a deletion that is too large for one transaction; only the scheduler calls it. */
   cascade: RegisteredMutation<"internal", { jobs: CascadeJob[] }, Promise<null>>;
   /** Records a user's own change of profile fields; call it from a mutation that checked who asks. */
@@ -134,6 +144,16 @@ export function clerkSync<
       returns: RETURNS.settle,
       handler: async (ctx: MutationCtx, { settled }: { settled: Settlement[] }) =>
         await settleEdits(newCall(ctx, settings), settled),
+    }),
+    members: internalQuery({
+      args: ARGS.members,
+      returns: RETURNS.members,
+      handler: async ({ db }: QueryCtx, args: MembersArgs) => await listMembers(db, settings, args),
+    }),
+    strays: internalQuery({
+      args: ARGS.strays,
+      returns: RETURNS.strays,
+      handler: async ({ db }: QueryCtx, args: StraysArgs) => await strayFiles(db, settings, args),
     }),
     cascade: internalMutation({
       args: ARGS.cascade,

@@ -1,4 +1,5 @@
-// Reading: `list` walks a table in the order of Clerk's `created_at`, `get` looks up keys.
+// Reading: `list` walks a table in the order of Clerk's `created_at`, `get` looks up keys, `members` shows
+// the memberships of one organization.
 //
 // A cursor is a position in the index and nothing more, so it survives deployments and the deletion of
 // the row it points at. Rows without a Clerk id are the app's own and do not appear. A row that exists
@@ -27,6 +28,8 @@ export type ListArgs = {
   cursor: string | null;
   limit: number;
 };
+
+export type MembersArgs = { organization: string; cursor: string | null; limit: number };
 
 /** Where a page ended: `createdAt` null for a row without one. */
 type Position = { createdAt: number | null; key: string; creationTime: number };
@@ -79,6 +82,31 @@ export async function getRecords(
     if (bytes > MAX_PAGE_BYTES) throw refusal("batch_too_large", key);
   }
   return { records };
+}
+
+/** One organization's memberships, in no promised order; a page may be short and not be the last. */
+export async function listMembers(
+  db: Reader,
+  settings: Settings,
+  { organization, cursor, limit }: MembersArgs,
+): Promise<{ records: SyncRecord[]; cursor: string | null }> {
+  const table = tableOf(settings, "memberships", null);
+  if (!(limit >= 1)) throw refusal("invalid_limit", null);
+  const { page, isDone, continueCursor } = await db
+    .query(table.table)
+    .withIndex(indexOf(table, "byOrganization"), (q) =>
+      q.eq(column(table, "clerkOrganizationId"), organization),
+    )
+    .paginate({
+      cursor,
+      numItems: Math.min(Math.floor(limit), MAX_PAGE),
+      maximumBytesRead: MAX_PAGE_BYTES,
+    });
+  const ours = page.filter((row) => keyOf(table, row) !== null);
+  return {
+    records: ours.map((row) => toRecord(table, row)),
+    cursor: isDone ? null : continueCursor,
+  };
 }
 
 /**

@@ -1,4 +1,5 @@
-// The contract's shapes as validators: what goes into the six functions and what comes out.
+// The contract's shapes as validators: what goes into the six functions and what comes out, and the same for
+// the two queries that this package has beyond them.
 //
 // A field's value is any JSON of bounded depth here; whether it suits its column is checked in
 // `settings.ts`, because only there can the refusal name the record.
@@ -98,6 +99,9 @@ export const settlementValidator = v.object({
   reason: v.optional(v.string()),
 });
 
+/** A file whose owner is gone. */
+export const strayValidator = v.object({ id: v.string(), owner: v.string() });
+
 /** A parent whose dependents are still to be removed, in scheduled steps. */
 export const cascadeJobValidator = v.object({
   table: v.union(v.literal("users"), v.literal("organizations")),
@@ -120,20 +124,34 @@ export const ARGS = {
   edits: { limit: v.number() },
   settle: { settled: v.array(settlementValidator) },
   cascade: { jobs: v.array(cascadeJobValidator) },
+  members: {
+    organization: v.string(),
+    cursor: v.union(v.string(), v.null()),
+    limit: v.number(),
+  },
+  strays: { cursor: v.union(v.string(), v.null()), limit: v.number() },
 };
+
+const recordsPage = v.object({
+  records: v.array(recordValidator),
+  cursor: v.union(v.string(), v.null()),
+});
 
 /** What they return. */
 export const RETURNS = {
   describe: v.object({ contract: v.number(), tables: v.array(v.string()) }),
-  list: v.object({
-    records: v.array(recordValidator),
-    cursor: v.union(v.string(), v.null()),
-  }),
+  list: recordsPage,
   get: v.object({ records: v.array(recordValidator) }),
   apply: v.object({ outcomes: v.array(outcomeValidator) }),
   edits: v.object({ edits: v.array(editValidator) }),
   settle: v.object({ settled: v.number() }),
   cascade: v.null(),
+  members: recordsPage,
+  /** `files` is null where the app keeps no table of files. */
+  strays: v.object({
+    files: v.union(v.array(strayValidator), v.null()),
+    cursor: v.union(v.string(), v.null()),
+  }),
 };
 
 export type Upsert = Infer<typeof upsertValidator>;
@@ -143,4 +161,5 @@ export type Outcome = Infer<typeof outcomeValidator>;
 export type SyncRecord = Infer<typeof recordValidator>;
 export type Edit = Infer<typeof editValidator>;
 export type Settlement = Infer<typeof settlementValidator>;
+export type Stray = Infer<typeof strayValidator>;
 export type CascadeJob = Infer<typeof cascadeJobValidator>;

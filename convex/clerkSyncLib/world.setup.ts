@@ -8,7 +8,7 @@ import { ConvexError, type Value } from "convex/values";
 import { expect } from "vitest";
 import defaultSchema from "../schema";
 import type { Row, Table } from "./tables";
-import type { Change, Delete, Edit, Outcome, Settlement, SyncRecord, Upsert } from "./wire";
+import type { Change, Delete, Edit, Outcome, Settlement, Stray, SyncRecord, Upsert } from "./wire";
 
 type Module = Record<string, unknown>;
 type Modules = Record<string, () => Promise<Module>>;
@@ -24,6 +24,20 @@ type Db = {
 };
 export type RawCtx = { db: Db; storage: { store(blob: Blob): Promise<string> } };
 
+// Taken before a test can put clocks of its own in their place.
+const now = Date.now.bind(Date);
+const soon = globalThis.setTimeout.bind(globalThis);
+/** Work between two pauses. The runner's messages wait for one, and a worker that answers none for a minute
+ * is given up with all its tests; a call is seconds at the most, also where many share the processors. */
+const STRETCH_MS = 250;
+let paused = now();
+
+async function pause(): Promise<void> {
+  if (now() - paused < STRETCH_MS) return;
+  await new Promise<void>((done) => soon(done, 0));
+  paused = now();
+}
+
 /** The functions of the repository, or others under the same names. */
 export function world(
   functions?: Module,
@@ -34,10 +48,19 @@ export function world(
       ? deployed
       : { "../clerkSync.ts": async () => functions, "../_generated/api.js": async () => ({}) };
   const t = convexTest({ schema, modules, transactionLimits: true });
-  const query = <Args extends Record<string, unknown>, Result>(name: string, args: Args) =>
-    t.query(makeFunctionReference<"query", Args, Result>(`clerkSync:${name}`), args as never);
-  const mutation = <Args extends Record<string, unknown>, Result>(name: string, args: Args) =>
-    t.mutation(makeFunctionReference<"mutation", Args, Result>(`clerkSync:${name}`), args as never);
+  const query = async <Args extends Record<string, unknown>, Result>(name: string, args: Args) => {
+    await pause();
+    const reference = makeFunctionReference<"query", Args, Result>(`clerkSync:${name}`);
+    return await t.query(reference, args as never);
+  };
+  const mutation = async <Args extends Record<string, unknown>, Result>(
+    name: string,
+    args: Args,
+  ) => {
+    await pause();
+    const reference = makeFunctionReference<"mutation", Args, Result>(`clerkSync:${name}`);
+    return await t.mutation(reference, args as never);
+  };
   const apply = async (...changes: Change[]) =>
     (await mutation<{ changes: Change[] }, { outcomes: Outcome[] }>("apply", { changes })).outcomes;
   const raw = <T>(run: (ctx: RawCtx) => Promise<T>): Promise<T> =>
@@ -67,6 +90,16 @@ export function world(
       ).records,
     edits: async (limit = 100) =>
       (await query<{ limit: number }, { edits: Edit[] }>("edits", { limit })).edits,
+    members: (organization: string, cursor: string | null, limit: number) =>
+      query<
+        { organization: string; cursor: string | null; limit: number },
+        { records: SyncRecord[]; cursor: string | null }
+      >("members", { organization, cursor, limit }),
+    strays: (cursor: string | null, limit: number) =>
+      query<
+        { cursor: string | null; limit: number },
+        { files: Stray[] | null; cursor: string | null }
+      >("strays", { cursor, limit }),
     settle: async (...settled: Settlement[]) =>
       (await mutation<{ settled: Settlement[] }, { settled: number }>("settle", { settled }))
         .settled,

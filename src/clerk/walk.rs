@@ -18,7 +18,7 @@ mod sieve;
 mod users;
 
 pub use ahead::Ahead;
-pub use offsets::{Listed, OffsetWalk};
+pub use offsets::{Listed, OffsetPlace, OffsetWalk};
 pub use users::{UserRange, UserWalk};
 
 /// The flaws that are kept; all are counted.

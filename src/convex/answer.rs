@@ -107,10 +107,13 @@ impl Failure {
     }
 }
 
+/// The code of a function that is not there.
+pub const FUNCTION_MISSING: &str = "function_missing";
+
 /// What a person can do about a refusal.
 fn advice(code: &str) -> &'static str {
     match code {
-        "function_missing" | "wrong_kind" | "BadConvexFunctionIdentifier" => {
+        FUNCTION_MISSING | "wrong_kind" | "BadConvexFunctionIdentifier" => {
             "run `clerk-convex-sync init`, deploy the functions, and check convex.module"
         }
         "not_permitted" => "make a deploy key that may run internal queries and internal mutations",
@@ -214,7 +217,7 @@ fn function_failure(status: u16, reply: &FunctionReply<'_>) -> Failure {
         message: whereabouts(message),
     };
     match recognise(message) {
-        Some(Known::Missing) => refused("function_missing"),
+        Some(Known::Missing) => refused(FUNCTION_MISSING),
         Some(Known::WrongKind) => refused("wrong_kind"),
         Some(Known::NotPermitted) => refused("not_permitted"),
         Some(Known::Paused) => service("paused"),

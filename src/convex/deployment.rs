@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
 use super::{
-    answer::{self, Failure},
+    answer::{self, FUNCTION_MISSING, Failure},
     wire::{Call, Function},
 };
 use crate::{
@@ -105,6 +105,11 @@ impl CallError {
             CallError::Failed(failure) => failure.fault(),
             CallError::OffContract { .. } => Fault::Service { retry_after: None },
         }
+    }
+
+    /// True if the deployed module does not export the function: an older one, or one of another making.
+    pub fn is_missing_function(&self) -> bool {
+        matches!(self, CallError::Failed(Failure::Refused { code, .. }) if code == FUNCTION_MISSING)
     }
 
     /// What the answer was, if it was one that [`Failure`] has a name for.

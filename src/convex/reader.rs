@@ -1,4 +1,4 @@
-//! Reading from Convex: `describe`, `list`, `get`, `edits`.
+//! Reading from Convex: `describe`, `list`, `get`, `edits`, and where they are deployed `members` and `strays`.
 //!
 //! One call each. Paging, comparing and believing are the caller's; what is promised here is that a page
 //! is of the table and size asked for and that a cursor moves.
@@ -10,6 +10,7 @@ use super::{
     wire::{
         Description, Edit, Edits, EditsArgs, Function, GetArgs, ListArgs, ListedPage,
         ListedRecords, NoArgs, Page, Records,
+        beyond::{MembersArgs, StrayPage, Strays, StraysArgs},
     },
 };
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 pub const MAX_PAGE_ROWS: u32 = 4000;
 /// The most keys in one `get`: each costs Convex an index range or a few, of 4,096 a call.
 pub const MAX_KEYS: usize = 1000;
+/// The most files that one page of `strays` names.
+pub const MAX_STRAYS: u32 = 1000;
 /// The most edits in one answer.
 pub const MAX_EDITS: u32 = 1000;
 
@@ -66,7 +69,12 @@ impl Reader {
         let args = listing(table, range, cursor, limit);
         let page: Page = self.0.call::<Records>(Function::LIST, args).await?.into();
         let rows = page.rows.len() + page.odd.len();
-        believe(rows, limit, cursor, page.cursor.as_deref())?;
+        believe(
+            Function::LIST,
+            rows,
+            limit,
+            (cursor, page.cursor.as_deref()),
+        )?;
         Ok(page)
     }
 
@@ -83,7 +91,12 @@ impl Reader {
         let read: ListedRecords<'_> = value(Function::LIST, &reply)?;
         let page = read.within(&reply.body);
         let rows = page.rows.len() + page.odd;
-        believe(rows, limit, cursor, page.cursor.as_deref())?;
+        believe(
+            Function::LIST,
+            rows,
+            limit,
+            (cursor, page.cursor.as_deref()),
+        )?;
         Ok(page)
     }
 
@@ -103,6 +116,60 @@ impl Reader {
             });
         }
         Ok(page)
+    }
+
+    /// One page of an organization's rows of memberships, in no promised order; as of [`Reader::list`] only a
+    /// missing cursor is the end. `None` where the functions that are deployed do not have this query.
+    pub async fn members(
+        &self,
+        organization: &Key,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<ListedPage>, CallError> {
+        let limit = limit.clamp(1, MAX_PAGE_ROWS);
+        let args = MembersArgs {
+            organization,
+            cursor,
+            limit,
+        };
+        let reply = self.0.ask(Function::MEMBERS, args).await?;
+        let read = value::<ListedRecords<'_>>(Function::MEMBERS, &reply);
+        let Some(page) = if_deployed(read)?.map(|read| read.within(&reply.body)) else {
+            return Ok(None);
+        };
+        let rows = page.rows.len() + page.odd;
+        believe(
+            Function::MEMBERS,
+            rows,
+            limit,
+            (cursor, page.cursor.as_deref()),
+        )?;
+        Ok(Some(page))
+    }
+
+    /// One page of the files whose owner is gone. `None` where the functions that are deployed do not have this
+    /// query, or the app keeps no table of files.
+    pub async fn strays(&self, cursor: Option<&str>) -> Result<Option<StrayPage>, CallError> {
+        let limit = MAX_STRAYS;
+        let args = StraysArgs { cursor, limit };
+        let read = self.0.call::<Strays>(Function::STRAYS, args).await;
+        let Some(Strays {
+            files: Some(files),
+            cursor: next,
+        }) = if_deployed(read)?
+        else {
+            return Ok(None);
+        };
+        believe(
+            Function::STRAYS,
+            files.len(),
+            limit,
+            (cursor, next.as_deref()),
+        )?;
+        Ok(Some(StrayPage {
+            files: files.len() as u64,
+            cursor: next,
+        }))
     }
 
     /// The users' own changes that wait to be carried to Clerk, those that wait longest first; at most
@@ -130,15 +197,23 @@ fn listing(table: Table, range: Range, cursor: Option<&str>, limit: u32) -> List
     }
 }
 
+/// `None` for a function that is not deployed.
+fn if_deployed<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Err(error) if error.is_missing_function() => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
 /// Whether a page is of the size that was asked for, and its cursor moves.
 fn believe(
+    function: Function,
     rows: usize,
     limit: u32,
-    asked: Option<&str>,
-    next: Option<&str>,
+    (asked, next): (Option<&str>, Option<&str>),
 ) -> Result<(), CallError> {
     let off = |what| CallError::OffContract {
-        function: Function::LIST.name,
+        function: function.name,
         what,
     };
     if rows > limit.clamp(1, MAX_PAGE_ROWS) as usize {

@@ -14,6 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::{Change, Fields, Key, Outcome, Table, Version};
 
+pub mod beyond;
 mod listed;
 
 pub(super) use listed::ListedRecords;

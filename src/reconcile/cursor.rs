@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::full::{group::Group, tally::Tally};
 use crate::{
+    clerk::walk::OffsetPlace,
     report::RunKind,
     store::state::{State, StateError},
 };
@@ -66,6 +67,12 @@ pub struct RangeCursor {
     /// Its last page, in words, once it was read.
     #[serde(default)]
     pub end: Option<String>,
+    /// Where to take up a listing by offsets.
+    #[serde(default)]
+    pub place: Option<OffsetPlace>,
+    /// How many records there are, as the last page of such a listing said.
+    #[serde(default)]
+    pub total: Option<u64>,
     /// Bytes of its part of the list of differences that count.
     pub log_bytes: u64,
     /// Orphans that wait in its part of the list.

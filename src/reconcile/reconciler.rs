@@ -4,6 +4,7 @@
 //! A run that was cut off is taken up where its cursors stand; what cannot be read begins anew and says so.
 
 mod approve;
+mod counts;
 mod members;
 mod one;
 mod pins;
@@ -30,7 +31,6 @@ use super::{
     scan::{
         census::{Census, Leave},
         missed::Known,
-        slices,
         sweep::Sweeper,
     },
     unhealed,
@@ -167,7 +167,11 @@ impl Reconciler {
         }
         match counted.report {
             Some(mut report) => {
-                slices::go_on(&ends, leave.repair).await.add_to(&mut report);
+                let slice = self.options.census.slice(&ends, known, leave.repair);
+                slice.await.add_to(&mut report);
+                if let Some(slice) = self.member_counts(&ends, rules).await {
+                    slice.add_to(&mut report);
+                }
                 report.finished_ms = (ends.now)();
                 report.calls = ends.cost.calls();
                 report.bytes = ends.cost.bytes();

@@ -35,6 +35,7 @@ pub fn render(report: &Report, past: &[Summary], show_values: bool) -> String {
         started: words::time(report.started_ms),
         took: words::duration(words::took_ms(report)),
         resumed: report.resumed,
+        files: words::files(report),
         approve: report
             .plan_digest
             .as_ref()
@@ -72,6 +73,7 @@ struct Page {
     started: String,
     took: String,
     resumed: bool,
+    files: Option<String>,
     approve: Option<String>,
     held: String,
     notes: Vec<String>,

@@ -9,7 +9,9 @@ use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Bytes, Calls, Report, RunKind, RunOutcome, TableFigures, mask, summary::Summary};
+use super::{
+    Bytes, Calls, FileFigures, Report, RunKind, RunOutcome, TableFigures, mask, summary::Summary,
+};
 use crate::model::{Action, Difference, DriftKind, FieldDrift, Key, Table};
 
 /// What a document of this form calls itself.
@@ -50,6 +52,8 @@ pub struct Document<'a> {
     outcome: RunOutcome,
     resumed: bool,
     tables: &'a BTreeMap<Table, TableFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<FileFigures>,
     differences: Vec<Difference>,
     calls: Calls,
     bytes: Bytes,
@@ -70,6 +74,7 @@ impl<'a> Document<'a> {
             outcome: report.outcome,
             resumed: report.resumed,
             tables: &report.tables,
+            files: report.files,
             differences: listed.map(|one| difference(one, show_values)).collect(),
             calls: report.calls,
             bytes: report.bytes,
@@ -125,6 +130,8 @@ struct Head {
     #[serde(default)]
     resumed: bool,
     tables: BTreeMap<String, TableFigures>,
+    #[serde(default)]
+    files: Option<FileFigures>,
     #[serde(default)]
     calls: Calls,
     #[serde(default)]
@@ -219,6 +226,7 @@ fn report(head: Head, differences: Vec<Difference>) -> Result<Report, ReadError>
         plan_digest: head.plan_digest,
         outcome: head.outcome,
         resumed: head.resumed,
+        files: head.files,
         differences,
         calls: head.calls,
         bytes: head.bytes,
@@ -259,12 +267,24 @@ mod tests {
             samples::three(),
             samples::many(1000),
             samples::held(),
+            samples::ownerless(),
         ] {
             let read = read(render(&report, true).as_bytes()).unwrap();
             assert_eq!(read, report);
             let summary = read_summary(render(&report, false).as_bytes()).unwrap();
             assert_eq!(summary, Summary::of(&report));
         }
+    }
+
+    #[test]
+    fn files_without_an_owner_stand_beside_the_tables_and_only_where_they_were_counted() {
+        let document =
+            |report: &Report| -> Value { serde_json::from_str(&render(report, false)).unwrap() };
+        assert_eq!(
+            document(&samples::ownerless())["files"],
+            json!({ "ownerless": 1_234 })
+        );
+        assert!(document(&samples::none()).get("files").is_none());
     }
 
     #[test]

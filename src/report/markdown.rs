@@ -33,6 +33,9 @@ pub fn render(report: &Report, show_values: bool) -> String {
     if !report.tables.is_empty() {
         text += &figures(report);
     }
+    if let Some(files) = words::files(report) {
+        text += &format!("\nFiles of the app: {}.\n", prose(&files));
+    }
     if !report.differences.is_empty() {
         text += &differences(report, show_values);
     }
@@ -177,6 +180,14 @@ mod tests {
         insta::assert_snapshot!("three", render(&samples::three(), false));
         insta::assert_snapshot!("held", render(&samples::held(), false));
         insta::assert_snapshot!("hostile", render(&samples::hostile(), true));
+    }
+
+    #[test]
+    fn files_without_an_owner_are_told_where_they_were_counted() {
+        let text = render(&samples::ownerless(), false);
+        let line = "\nFiles of the app: 1,234 files without an owner any more.\n";
+        assert!(text.contains(line), "{text}");
+        assert!(!render(&samples::none(), false).contains("Files of the app"));
     }
 
     #[test]

@@ -115,6 +115,19 @@ pub struct TableFigures {
 }
 
 impl TableFigures {
+    /// Adds another's figures to these.
+    pub fn add(&mut self, more: &TableFigures) {
+        self.clerk += more.clerk;
+        self.convex += more.convex;
+        self.missing += more.missing;
+        self.stale += more.stale;
+        self.orphaned += more.orphaned;
+        self.duplicate += more.duplicate;
+        self.repaired += more.repaired;
+        self.held += more.held;
+        self.failed += more.failed;
+    }
+
     /// The number of differences of a kind, to be counted up.
     pub fn of_mut(&mut self, kind: DriftKind) -> &mut u64 {
         match kind {
@@ -163,6 +176,14 @@ pub struct Bytes {
     pub convex: u64,
 }
 
+/// What a run saw of the app's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileFigures {
+    /// Files whose owner has no row any more. No difference: whether they may stay is the app's to say.
+    pub ownerless: u64,
+}
+
 /// What a run found and did. Its `differences` are the first [`Report::MAX_DIFFERENCES`]; all of them stand in
 /// the NDJSON file beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +204,8 @@ pub struct Report {
     pub resumed: bool,
     /// The tables that were looked at.
     pub tables: BTreeMap<Table, TableFigures>,
+    /// The app's files, where the deployment can count them.
+    pub files: Option<FileFigures>,
     /// What differed. Values are not masked here.
     pub differences: Vec<Difference>,
     /// Requests.

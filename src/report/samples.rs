@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bytes, Calls, Report, RunKind, RunOutcome, Summary, TableFigures};
+use super::{Bytes, Calls, FileFigures, Report, RunKind, RunOutcome, Summary, TableFigures};
 use crate::model::{Action, Difference, DriftKind, FieldDrift, Key, Table};
 
 /// Stands in every personal value.
@@ -31,6 +31,7 @@ pub fn all() -> Vec<Report> {
         failed(),
         hostile(),
         sweep(),
+        ownerless(),
     ]
 }
 
@@ -60,6 +61,7 @@ pub fn none() -> Report {
             (Table::Memberships, counted(12_000)),
         ]
         .into(),
+        files: None,
         differences: Vec::new(),
         calls: Calls {
             clerk: 46,
@@ -199,6 +201,15 @@ pub fn failed() -> Report {
         outcome: RunOutcome::Failed,
         tables: [(Table::Users, TableFigures::default())].into(),
         notes: vec!["Clerk did not answer for 5 minutes.".to_owned()],
+        ..none()
+    }
+}
+
+/// Tables alike, and files of users who are gone.
+pub fn ownerless() -> Report {
+    Report {
+        id: id(8),
+        files: Some(FileFigures { ownerless: 1_234 }),
         ..none()
     }
 }

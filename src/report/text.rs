@@ -107,6 +107,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    facts.extend(words::files(report).map(|files| ("files", files)));
     facts
 }
 
@@ -270,6 +271,16 @@ mod tests {
         insta::assert_snapshot!("held", render(&samples::held(), false));
         insta::assert_snapshot!("failed", render(&samples::failed(), false));
         insta::assert_snapshot!("hostile", render(&samples::hostile(), true));
+    }
+
+    #[test]
+    fn files_without_an_owner_are_told_where_they_were_counted() {
+        let text = render(&samples::ownerless(), false);
+        assert!(
+            text.contains("\nfiles     1,234 files without an owner any more\n"),
+            "{text}"
+        );
+        assert!(!render(&samples::none(), false).contains("\nfiles"));
     }
 
     #[test]

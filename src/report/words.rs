@@ -212,6 +212,15 @@ pub fn cost(report: &Report) -> String {
     )
 }
 
+/// How many files have no owner, where that was counted.
+pub fn files(report: &Report) -> Option<String> {
+    let ownerless = report.files?.ownerless;
+    Some(match ownerless {
+        0 => "none without its owner".to_owned(),
+        some => format!("{} without an owner any more", count(some, "file", "files")),
+    })
+}
+
 /// Requests to both services.
 pub fn requests(calls: Calls) -> String {
     format!(

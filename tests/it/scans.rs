@@ -5,5 +5,6 @@
 mod census;
 mod scene;
 mod silence;
+mod slices;
 mod sweeps;
 mod whole;

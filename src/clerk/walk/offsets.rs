@@ -3,10 +3,12 @@
 //! What is created meanwhile comes at the end; what is deleted shifts the rest forward, so each page begins
 //! a few records before the end of the one before it. If none of those comes again, records may have been
 //! skipped: a flaw. Clerk's total on the first and on the last page brackets the walk; a listing that seems
-//! to be empty is asked for twice, since nothing else speaks against it.
+//! to be empty is asked for twice, since nothing else speaks against it. A walk may be taken up at an earlier
+//! one's place, if the page there still begins before what was dealt with; else it begins at the beginning.
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::{Page, Walk, WalkError, Walked, patience::Patience};
@@ -33,6 +35,15 @@ pub enum Listed {
     AllMemberships,
 }
 
+/// Where a walk can be taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetPlace {
+    /// Where a page begins.
+    pub offset: u32,
+    /// Clerk's total when the walk began.
+    pub total: u64,
+}
+
 /// See the module's words.
 #[derive(Debug)]
 pub struct OffsetWalk {
@@ -45,6 +56,10 @@ pub struct OffsetWalk {
     last: i64,
     ended: bool,
     walked: Walked,
+    /// Taken up: the first page has to begin with a record made before this, in milliseconds.
+    below: Option<i64>,
+    /// The page that was read last, and when its first record was made.
+    read: Option<(u32, i64)>,
 }
 
 impl OffsetWalk {
@@ -59,7 +74,43 @@ impl OffsetWalk {
             last: i64::MIN,
             ended: false,
             walked: Walked::default(),
+            below: None,
+            read: None,
         }
+    }
+
+    /// The same, taken up at a place where an earlier walk has dealt with all that was made before `below`.
+    pub fn take_up(self, place: OffsetPlace, below: i64) -> Self {
+        OffsetWalk {
+            offset: place.offset,
+            below: Some(below),
+            walked: Walked {
+                totals: Some((place.total, place.total)),
+                ..Walked::default()
+            },
+            ..self
+        }
+    }
+
+    /// The place of the page that was read last, and when its first record was made.
+    pub fn place(&self) -> Option<(OffsetPlace, i64)> {
+        let (offset, first) = self.read?;
+        let (total, _) = self.walked.totals?;
+        Some((OffsetPlace { offset, total }, first))
+    }
+
+    /// The first page of a walk that was taken up, from the beginning if what lies there has moved.
+    async fn first(&mut self, number: u32) -> Result<Listing, WalkError> {
+        let listing = self.ask(number).await?;
+        let Some(below) = self.below.take().filter(|_| self.offset > 0) else {
+            return Ok(listing);
+        };
+        let first = listing.records.first();
+        if first.is_some_and(|first| first.created_at() < below) {
+            return Ok(listing);
+        }
+        self.offset = 0;
+        self.ask(number).await
     }
 
     async fn ask(&self, number: u32) -> Result<Listing, WalkError> {
@@ -90,10 +141,11 @@ impl OffsetWalk {
         let Listing { records, total } = listing;
         let length = records.len() as u32;
         let first = self.walked.totals.map_or(total, |(first, _)| first);
+        self.read = records.first().map(|row| (self.offset, row.created_at()));
         self.walked.totals = Some((first, total));
         self.walked.pages = number;
         let joined = records.iter().any(|row| self.before.contains(row.key()));
-        if self.offset > 0 && !joined {
+        if number > 1 && !joined {
             let what = "the page does not join the one before it; records may have been skipped";
             self.walked.flaw(number, what);
         }
@@ -130,7 +182,7 @@ impl Walk for OffsetWalk {
         while !self.ended {
             let number = self.walked.pages + 1;
             let asked_at = Instant::now();
-            let mut listing = self.ask(number).await?;
+            let mut listing = self.first(number).await?;
             if number == 1 && listing.records.is_empty() {
                 listing = self.ask(number).await?;
                 if !listing.records.is_empty() {

@@ -71,6 +71,10 @@ pub(super) const PACKAGE: &[(&str, &str)] = &[
         include_str!("../../../convex/clerkSyncLib/settings.ts"),
     ),
     (
+        "clerkSyncLib/strays.ts",
+        include_str!("../../../convex/clerkSyncLib/strays.ts"),
+    ),
+    (
         "clerkSyncLib/tables.ts",
         include_str!("../../../convex/clerkSyncLib/tables.ts"),
     ),

@@ -22,6 +22,7 @@ fn report(outcome: RunOutcome, failed: u64) -> Report {
         outcome,
         resumed: false,
         tables: BTreeMap::from([(Table::Users, figures)]),
+        files: None,
         differences: Vec::new(),
         calls: Default::default(),
         bytes: Default::default(),

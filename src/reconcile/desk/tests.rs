@@ -134,6 +134,7 @@ fn report(kind: RunKind, outcome: RunOutcome) -> Report {
         outcome,
         resumed: false,
         tables: BTreeMap::from([(Table::Users, figures)]),
+        files: None,
         differences: Vec::new(),
         calls: Default::default(),
         bytes: Default::default(),

@@ -84,6 +84,8 @@ pub struct Walked {
     pub ends: Vec<String>,
     /// How many there are in which time, if all of it was counted.
     pub belief: Option<Belief>,
+    /// How many records there were when the last page was read, if a listing says that.
+    pub total: Option<u64>,
     /// Set if a range was not walked to its end.
     pub cut_off: Option<Trouble>,
 }
@@ -98,6 +100,7 @@ impl Walked {
             flaws: Vec::new(),
             ends: Vec::new(),
             belief: None,
+            total: None,
             cut_off: Some(trouble),
         }
     }
@@ -192,8 +195,7 @@ pub async fn walk(
     let mut tasks = JoinSet::new();
     let clerk = setting.ends.clerk.at(Priority::Scan);
     let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
-        let (from, before) = (cursor.goes_on_from(), cursor.before);
-        let pages = RecordPages::of(clerk.clone(), run.group, from, before, careful);
+        let pages = RecordPages::of(clerk.clone(), run.group, &cursor, careful);
         let range = RangeRun::new(Arc::clone(&course), number, cursor)?;
         tasks.spawn(async move { (number, range.run(pages).await) });
         Ok::<(), Trouble>(())
@@ -237,6 +239,8 @@ fn sum_up(
         flaws: Vec::new(),
         ends: Vec::new(),
         belief: belief(course, ranges.len()),
+        // Listings that say it are walked in one piece.
+        total: ranges.first().and_then(|range| range.total),
         cut_off,
     };
     for (number, range) in ranges.into_iter().enumerate() {

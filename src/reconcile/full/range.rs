@@ -151,8 +151,6 @@ impl RangeRun {
                         unnamed.read(record, Candidate::of(record, &ends.rules, tables))
                     };
                     let page: Arc<[Candidate]> = page.iter().map(map).collect();
-                    let unknown = page.iter().filter(|one| one.unknown_role).count();
-                    self.cursor.tally.unknown_roles += unknown as u64;
                     let listed = Listed::all(&page);
                     for join in &mut joins {
                         join.merge.feed_left(listed.clone());
@@ -175,8 +173,11 @@ impl RangeRun {
             if ended {
                 self.cursor.end = records.end();
             }
-            let settled = joins.iter().map(|join| join.merge.settled());
-            self.checkpoint(settled.min().flatten(), ended, records.flaws())?;
+            let settled = joins.iter().map(|join| join.merge.settled()).min();
+            let settled = settled.flatten();
+            self.cursor.place = records.place(settled).or(self.cursor.place);
+            self.cursor.total = records.total();
+            self.checkpoint(settled, ended, records.flaws())?;
         }
         if let Some(counted) = self.counting {
             let mut all = course
@@ -235,6 +236,9 @@ impl RangeRun {
     }
 
     fn look(&mut self, table: Table, found: Finding<Listed, ListedRow>, suspects: &mut Suspects) {
+        if table == Table::Users && claims_unknown_role(&found) {
+            self.cursor.tally.unknown_roles += 1;
+        }
         let figures = self.cursor.tally.of(table);
         match found {
             Finding::Both(listed, row) => {
@@ -327,6 +331,16 @@ impl RangeRun {
         self.course.cursors.save_range(self.number, &self.cursor)?;
         (self.course.on_page)(self.number, &self.cursor);
         Ok(())
+    }
+}
+
+/// Once for each user, however often its page is read: what was handed out is counted with the cursor.
+fn claims_unknown_role(found: &Finding<Listed, ListedRow>) -> bool {
+    match found {
+        Finding::Both(listed, _) | Finding::OnlyLeft(listed) | Finding::Late(listed) => {
+            listed.candidate().unknown_role
+        }
+        Finding::OnlyRight(_) | Finding::Again(_) | Finding::Repeated(_) => false,
     }
 }
 

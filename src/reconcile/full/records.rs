@@ -1,17 +1,22 @@
 //! Clerk's side of a range: its records page by page, whichever listing they come from.
 //!
-//! Users have a cursor and ranges; organizations and memberships have offsets only, so a walk of them that is
-//! taken up again reads from the beginning and skips what was dealt with.
+//! Users have a cursor and ranges; organizations and memberships have offsets only. A walk of them that is taken
+//! up again begins at the last page that began before what was dealt with, and skips that.
+
+use std::collections::VecDeque;
 
 use super::group::Group;
 use crate::{
     clerk::{
         ClerkClient, RawRecord,
         client::{CreatedBetween, MAX_PAGE},
-        walk::{Ahead, Listed, OffsetWalk, UserRange, UserWalk, Walk, Walked},
+        walk::{Ahead, Listed, OffsetPlace, OffsetWalk, UserRange, UserWalk, Walk, Walked},
     },
-    reconcile::{Trouble, patiently},
+    reconcile::{Trouble, cursor::RangeCursor, patiently},
 };
+
+/// Pages whose places are kept until what they hold was dealt with. Convex's side is a page or two behind.
+const PLACES: usize = 64;
 
 /// See the module's words.
 pub struct RecordPages {
@@ -22,6 +27,8 @@ pub struct RecordPages {
     told: usize,
     /// The number of the page that was read last, and its new records.
     last: Option<(u32, usize)>,
+    /// Pages of which not everything was dealt with, and when their first records were made.
+    places: VecDeque<(OffsetPlace, i64)>,
 }
 
 enum Kind {
@@ -34,16 +41,19 @@ enum Kind {
 }
 
 impl RecordPages {
-    /// The pages of a range. `careful` asks for no page before the one before it is done with.
+    /// The pages of what is left of a range. `careful` asks for no page before the one before it is done with.
     pub fn of(
         clerk: ClerkClient,
         group: Group,
-        from: Option<i64>,
-        before: Option<i64>,
+        cursor: &RangeCursor,
         careful: bool,
     ) -> RecordPages {
+        let (from, before) = (cursor.goes_on_from(), cursor.before);
         let offsets = |listed| {
-            let walk = OffsetWalk::new(clerk.clone(), listed, MAX_PAGE);
+            let mut walk = OffsetWalk::new(clerk.clone(), listed, MAX_PAGE);
+            if let Some((place, below)) = cursor.place.zip(from) {
+                walk = walk.take_up(place, below);
+            }
             Kind::Offsets(Box::new(walk))
         };
         let walk = match group {
@@ -64,6 +74,7 @@ impl RecordPages {
             from,
             told: 0,
             last: None,
+            places: VecDeque::new(),
         }
     }
 
@@ -78,11 +89,31 @@ impl RecordPages {
             return Ok(None);
         };
         self.last = Some((page.number, page.records.len()));
+        if let Kind::Offsets(walk) = &self.walk
+            && self.places.len() < PLACES
+        {
+            self.places.extend(walk.place());
+        }
         let mut records = page.records;
         if let Some(from) = self.from {
             records.retain(|record| record.created_at() >= from);
         }
         Ok(Some(records))
+    }
+
+    /// Where to take this walk up once all below a time was dealt with; `None` where that is not by place.
+    pub fn place(&mut self, settled: Option<i64>) -> Option<OffsetPlace> {
+        let is_done = |place: &(OffsetPlace, i64)| settled.is_some_and(|below| place.1 < below);
+        while self.places.get(1).is_some_and(is_done) {
+            self.places.pop_front();
+        }
+        let first = self.places.front().copied().filter(is_done);
+        first.map(|(place, _)| place)
+    }
+
+    /// How many records Clerk said there are when it was asked for the last page, if it says that.
+    pub fn total(&self) -> Option<u64> {
+        self.walked().totals.map(|(_, last)| last)
     }
 
     /// Which page was the last so far, in words.

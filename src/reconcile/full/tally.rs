@@ -50,16 +50,7 @@ impl Tally {
     /// Adds another's figures to these.
     pub fn add(&mut self, other: &Tally) {
         for (table, more) in &other.tables {
-            let own = self.of(*table);
-            own.clerk += more.clerk;
-            own.convex += more.convex;
-            own.missing += more.missing;
-            own.stale += more.stale;
-            own.orphaned += more.orphaned;
-            own.duplicate += more.duplicate;
-            own.repaired += more.repaired;
-            own.held += more.held;
-            own.failed += more.failed;
+            self.of(*table).add(more);
         }
         self.overtaken += other.overtaken;
         self.unmanaged += other.unmanaged;

@@ -135,6 +135,7 @@ impl Reconciler {
                 RunOutcome::Repaired
             },
             resumed: false,
+            files: None,
             tables: tally.tables,
             differences: differences
                 .into_iter()

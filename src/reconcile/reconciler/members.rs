@@ -13,7 +13,7 @@ use crate::{
         proof::{Evidence, prove},
         walk::{Listed as Listing, OffsetWalk, Walk},
     },
-    convex::reader::Range,
+    convex::{reader::Range, wire::ListedRow},
     model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
@@ -24,6 +24,7 @@ use crate::{
             group::{Group, Name},
         },
         mend::{May, Mended, Orphan, mend},
+        patiently,
         remove::{leave, remove},
         repair::{
             brake::{Brake, Limits, Situation, brake},
@@ -95,7 +96,23 @@ impl Members {
     }
 }
 
+/// What was found of an organization's memberships, and put right of them.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// Members that Clerk lists.
+    pub(super) listed: u64,
+    /// What was done about those.
+    pub(super) mended: Mended,
+    /// Rows beyond those.
+    pub(super) orphans: Vec<Orphan>,
+    /// All rows.
+    pub(super) rows: u64,
+    /// Why the listing proves nothing.
+    pub(super) unproven: Option<String>,
+}
+
 impl Reconciler {
+    /// Looks at an organization's memberships, puts right what Clerk lists, and lets go what it does not.
     pub(super) async fn members(
         &self,
         ends: &Ends,
@@ -105,6 +122,31 @@ impl Reconciler {
         if !ends.tables.contains(&Table::Memberships) {
             return Ok(members);
         }
+        let rules = (self.options.rules)();
+        // Who asks for one organization wants it written, whatever scans may do.
+        let asked = Rules {
+            repair: true,
+            ..rules
+        };
+        let Some(looked) = self.look(ends, organization, asked).await? else {
+            members.left = Some(format!(
+                "it has more than {MOST}; `reconcile --table memberships` looks at all of them"
+            ));
+            return Ok(members);
+        };
+        members.listed = looked.listed;
+        members.count(&looked.mended);
+        self.leavers(ends, rules, looked, &mut members).await?;
+        Ok(members)
+    }
+
+    /// Lists an organization's members and compares them by key; `None` if there are too many.
+    pub(super) async fn look(
+        &self,
+        ends: &Ends,
+        organization: &Key,
+        rules: Rules,
+    ) -> Result<Option<Looked>, Trouble> {
         let looking = Looking {
             ends: ends.clone(),
             group: Group::Memberships,
@@ -114,13 +156,11 @@ impl Reconciler {
         let listing = Listing::MembershipsOf(organization.clone());
         let mut walk = OffsetWalk::new(ends.clerk.clone(), listing, MAX_PAGE);
         let mut listed: HashSet<Key> = HashSet::new();
+        let mut looked = Looked::default();
         while let Some(page) = walk.next().await? {
             listed.extend(page.records.iter().map(|record| record.key().clone()));
             if listed.len() > MOST {
-                members.left = Some(format!(
-                    "it has more than {MOST}; `reconcile --table memberships` looks at all of them"
-                ));
-                return Ok(members);
+                return Ok(None);
             }
             let map = |record| Candidate::of(record, &ends.rules, &looking.tables);
             let page = page.records.iter().map(map).collect();
@@ -129,10 +169,10 @@ impl Reconciler {
                 suspects.add_listed(one);
             }
             let judged = suspects.confirm(&looking).await?;
-            let mended = mend(ends, Group::Memberships, judged, May::only(true)).await?;
-            members.count(&mended);
+            let mended = mend(ends, Group::Memberships, judged, May::only(rules.repair)).await?;
+            looked.mended.differences.extend(mended.differences);
         }
-        members.listed = listed.len() as u64;
+        looked.listed = listed.len() as u64;
         let walked = walk.walked();
         let (before, after) = walked.totals.unwrap_or_default();
         let proof = prove(&Evidence {
@@ -142,23 +182,36 @@ impl Reconciler {
             flaws: walked.flaw_count,
             ..Evidence::default()
         });
-        let unproven = proof.err().map(|why| why.to_string());
-        self.leavers(ends, organization, &listed, unproven, &mut members)
-            .await?;
-        Ok(members)
+        looked.unproven = proof.err().map(|why| why.to_string());
+        let mut beyond = Beyond {
+            organization,
+            listed: &listed,
+            orphans: Vec::new(),
+            rows: 0,
+        };
+        beyond.read(ends, rules.page_rows).await?;
+        (looked.orphans, looked.rows) = (beyond.orphans, beyond.rows);
+        Ok(Some(looked))
     }
 
     /// Rows of members that Clerk does not list.
     async fn leavers(
         &self,
         ends: &Ends,
-        organization: &Key,
-        listed: &HashSet<Key>,
-        unproven: Option<String>,
+        rules: Rules,
+        looked: Looked,
         members: &mut Members,
     ) -> Result<(), Trouble> {
-        let rules = (self.options.rules)();
-        let (orphans, rows) = beyond(ends, organization, listed, rules).await?;
+        let Looked {
+            listed,
+            orphans,
+            rows,
+            unproven,
+            ..
+        } = looked;
+        if orphans.is_empty() {
+            return Ok(());
+        }
         let limits = Limits {
             max_deletes: rules.max_deletes,
             max_delete_ratio: rules.max_delete_ratio,
@@ -166,13 +219,10 @@ impl Reconciler {
         let situation = Situation {
             deletions: orphans.len() as u64,
             rows,
-            listed: listed.len() as u64,
+            listed,
             unproven,
             ..Situation::default()
         };
-        if orphans.is_empty() {
-            return Ok(());
-        }
         match brake(limits, &situation) {
             Brake::Released => {
                 let known = self.options.known.as_ref();
@@ -197,38 +247,63 @@ impl Reconciler {
 }
 
 /// The organization's rows that are not of these ids, and how many rows it has in all.
-async fn beyond(
-    ends: &Ends,
-    organization: &Key,
-    listed: &HashSet<Key>,
-    rules: Rules,
-) -> Result<(Vec<Orphan>, u64), Trouble> {
-    let (table, everything) = (Table::Memberships, Range::default());
-    let mut pages = RowPages::of(ends.reader.clone(), table, everything, rules.page_rows);
-    let (mut orphans, mut rows) = (Vec::new(), 0);
-    while let Some(page) = pages.next().await? {
-        for row in page.rows {
+struct Beyond<'a> {
+    organization: &'a Key,
+    listed: &'a HashSet<Key>,
+    orphans: Vec<Orphan>,
+    rows: u64,
+}
+
+impl Beyond<'_> {
+    /// Reads no more than the organization's rows; of a deployment that cannot find them, the whole table.
+    async fn read(&mut self, ends: &Ends, page_rows: u32) -> Result<(), Trouble> {
+        let (reader, organization) = (&ends.reader, self.organization);
+        let mut cursor: Option<String> = None;
+        loop {
+            let asked = cursor.as_deref();
+            let page = patiently(|| reader.members(organization, asked, page_rows)).await?;
+            let Some(page) = page else {
+                return self.read_table(ends, page_rows).await;
+            };
+            self.take(page.rows);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_table(&mut self, ends: &Ends, page_rows: u32) -> Result<(), Trouble> {
+        let (table, everything) = (Table::Memberships, Range::default());
+        let mut pages = RowPages::of(ends.reader.clone(), table, everything, page_rows);
+        while let Some(page) = pages.next().await? {
+            self.take(page.rows);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, rows: Vec<ListedRow>) {
+        for row in rows {
             let name = Name::of(&row.key, &row.fields());
             let its = name
                 .parents
                 .as_ref()
-                .is_some_and(|(of, _)| of == organization);
+                .is_some_and(|(of, _)| of == self.organization);
             if !its || row.deleted_at.is_some() {
                 continue;
             }
-            rows += 1;
-            if !listed.contains(&row.key) && orphans.len() < MOST {
+            self.rows += 1;
+            if !self.listed.contains(&row.key) && self.orphans.len() < MOST {
                 let differences = vec![Difference {
-                    table,
+                    table: Table::Memberships,
                     key: row.key,
                     kind: DriftKind::Orphaned,
                     fields: Vec::new(),
                     action: Action::None,
                     reason: None,
                 }];
-                orphans.push(Orphan { name, differences });
+                self.orphans.push(Orphan { name, differences });
             }
         }
     }
-    Ok((orphans, rows))
 }

@@ -2,6 +2,7 @@
 
 mod derived;
 mod ending;
+mod files;
 mod naming;
 mod purge;
 mod telling;
@@ -29,7 +30,7 @@ use crate::{
         repair::{brake::Limits, lately::Lately, plan::Plan},
         run::{RunError, RunRequest, Watch},
     },
-    report::{Report, RunKind},
+    report::{FileFigures, Report, RunKind},
 };
 
 /// A run that was cut off longer ago is not taken up: what it has seen is too old to be reported as now.
@@ -59,6 +60,8 @@ pub(super) struct Whole<'r> {
     held_rows: Arc<HeldRows>,
     /// Users for whom Clerk names no row, or another one.
     unnamed: Arc<Unnamed>,
+    /// What was counted of the app's files.
+    files: Option<FileFigures>,
 }
 
 impl Reconciler {
@@ -129,6 +132,7 @@ impl Reconciler {
             held: false,
             failed: false,
             held_rows: Arc::new(HeldRows::deleted_before(bound)),
+            files: None,
         };
         whole.run(request.kind).await.map_err(RunError::from)
     }
@@ -200,6 +204,9 @@ impl Whole<'_> {
                 Group::Organizations => {}
             }
             run.before.add(&tally);
+        }
+        if !cut_off && self.tables.contains(&Table::Users) {
+            self.count_files().await;
         }
         let report = self.conclude(kind, report_id, resumed, &run, &parts)?;
         if !cut_off {

@@ -16,6 +16,7 @@ use super::{
     missed::Known,
     ranges::{Bisect, Differing},
     report,
+    slices::{self, Slice},
 };
 use crate::{
     clerk::{ClerkError, client::CreatedBetween},
@@ -168,6 +169,16 @@ impl Census {
                 .push(format!("the counts could not be kept: {error}"));
         }
         Ok(work.conclude(&self.missed, started_ms))
+    }
+
+    /// Reads the next slice of organizations or memberships, which no count of users tells anything about.
+    pub async fn slice(&self, ends: &Ends, known: &dyn Known, repair: bool) -> Slice {
+        slices::go_on(ends, known, &self.missed, repair).await
+    }
+
+    /// Counts what another look at organizations or memberships has found to be missing.
+    pub fn told(&self, ends: &Ends, known: &dyn Known, slice: &mut Slice) {
+        slice.told(ends, known, &self.missed);
     }
 
     async fn count(&self, ends: &Ends) -> Result<Count, ClerkError> {

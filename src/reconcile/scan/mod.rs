@@ -91,6 +91,7 @@ fn report(ends: &Ends, kind: RunKind, started_ms: i64, outcome: RunOutcome) -> R
         outcome,
         resumed: false,
         tables: BTreeMap::new(),
+        files: None,
         differences: Vec::new(),
         calls: ends.cost.calls(),
         bytes: ends.cost.bytes(),

@@ -3,16 +3,23 @@
 //! Neither listing can be ordered by `updated_at`, so no sweep sees a changed role; both have only offsets. Each
 //! census reads the next page or few of the one and then of the other, oldest first, so many that all of it is
 //! seen every `TURNS` censuses. What the ledger knows to be equal costs no question to Convex. Slices create and
-//! update; what a page does not show may have moved to another, so deletions are left to the full diff, which
-//! also finds what slipped past because more than an overlap was deleted between two pages.
+//! update; what a page does not show may have moved to another, so deletions are left to the counts of members and
+//! to the full diff, which also finds what slipped past because more than an overlap was deleted between two
+//! pages. What a slice finds is a delivery that was missed, counted and explained as the sweep's are.
 
-use std::sync::Arc;
+mod place;
 
-use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, sync::Arc};
 
+use self::place::{OFF_MS, OVERLAP, Place, load, pages_of, save};
+use super::{
+    MissedDeliveries,
+    missed::{Cause, GRACE_MS, Known, causes, late},
+};
 use crate::{
     clerk::{ClerkError, RawRecord, client::MAX_PAGE},
-    model::{ContentHash, Difference, Fault, RecordKey, Table},
+    convex::wire::Row,
+    model::{Action, ContentHash, Difference, Fault, RecordKey, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects, rows_of},
@@ -29,36 +36,31 @@ use crate::{
     report::{Report, RunOutcome, TableFigures},
 };
 
-/// Where the slices stand.
-const CELL: &str = "slices";
-/// The form of the cell; another one begins anew.
-const FORM: u32 = 1;
-/// Censuses in which all of one listing is seen. There are 288 a day at the default rhythm, so that both listings
-/// are seen in a day and one missed census in ten does not matter.
-const TURNS: u64 = 128;
-/// Records by which two pages overlap, since deletions move the rest forward.
-const OVERLAP: u32 = 10;
-/// The most pages of one census, whatever the total: a census is to end before the next begins.
-const MAX_PAGES: u64 = 64;
-/// Where organizations are switched off they are asked for again after this, in milliseconds.
-const OFF_MS: i64 = 12 * 60 * 60 * 1000;
-
-/// Where the slices stand.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Place {
-    form: u32,
-    group: Group,
-    offset: u32,
-    /// Organizations are switched off; not before this they are asked for again.
-    off_until_ms: Option<i64>,
-}
-
 /// What a census found in its slice.
 #[derive(Debug, Default)]
 pub struct Slice {
     tally: Tally,
     differences: Vec<Difference>,
+    /// Why, and when it was changed, of each that a delivery should have told.
+    missed: Vec<(Cause, i64)>,
+    /// When those were changed whose deliveries may be on their way.
+    young: Vec<i64>,
+    /// Of those missed, the deliveries that are nowhere.
+    lost: u64,
     trouble: Option<String>,
+}
+
+/// What a scan works with.
+struct Work<'e> {
+    ends: &'e Ends,
+    known: &'e dyn Known,
+    repair: bool,
+}
+
+/// Why a record is not as it should be, as was known before it was put right.
+struct Told {
+    changed_ms: i64,
+    cause: Cause,
 }
 
 /// One page, and whether it was the last.
@@ -69,18 +71,30 @@ struct Page {
 
 /// Reads the next slice and puts right (`repair`) what differs. What fails is in the slice: the next census
 /// goes on at the same place.
-pub async fn go_on(ends: &Ends, repair: bool) -> Slice {
+pub(super) async fn go_on(
+    ends: &Ends,
+    known: &dyn Known,
+    deliveries: &MissedDeliveries,
+    repair: bool,
+) -> Slice {
     let mut slice = Slice::default();
-    if let Err(trouble) = slice.read(ends, repair).await {
+    let work = Work {
+        ends,
+        known,
+        repair,
+    };
+    if let Err(trouble) = slice.read(&work).await {
         slice.trouble = Some(format!(
             "organizations and memberships were not looked at further: {trouble}"
         ));
     }
+    slice.told(ends, known, deliveries);
     slice
 }
 
 impl Slice {
-    async fn read(&mut self, ends: &Ends, repair: bool) -> Result<(), Trouble> {
+    async fn read(&mut self, work: &Work<'_>) -> Result<(), Trouble> {
+        let ends = work.ends;
         let mut place = load(ends)?;
         let now_ms = (ends.now)();
         if !ends.tables.contains(&place.group.own_table())
@@ -104,8 +118,7 @@ impl Slice {
             }
             (read, left) = (read + 1, left - 1);
             let length = u32::try_from(page.records.len()).unwrap_or(MAX_PAGE);
-            self.compare(ends, place.group, &page.records, repair)
-                .await?;
+            self.compare(work, place, &page.records).await?;
             place.off_until_ms = None;
             if length < MAX_PAGE {
                 place.turn(&ends.tables);
@@ -120,11 +133,11 @@ impl Slice {
 
     async fn compare(
         &mut self,
-        ends: &Ends,
-        group: Group,
+        work: &Work<'_>,
+        place: Place,
         records: &[RawRecord],
-        repair: bool,
     ) -> Result<(), Trouble> {
+        let (ends, group) = (work.ends, place.group);
         let table = group.own_table();
         let tables = vec![table];
         let map = |record| Candidate::of(record, &ends.rules, &tables);
@@ -141,8 +154,14 @@ impl Slice {
             .map(|one| one.candidate().key.clone())
             .collect();
         let rows = rows_of(ends, &tables, &keys).await?;
+        let records: Vec<_> = keys
+            .into_iter()
+            .map(|key| RecordKey::new(table, key))
+            .collect();
+        let causes = causes(work.known, &records).await;
         let mut suspects = Suspects::default();
-        for listed in unknown {
+        let mut told = HashMap::new();
+        for (listed, cause) in unknown.into_iter().zip(causes) {
             let key = listed.candidate().key.clone();
             let rows = rows.get(&(table, key)).map_or(&[][..], Vec::as_slice);
             figures.convex += rows.len() as u64;
@@ -153,6 +172,11 @@ impl Slice {
                 _ => false,
             };
             if !agrees {
+                let candidate = listed.candidate();
+                told.insert(
+                    candidate.key.clone(),
+                    work.explain(table, candidate, rows, cause),
+                );
                 suspects.add_listed(listed);
             }
         }
@@ -163,9 +187,14 @@ impl Slice {
             bulk: false,
         };
         let judged = suspects.confirm(&looking).await?;
-        let mended = mend(ends, group, judged, May::only(repair)).await?;
-        for difference in mended.differences {
+        let mended = mend(ends, group, judged, May::only(work.repair)).await?;
+        for mut difference in mended.differences {
             self.tally.count(&difference);
+            if let Some(told) = told.get(&difference.key) {
+                let (now_ms, action) = ((ends.now)(), difference.action);
+                let words = self.tell(now_ms, place.since_ms, told, action);
+                difference.reason.get_or_insert(words);
+            }
             if self.differences.len() < Report::MAX_DIFFERENCES {
                 self.differences.push(difference);
             }
@@ -173,20 +202,77 @@ impl Slice {
         Ok(())
     }
 
+    /// The reason in a report; counts what a delivery should have told, once it is put right.
+    fn tell(&mut self, now_ms: i64, since_ms: i64, told: &Told, action: Action) -> String {
+        let Told { changed_ms, cause } = *told;
+        let age = now_ms.saturating_sub(changed_ms);
+        let counts = matches!(action, Action::Created | Action::Updated);
+        if changed_ms < since_ms {
+            return "it was changed before anybody looked".into();
+        }
+        if age < GRACE_MS {
+            self.young.extend(counts.then_some(changed_ms));
+            return "found before its delivery".into();
+        }
+        self.missed.extend(counts.then_some((cause, changed_ms)));
+        format!("{}; found {} after the change", cause.words(), late(age))
+    }
+
+    /// Takes in what was found otherwise than by a slice, and what was done about it.
+    pub async fn take(&mut self, ends: &Ends, known: &dyn Known, differences: Vec<Difference>) {
+        let record = |one: &Difference| RecordKey::new(one.table, one.key.clone());
+        let records: Vec<_> = differences.iter().map(record).collect();
+        let causes = causes(known, &records).await;
+        for ((mut difference, record), cause) in differences.into_iter().zip(records).zip(causes) {
+            self.tally.count(&difference);
+            let written = ends.state.ledger_get(&record);
+            if let (Some(seen), Action::Created | Action::Updated) = (written, difference.action) {
+                let told = Told {
+                    changed_ms: seen.version.ms(),
+                    cause,
+                };
+                let words = self.tell((ends.now)(), i64::MIN, &told, difference.action);
+                difference.reason.get_or_insert(words);
+            }
+            if self.differences.len() < Report::MAX_DIFFERENCES {
+                self.differences.push(difference);
+            }
+        }
+    }
+
+    /// Says why not everything could be looked at.
+    pub fn fail(&mut self, words: String) {
+        self.trouble.get_or_insert(words);
+    }
+
+    /// So many deletions were told by no delivery.
+    pub fn lost(&mut self, deletions: u64) {
+        self.lost += deletions;
+    }
+
+    /// Counts the deliveries that are missing, and says it aloud when they are more than a trickle.
+    pub(super) fn told(&mut self, ends: &Ends, known: &dyn Known, deliveries: &MissedDeliveries) {
+        if !(self.missed.is_empty() && self.young.is_empty()) {
+            self.lost += deliveries.tell(ends, known, &self.missed, &self.young);
+        }
+    }
+
     /// Tells a census's report what the slice came to.
     pub fn add_to(self, report: &mut Report) {
         let (found, repaired) = (self.tally.differences(), self.tally.repaired());
-        let failed = self.tally.tables.values().any(|figures| figures.failed > 0);
-        for (table, figures) in self.tally.tables {
-            if figures != TableFigures::default() {
-                report.tables.insert(table, figures);
+        let any = |of: fn(&TableFigures) -> u64| self.tally.tables.values().any(|f| of(f) > 0);
+        let (failed, held) = (any(|figures| figures.failed), any(|figures| figures.held));
+        for (table, figures) in &self.tally.tables {
+            if *figures != TableFigures::default() {
+                report.tables.entry(*table).or_default().add(figures);
             }
         }
         report.differences.extend(self.differences);
         report.differences.truncate(Report::MAX_DIFFERENCES);
-        if repaired > 0 {
+        if self.lost > 0 {
             report.notes.push(format!(
-                "{repaired} change(s) of organizations or memberships were told by no delivery"
+                "{} change(s) of organizations or memberships were told by no delivery",
+                self.lost
             ));
         }
         let broke_off = self.trouble.is_some();
@@ -194,6 +280,7 @@ impl Slice {
         report.outcome = match report.outcome {
             RunOutcome::Failed | RunOutcome::Held => report.outcome,
             _ if broke_off || failed => RunOutcome::Failed,
+            _ if held => RunOutcome::Held,
             _ if found > repaired => RunOutcome::Differences,
             RunOutcome::InSync if repaired > 0 => RunOutcome::Repaired,
             as_it_was => as_it_was,
@@ -201,42 +288,26 @@ impl Slice {
     }
 }
 
-impl Place {
-    fn begin() -> Place {
-        Place {
-            form: FORM,
-            group: Group::Organizations,
-            offset: 0,
-            off_until_ms: None,
+impl Work<'_> {
+    /// Asked before anything is put right: what waits now may be done by then, and the ledger changes.
+    fn explain(&self, table: Table, candidate: &Candidate, rows: &[Row], cause: Cause) -> Told {
+        let record = RecordKey::new(table, candidate.key.clone());
+        let seen = self.ends.state.ledger_get(&record);
+        let written = seen.filter(|seen| !seen.deleted).map(|seen| seen.version);
+        // The version that Clerk has was written, so something else than a delivery is to blame for the content;
+        // and so it is for a row that is gone.
+        let overwritten = match rows.first() {
+            Some(row) => written.max(row.version) >= Some(candidate.version),
+            None => written.is_some(),
+        };
+        Told {
+            changed_ms: candidate.version.ms(),
+            cause: match overwritten {
+                true => Cause::Overwritten,
+                false => cause,
+            },
         }
     }
-
-    /// The end of a listing: the other one comes next.
-    fn turn(&mut self, served: &[Table]) {
-        self.offset = 0;
-        self.group = match self.group {
-            Group::Organizations => Group::Memberships,
-            _ => Group::Organizations,
-        };
-        self.skip_unserved(served);
-    }
-
-    fn skip_unserved(&mut self, served: &[Table]) {
-        let other = match self.group {
-            Group::Organizations => Group::Memberships,
-            _ => Group::Organizations,
-        };
-        let serves = |group: Group| served.contains(&group.own_table());
-        if !serves(self.group) && serves(other) {
-            (self.group, self.offset) = (other, 0);
-        }
-    }
-}
-
-/// Pages of one census, so that all of so many records are seen in [`TURNS`] of them.
-fn pages_of(total: u64) -> u64 {
-    let fresh = u64::from(MAX_PAGE - OVERLAP);
-    total.div_ceil(fresh).div_ceil(TURNS).clamp(1, MAX_PAGES)
 }
 
 /// True if the last that was written of it is this very content.
@@ -266,54 +337,4 @@ async fn list(ends: &Ends, place: Place) -> Result<Page, Trouble> {
 
 fn is_switched_off(error: &ClerkError) -> bool {
     error.fault() != Fault::Ours && error.code() == "organization_not_enabled_in_instance"
-}
-
-/// A cell that cannot be read begins anew: a place is never guessed.
-fn load(ends: &Ends) -> Result<Place, Trouble> {
-    let cell = ends.state.get_cell(CELL)?;
-    let read = |bytes: Vec<u8>| serde_json::from_slice::<Place>(&bytes).ok();
-    let place = cell.and_then(read).filter(|place| place.form == FORM);
-    Ok(place.unwrap_or_else(Place::begin))
-}
-
-fn save(ends: &Ends, place: Place) -> Result<(), Trouble> {
-    // A struct of numbers and a name always becomes a document.
-    let bytes = serde_json::to_vec(&place).unwrap_or_default();
-    Ok(ends.state.put_cell(CELL, Some(&bytes))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_is_seen_in_a_day_and_small_instances_cost_a_page_a_census() {
-        for (total, pages) in [
-            (0, 1),
-            (500, 1),
-            (62_720, 1),
-            (62_721, 2),
-            (200_000, 4),
-            (100_000_000, MAX_PAGES),
-        ] {
-            assert_eq!(pages_of(total), pages, "{total}");
-        }
-    }
-
-    #[test]
-    fn both_listings_take_turns_and_what_is_not_served_is_left_out() {
-        let mut place = Place {
-            offset: 490,
-            ..Place::begin()
-        };
-        place.turn(&Table::ALL);
-        assert_eq!((place.group, place.offset), (Group::Memberships, 0));
-        place.turn(&Table::ALL);
-        assert_eq!(place.group, Group::Organizations);
-        place.turn(&[Table::Users, Table::Organizations]);
-        assert_eq!(place.group, Group::Organizations);
-        let mut place = Place::begin();
-        place.skip_unserved(&[Table::Users, Table::Memberships]);
-        assert_eq!(place.group, Group::Memberships);
-    }
 }

@@ -73,6 +73,12 @@ impl ClerkSim {
         self.shared.write(|world| world.seed_users(n))
     }
 
+    /// Adds `n` organizations of so many members each, from all users in turn, without events.
+    pub fn seed_organizations(&self, n: usize, members: usize) -> usize {
+        self.shared
+            .write(|world| world.seed_organizations(n, members))
+    }
+
     /// Creates an organization with the keys of `POST /organizations` (and `id`); answers its id.
     pub fn create_organization(&self, organization: Value) -> Result<String, Refusal> {
         let organization = object(organization)?;

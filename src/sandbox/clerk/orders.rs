@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Messages or requests that one answer lists at most, the last ones.
 const MAX_LISTED: usize = 10_000;
-/// Users that one call seeds at most; a million take about a gigabyte.
+/// Users, and memberships, that one call seeds at most; a million users take about a gigabyte.
 const MAX_SEEDED: u64 = 2_000_000;
 /// Longest latency, in milliseconds, so that a mistyped one does not hang everything.
 const MAX_LATENCY_MS: u64 = 120_000;
@@ -75,15 +75,22 @@ async fn user(State(shared): Asked, Path(id): Path<String>) -> Answer {
     })
 }
 
+/// `{"users"?, "organizations"?, "members"?}`: so many users; so many organizations of so many members each.
 async fn seed(State(shared): Asked, request: Request) -> Answer {
     let body = body(request).await?;
-    let wanted = body
-        .get("users")
-        .and_then(Value::as_u64)
-        .unwrap_or(0)
-        .min(MAX_SEEDED);
-    let added = shared.write(|world| world.seed_users(wanted as usize));
-    Ok(Json::of(&json!({ "added": added })))
+    let number = |key: &str| body.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let users = number("users").min(MAX_SEEDED);
+    let (organizations, members) = (number("organizations"), number("members"));
+    let organizations = organizations.min(MAX_SEEDED / members.max(1));
+    let (added, memberships) = shared.write(|world| {
+        (
+            world.seed_users(users as usize),
+            world.seed_organizations(organizations as usize, members as usize),
+        )
+    });
+    Ok(Json::of(
+        &json!({ "added": added, "memberships": memberships }),
+    ))
 }
 
 async fn webhooks(State(shared): Asked, request: Request) -> Answer {

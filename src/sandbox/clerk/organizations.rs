@@ -66,7 +66,8 @@ impl Organizations {
         }
     }
 
-    fn insert(&mut self, organization: Organization) -> u32 {
+    /// Puts one in; its id and its slug must be free.
+    pub(super) fn insert(&mut self, organization: Organization) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32

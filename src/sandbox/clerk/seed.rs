@@ -1,11 +1,14 @@
-//! Many users at once: an instance that has been in use for a while, from one seed.
+//! Many users and organizations at once: an instance that has been in use for a while, from one seed.
 //!
 //! Seeded users are varied on purpose: with and without names, with two addresses of which the
 //! older is primary, with a phone only, banned, locked, with metadata and external ids. They
 //! emit no events, as they were there before anybody listened.
 
 use super::ids::IdSource;
+use super::memberships::Membership;
 use super::metadata::Metadata;
+use super::organizations::Organization;
+use super::shelf::Place;
 use super::state::World;
 use super::users::{Account, Rare, User, contact};
 use serde_json::json;
@@ -54,6 +57,50 @@ impl World {
         });
         // The closure borrows the ids, the shelf is another field.
         self.users.insert_all(users)
+    }
+}
+
+impl World {
+    /// Adds `n` organizations that were founded in the past, each with so many members (at most as many as there
+    /// are users), in turn from all users. Answers how many memberships that makes.
+    pub fn seed_organizations(&mut self, n: usize, members: usize) -> usize {
+        let now = self.now_ms();
+        let listed = self.users.by_created();
+        let users: Vec<Place> = listed.ascending(0, listed.len()).collect();
+        let members = members.min(users.len());
+        let first = self.organizations.by_created.len();
+        let mut turn = users.iter().cycle();
+        for i in 0..n {
+            let at = now - (n - i) as i64 * BETWEEN_MS;
+            let id = self.ids.id();
+            let slot = self.organizations.insert(Organization {
+                id,
+                name: format!("Seeded {}", first + i).into(),
+                slug: format!("seeded-{}", first + i).into(),
+                created_by: None,
+                max_allowed_memberships: 0,
+                admin_delete_enabled: true,
+                public_metadata: Metadata::default(),
+                private_metadata: Metadata::default(),
+                created_at: at,
+                updated_at: at,
+            });
+            for (j, (_, user)) in turn.by_ref().take(members).enumerate() {
+                let joined = at + 1 + j as i64;
+                let id = self.ids.id();
+                self.organizations.members.insert(Membership {
+                    id,
+                    organization: slot,
+                    user: *user,
+                    role: if j == 0 { "org:admin" } else { "org:member" }.into(),
+                    public_metadata: Metadata::default(),
+                    private_metadata: Metadata::default(),
+                    created_at: joined,
+                    updated_at: joined,
+                });
+            }
+        }
+        n * members
     }
 }
 

@@ -81,6 +81,16 @@ impl ConvexSim {
         *slot = key.to_owned();
     }
 
+    /// Plays a module that does not export these functions.
+    pub fn without_functions(&self, names: &[&str]) {
+        let mut missing = self
+            .shared
+            .missing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *missing = names.iter().map(|name| (*name).to_owned()).collect();
+    }
+
     /// Every document of the table in order of creation, the app's own rows too; whole numbers as
     /// integers. Empty for a table that does not exist.
     pub fn rows(&self, table: &str) -> Vec<Json> {

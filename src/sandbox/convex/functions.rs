@@ -1,6 +1,6 @@
-//! The six functions of the contract: their kinds, their arguments, their answers.
+//! The six functions of the contract and the two queries beside them: kinds, arguments, answers.
 //!
-//! Joins the queries (`list`), the mutation (`apply`) and the outbox (`edits`) to what the HTTP side
+//! Joins the queries (`list`, `strays`), the mutation (`apply`) and the outbox (`edits`) to what the HTTP side
 //! calls. Knows nothing of HTTP, faults or time beyond the `now` it is given. Promises that a
 //! function that errs has written nothing.
 
@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::apply::{Outcome, apply_one};
 use super::edits::put_back;
-use super::list::{GetArgs, ListArgs, get, list};
+use super::list::{GetArgs, ListArgs, MembersArgs, get, list, members};
 use super::plan::ApplyArgs;
 use super::schema::{TableName, write_id};
 use super::state::World;
+use super::strays::{StraysArgs, strays};
 use super::value::{Encoding, Text, write_text};
 
 /// Settlements one call may carry, as many as changes.
@@ -31,7 +32,7 @@ pub(super) enum Kind {
     Mutation,
 }
 
-/// One of the six.
+/// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Describe,
@@ -40,6 +41,8 @@ pub(super) enum Function {
     Apply,
     Edits,
     Settle,
+    Members,
+    Strays,
 }
 
 impl Function {
@@ -51,6 +54,8 @@ impl Function {
             "apply" => Function::Apply,
             "edits" => Function::Edits,
             "settle" => Function::Settle,
+            "members" => Function::Members,
+            "strays" => Function::Strays,
             _ => return None,
         })
     }
@@ -63,6 +68,8 @@ impl Function {
             Function::Apply => "apply",
             Function::Edits => "edits",
             Function::Settle => "settle",
+            Function::Members => "members",
+            Function::Strays => "strays",
         }
     }
 
@@ -107,6 +114,8 @@ pub(super) enum Call<'a> {
     Apply(ApplyArgs<'a>),
     Edits(f64),
     Settle(Vec<SettledArgs<'a>>),
+    Members(MembersArgs<'a>),
+    Strays(StraysArgs<'a>),
 }
 
 #[derive(Deserialize)]
@@ -153,6 +162,8 @@ impl<'a> Call<'a> {
             Function::List => serde_json::from_str(json).map(Call::List),
             Function::Get => serde_json::from_str(json).map(Call::Get),
             Function::Apply => serde_json::from_str(json).map(Call::Apply),
+            Function::Members => serde_json::from_str(json).map(Call::Members),
+            Function::Strays => serde_json::from_str(json).map(Call::Strays),
             Function::Edits => {
                 serde_json::from_str::<EditsArgs>(json).map(|args| Call::Edits(args.limit))
             }
@@ -200,6 +211,8 @@ pub(super) fn query(
     match call {
         Call::List(args) => list(world, args, bounds.page_bytes, encoding),
         Call::Get(args) => get(world, args, encoding),
+        Call::Members(args) => members(world, args, encoding),
+        Call::Strays(args) => strays(world, args),
         Call::Edits(limit) if *limit < 1.0 => Err(FunctionError::structured("invalid_limit", None)),
         Call::Edits(limit) => {
             let mut out = Vec::with_capacity(1024);

@@ -1,4 +1,4 @@
-//! The queries `list` and `get`: rows as records, by range and by key.
+//! The queries `list`, `get` and `members`: rows as records, by range, by key and by organization.
 //!
 //! `list` walks (`createdAt`, key) and starts anywhere in it, so its cursor is a position, not a
 //! snapshot: it stays good whatever is written or deleted between two pages. Rows without a key are
@@ -46,6 +46,17 @@ pub(super) struct GetArgs<'a> {
     table: Text<'a>,
     #[serde(borrow)]
     keys: Vec<Text<'a>>,
+}
+
+/// Arguments of `members`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembersArgs<'a> {
+    #[serde(borrow)]
+    organization: Text<'a>,
+    #[serde(deserialize_with = "Option::deserialize", borrow)]
+    cursor: Option<Text<'a>>,
+    limit: f64,
 }
 
 /// Answers `list`. A page ends early when the documents read come to `max_bytes`.
@@ -128,6 +139,45 @@ pub(super) fn get(
     }
     out.extend_from_slice(b"]}");
     Ok(out)
+}
+
+/// Answers `members`: one organization's memberships in order of creation. A cursor is the last one's place.
+pub(super) fn members(
+    world: &World,
+    args: &MembersArgs<'_>,
+    encoding: Encoding,
+) -> Result<Vec<u8>, FunctionError> {
+    let name = table_of(world, TableName::Memberships.as_str())?;
+    if args.limit < 1.0 {
+        return Err(FunctionError::structured("invalid_limit", None));
+    }
+    let limit = (args.limit as usize).min(MAX_PAGE);
+    let after = match &args.cursor {
+        None => 0,
+        Some(Text(cursor)) => cursor
+            .parse::<u64>()
+            .map_err(|_| FunctionError::structured("invalid_cursor", None))?,
+    };
+    let table = world.table(name);
+    let slots = world.members_of_organization.get(&*args.organization.0);
+    let mut rows: Vec<(u32, &Row)> = slots
+        .iter()
+        .filter_map(|slot| Some((*slot, table.row(*slot)?)))
+        .filter(|(_, row)| row.key.is_some() && row.seq > after)
+        .collect();
+    rows.sort_unstable_by_key(|(_, row)| row.seq);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more).map(|(_, row)| row.seq);
+    let mut out = Vec::with_capacity(rows.len() * 384 + 64);
+    out.extend_from_slice(b"{\"records\":[");
+    for (index, (slot, row)) in rows.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_record(&mut out, name, table, slot, row, encoding);
+    }
+    Ok(finish(out, last.map(|seq| seq.to_string())))
 }
 
 /// Writes the whole document, as the control interface shows it.
@@ -213,7 +263,7 @@ fn write_time(out: &mut Vec<u8>, time: Option<f64>, encoding: Encoding) {
     }
 }
 
-fn finish(mut out: Vec<u8>, cursor: Option<String>) -> Vec<u8> {
+pub(super) fn finish(mut out: Vec<u8>, cursor: Option<String>) -> Vec<u8> {
     out.extend_from_slice(b"],\"cursor\":");
     match cursor {
         Some(cursor) => write_text(&mut out, &cursor),

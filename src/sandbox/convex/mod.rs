@@ -1,4 +1,4 @@
-//! The simulated Convex: the six functions of the contract behind Convex's HTTP API, in memory.
+//! The simulated Convex: the functions of the contract behind Convex's HTTP API, in memory.
 //!
 //! It plays the deployment for `demo`, `sandbox`, tests and benchmarks, from the contract and from
 //! Convex's documented behaviour; it shares no type with the daemon's client. A request goes
@@ -26,6 +26,7 @@ mod plan;
 mod schema;
 mod server;
 mod state;
+mod strays;
 mod value;
 mod wire;
 
@@ -102,6 +103,8 @@ struct Shared {
     gate: RwLock<Arc<Gate>>,
     down: AtomicBool,
     deploy_key: RwLock<String>,
+    /// Functions that an older module does not export.
+    missing: RwLock<Vec<String>>,
     latency_us: AtomicU64,
     requests: AtomicU64,
 }
@@ -115,6 +118,7 @@ impl Shared {
             gate: RwLock::new(Arc::new(Gate::new(options.limits.clone()))),
             down: AtomicBool::new(false),
             deploy_key: RwLock::new(options.deploy_key.clone()),
+            missing: RwLock::default(),
             latency_us: AtomicU64::new(micros(options.latency)),
             requests: AtomicU64::new(options.seed),
             options,

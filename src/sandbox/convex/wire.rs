@@ -5,6 +5,7 @@
 //! functions do.
 
 use std::borrow::Cow;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -151,7 +152,13 @@ fn visible(
     (module, name): (&str, &str),
     admin: bool,
 ) -> Result<Function, FunctionError> {
-    let found = Function::parse(name).filter(|_| admin && module == shared.options.module);
+    let missing = shared
+        .missing
+        .read()
+        .unwrap_or_else(PoisonError::into_inner);
+    let exported = !missing.iter().any(|other| other == name);
+    let found =
+        Function::parse(name).filter(|_| admin && exported && module == shared.options.module);
     let Some(function) = found else {
         let message = format!("Could not find public function for '{path}'.");
         return Err(FunctionError::Bare(message));

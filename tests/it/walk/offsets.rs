@@ -142,3 +142,41 @@ async fn one_organization_that_cannot_be_listed_costs_the_others_nothing() {
     );
     assert_eq!(ids(&mut walk(&organizations[1])).await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_walk_is_taken_up_at_its_page_or_at_the_beginning_if_that_has_moved() {
+    const PAGE: u32 = 30;
+    let (sim, clerk) = start(3).await;
+    sim.seed_organizations(100, 0);
+    let truth = of(&sim.organizations());
+    let mut walk = OffsetWalk::new(clerk.clone(), Listed::Organizations, PAGE);
+    for _ in 0..3 {
+        walk.next().await.expect("a page").expect("some");
+    }
+    let (place, first_ms) = walk.place().expect("a place");
+    assert_eq!((place.offset, place.total), (40, 100));
+    let listing = |offset| clerk.list_organizations(offset, 1);
+    let made = listing(55).await.expect("a listing").records[0].created_at();
+    assert!(first_ms < made);
+    let take_up =
+        || OffsetWalk::new(clerk.clone(), Listed::Organizations, PAGE).take_up(place, made);
+
+    let mut rest = take_up();
+    assert_eq!(ids(&mut rest).await, truth[40..]);
+    assert_eq!((rest.walked().flaw_count, rest.walked().pages), (0, 3));
+    assert_eq!(rest.walked().totals, Some((100, 100)));
+
+    // So many are gone that the page begins behind what was not dealt with.
+    for id in &truth[..20] {
+        sim.delete_organization(id).expect("deleted");
+    }
+    let mut all = take_up();
+    assert_eq!(ids(&mut all).await, truth[20..]);
+    assert_eq!(all.walked().totals, Some((100, 80)));
+
+    // And so many that there is no such page.
+    for id in &truth[20..90] {
+        sim.delete_organization(id).expect("deleted");
+    }
+    assert_eq!(ids(&mut take_up()).await, truth[90..]);
+}

@@ -100,11 +100,15 @@ impl Whole<'_> {
         walked: &Walked,
     ) -> Result<Result<CompleteWalk, String>, Trouble> {
         let clerk = self.ends.clerk.at(Priority::Scan);
+        let counted_after = match walked.total {
+            Some(total) => total,
+            None => records::count(&clerk, run.group).await?,
+        };
         let own = walked.tally.tables.get(&run.group.own_table());
         let own = own.copied().unwrap_or_default();
         let evidence = Evidence {
             counted_before: run.counted,
-            counted_after: records::count(&clerk, run.group).await?,
+            counted_after,
             rows: own.clerk,
             flaws: walked.flaws.len() as u64,
             failed_pages: 0,

@@ -62,6 +62,7 @@ impl Whole<'_> {
                 .iter()
                 .map(|table| (*table, tally.figures(*table)))
                 .collect(),
+            files: self.files,
             differences,
             calls: self.ends.cost.calls(),
             bytes: self.ends.cost.bytes(),
