@@ -5,7 +5,7 @@
 //! ledger cannot tell, Clerk is asked instead of guessed.
 
 use crate::{
-    model::{ContentHash, Standing, Version},
+    model::{ContentHash, Outcome, Standing, Version},
     store::state::Seen,
 };
 
@@ -103,6 +103,40 @@ pub fn overtaken(seen: Option<Seen>, version: Version, revive: bool) -> bool {
     }
 }
 
+/// What Convex's answer to a write teaches the ledger; `None`: nothing. `alone` says that nobody else works
+/// on the record at the same time; otherwise what the ledger knows by then may be further on.
+pub fn learnt(
+    written: Seen,
+    outcome: Outcome,
+    alone: bool,
+    known: impl FnOnce() -> Option<Seen>,
+) -> Option<Seen> {
+    let seen = match outcome {
+        // The row is newer than this; by how much was not said.
+        Outcome::Stale => return None,
+        Outcome::Tombstoned => Seen {
+            deleted: true,
+            ..written
+        },
+        _ => written,
+    };
+    let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
+    (alone || !known().is_some_and(further)).then_some(seen)
+}
+
+/// True if Clerk shows a record older than its own event: a replica that lags, or one that has not heard of
+/// the deletion yet.
+pub fn lags(says: Option<Standing>, shown: Version) -> bool {
+    says.is_some_and(|says| says.deleted || shown < says.version)
+}
+
+/// True if what was written says as much as a dead letter about the same record, or more. `written`: what the
+/// event said, or `None` if it was fetched, since what Clerk says now is newer than all that it has ever said;
+/// `letter`: what the dead letter says, or `None` if it is a wish to fetch.
+pub fn covers(written: Option<Standing>, letter: Option<Standing>) -> bool {
+    written.is_none_or(|written| letter.is_some_and(|letter| letter <= written))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +203,36 @@ mod tests {
             Verdict::Stale(Why::Older)
         );
         assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
+    }
+
+    #[test]
+    fn the_ledger_learns_what_was_written_and_never_goes_back() {
+        let written = seen(alive(5), A).unwrap();
+        let nothing = || None;
+        assert_eq!(learnt(written, Outcome::Stale, true, nothing), None);
+        for outcome in [Outcome::Created, Outcome::Unchanged] {
+            assert_eq!(learnt(written, outcome, true, nothing), Some(written));
+        }
+        let buried = learnt(written, Outcome::Tombstoned, true, nothing);
+        assert!(buried.is_some_and(|seen| seen.deleted));
+        for (known, learns) in [
+            (None, true),
+            (seen(alive(5), B), true),
+            (seen(alive(6), B), false),
+            (seen(gone(1), B), false),
+        ] {
+            let learnt = learnt(written, Outcome::Updated, false, || known);
+            assert_eq!(learnt.is_some(), learns, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_is_covered_by_what_says_as_much() {
+        assert!(covers(None, None) && covers(None, Some(gone(9))));
+        assert!(covers(Some(alive(5)), Some(alive(5))));
+        assert!(!covers(Some(alive(5)), Some(alive(6))));
+        assert!(!covers(Some(alive(5)), None));
+        assert!(covers(Some(gone(1)), Some(alive(6))));
     }
 
     #[test]

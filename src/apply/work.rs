@@ -164,9 +164,10 @@ impl Shared {
         record: &RawRecord,
         insist: bool,
     ) -> Result<Work, (Lease, Ending)> {
-        if let Some(says) = lease.ticket.says
-            && (says.standing.deleted || record.version() < says.standing.version)
-        {
+        if guard::lags(
+            lease.ticket.says.map(|says| says.standing),
+            record.version(),
+        ) {
             let reason = "Clerk shows this record older than its own event says";
             return Err((lease, refused("clerk_lags", reason.into())));
         }

@@ -20,7 +20,7 @@ pub mod repair;
 mod rows;
 pub mod run;
 pub mod scan;
-mod verdict;
+pub mod verdict;
 
 use std::{future::Future, io, time::Duration};
 

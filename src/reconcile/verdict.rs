@@ -9,7 +9,7 @@ use crate::{
     reconcile::diff::compare,
 };
 
-use super::full::candidate::Candidate;
+pub use super::full::candidate::Candidate;
 
 /// Both sides of one record, as they were looked at last.
 pub struct Sides<'s> {

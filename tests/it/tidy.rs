@@ -142,6 +142,7 @@ const PURE: &[&str] = &[
     "src/apply/guard.rs",
     "src/apply/batch.rs",
     "src/apply/ending.rs",
+    "src/apply/failure.rs",
     "src/apply/load.rs",
     "src/apply/instance.rs",
     "src/apply/edits/loops.rs",

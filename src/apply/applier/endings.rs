@@ -11,8 +11,9 @@ use crate::{
     apply::{
         Lease,
         ending::{Ending, Final},
+        guard,
     },
-    model::{Origin, RecordKey, Standing},
+    model::{Origin, RecordKey},
     queue::{dead_letters::DeadLetter, order},
     store::journal::{CauseKind, Meta, Parked, RequestOrigin, Settled},
     telemetry::RetryLabels,
@@ -82,15 +83,11 @@ impl Applier {
     /// The record was written: what was a dead letter about it is none any more, unless it is newer than
     /// what was written.
     fn overcome(&mut self, lease: &Lease) {
-        // What Clerk says now is newer than everything that it has ever said.
         let written = lease.ticket.says.filter(|_| !lease.fetch);
+        let written = written.map(|says| says.standing);
         let covered = |meta: &Meta| {
-            let standing = Standing {
-                version: meta.version,
-                deleted: meta.deleted,
-            };
-            written
-                .is_none_or(|says| meta.cause == CauseKind::Delivery && standing <= says.standing)
+            let letter = ticket_of(meta).says;
+            guard::covers(written, letter.map(|says| says.standing))
         };
         for letter in self.dead_letters.settled(&lease.record, covered) {
             let ticket = ticket_of(&letter.meta);
