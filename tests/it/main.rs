@@ -42,6 +42,7 @@ mod runs;
 mod samples;
 mod scans;
 mod scans_by_clock;
+mod simulation;
 mod stop;
 mod strangers;
 mod supply;
