@@ -130,13 +130,6 @@ pub fn lags(says: Option<Standing>, shown: Version) -> bool {
     says.is_some_and(|says| says.deleted || shown < says.version)
 }
 
-/// True if what was written says as much as a dead letter about the same record, or more. `written`: what the
-/// event said, or `None` if it was fetched, since what Clerk says now is newer than all that it has ever said;
-/// `letter`: what the dead letter says, or `None` if it is a wish to fetch.
-pub fn covers(written: Option<Standing>, letter: Option<Standing>) -> bool {
-    written.is_none_or(|written| letter.is_some_and(|letter| letter <= written))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,15 +217,6 @@ mod tests {
             let learnt = learnt(written, Outcome::Updated, false, || known);
             assert_eq!(learnt.is_some(), learns, "{known:?}");
         }
-    }
-
-    #[test]
-    fn a_dead_letter_is_covered_by_what_says_as_much() {
-        assert!(covers(None, None) && covers(None, Some(gone(9))));
-        assert!(covers(Some(alive(5)), Some(alive(5))));
-        assert!(!covers(Some(alive(5)), Some(alive(6))));
-        assert!(!covers(Some(alive(5)), None));
-        assert!(covers(Some(gone(1)), Some(alive(6))));
     }
 
     #[test]

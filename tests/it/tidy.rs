@@ -139,6 +139,7 @@ const PURE: &[&str] = &[
     "src/queue/backoff.rs",
     "src/queue/dead_letters.rs",
     "src/queue/mentioned.rs",
+    "src/queue/ties.rs",
     "src/apply/guard.rs",
     "src/apply/batch.rs",
     "src/apply/ending.rs",

@@ -39,7 +39,8 @@ pub struct Checks {
     runs: BTreeMap<u64, Run>,
     /// Starts that the clock has a right to, and those under way, by job.
     turns: [(bool, u32); 2],
-    pub power_cuts: u64,
+    /// Crashes after which the ledger may lack something.
+    pub forgotten: u64,
     pub written: u64,
 }
 
@@ -313,7 +314,7 @@ impl World {
         for (key, message) in &checks.last {
             let told = checks.acknowledged.contains(message);
             // A tie is settled by asking, which neither a lagging replica nor a forgetful ledger allows.
-            let doubt = clerk.tied.contains(key) && (checks.power_cuts > 0 || self.drawn.lag > 0);
+            let doubt = clerk.tied.contains(key) && (checks.forgotten > 0 || self.drawn.lag > 0);
             if !told || doubt || self.convex.borrow().tampered.contains(key) {
                 continue;
             }

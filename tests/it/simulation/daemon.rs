@@ -13,7 +13,6 @@ use clerk_convex_sync::{
     apply::{
         Lease,
         ending::{Ending, Final},
-        guard,
         permits::Permits,
     },
     convex::circuit::{Admission, Circuit, Policy, Ticket as Admitted},
@@ -22,6 +21,7 @@ use clerk_convex_sync::{
         backoff::RetryRule,
         dead_letters::{DeadLetter, DeadLetters},
         order::{self, Says, Waiting},
+        ties::Ties,
     },
     store::journal::{CauseKind, Meta, Parked, Position},
 };
@@ -60,6 +60,7 @@ pub struct Daemon {
 #[derive(Debug)]
 struct Book {
     waiting: Waiting<Position>,
+    ties: Ties<Position>,
     dead_letters: DeadLetters,
     writers: usize,
     fetchers: usize,
@@ -131,6 +132,7 @@ impl Daemon {
             born: world.machine.now(),
             book: RefCell::new(Book {
                 waiting: Waiting::default(),
+                ties: Ties::default(),
                 dead_letters: DeadLetters::new(10_000),
                 writers: 0,
                 fetchers: 0,
@@ -236,11 +238,16 @@ impl Daemon {
         }
         let ticket = ticket_of(&stored.meta);
         let lost = self.book.borrow_mut().waiting.push(record, ticket);
-        self.superseded(lost);
+        self.lost(&ticket, lost);
     }
 
-    fn superseded(self: &Rc<Self>, lost: Option<Ticket>) {
-        if let Some(lost) = lost {
+    fn lost(self: &Rc<Self>, handed_in: &Ticket, lost: Option<Ticket>) {
+        let Some(lost) = lost else { return };
+        let final_now = match self.world.is_broken(Breach::TiesForgotten) {
+            true => vec![lost],
+            false => self.book.borrow_mut().ties.lost(handed_in, lost),
+        };
+        for lost in final_now {
             self.settle(lost.seq, Final::Superseded);
         }
     }
@@ -295,8 +302,9 @@ impl Daemon {
             }
             self.doubt(doubtful);
         }
+        let room = self.book.borrow().writers < writers;
         let due = self.book.borrow().waiting.next_due();
-        if let Some(due) = due {
+        if let Some(due) = due.filter(|_| room) {
             self.wake_in((due - tick).max(1));
         } else if self.depth() > 0 {
             self.wake_in(IDLE);
@@ -380,10 +388,9 @@ impl Daemon {
     fn done(self: &Rc<Self>, lease: Lease, end: Final) {
         if matches!(end, Final::Applied(_) | Final::Known) {
             let written = lease.ticket.says.filter(|_| !lease.fetch);
-            let written = written.map(|says| says.standing);
             let covered = |meta: &Meta| {
                 let letter = ticket_of(meta).says;
-                guard::covers(written, letter.map(|says| says.standing))
+                written.is_none_or(|written| letter.is_some_and(|letter| written.covers(letter)))
             };
             let mut book = self.book.borrow_mut();
             let overcome = book.dead_letters.settled(&lease.record, covered);
@@ -393,6 +400,10 @@ impl Daemon {
             }
         }
         let seq = lease.ticket.seq;
+        let tied = self.book.borrow_mut().ties.ended(seq);
+        for tied in tied {
+            self.settle(tied.seq, Final::Superseded);
+        }
         self.book.borrow_mut().waiting.finish(lease);
         self.settle(seq, end);
     }
@@ -414,16 +425,20 @@ impl Daemon {
             return self.put_back(lease, Some(attempts), fetch, Some(wait));
         }
         let seq = lease.ticket.seq;
-        self.world
-            .machine
-            .say(|| format!("entry {seq} is a dead letter"));
-        let meta = self.world.disk.borrow().journal.read(seq).meta.clone();
+        let tied = self.book.borrow_mut().ties.ended(seq);
         self.book.borrow_mut().waiting.finish(lease);
+        for seq in tied.iter().map(|tied| tied.seq).chain([seq]) {
+            self.park(seq, attempts);
+        }
+    }
+
+    fn park(self: &Rc<Self>, seq: u64, attempts: u32) {
+        let machine = &self.world.machine;
+        machine.say(|| format!("entry {seq} is a dead letter"));
+        let meta = self.world.disk.borrow().journal.read(seq).meta.clone();
         self.world.disk.borrow_mut().journal.park(seq, attempts);
-        self.book
-            .borrow_mut()
-            .dead_letters
-            .add(letter(meta, attempts));
+        let letter = letter(meta, attempts);
+        self.book.borrow_mut().dead_letters.add(letter);
         self.sync_journal();
     }
 
@@ -437,10 +452,11 @@ impl Daemon {
         self.world.given_back(&lease.record);
         let at = wait.map_or(order::Millis::MIN, |wait| self.tick() + whole_ms(wait));
         let attempts = attempts.unwrap_or(lease.attempts);
+        let ticket = lease.ticket;
         let mut book = self.book.borrow_mut();
         let lost = book.waiting.put_back(lease, attempts, fetch, at);
         drop(book);
-        self.superseded(lost);
+        self.lost(&ticket, lost);
     }
 
     /// A person lets all dead letters be tried again; true if there were any.

@@ -255,7 +255,9 @@ impl State {
         self.synced = self.now.clone();
     }
 
-    pub fn crash(&mut self, machine: &Machine, power: bool, lost: bool) {
+    /// True if something of it was forgotten without a trace.
+    pub fn crash(&mut self, machine: &Machine, power: bool, lost: bool) -> bool {
+        let mut forgot = false;
         let least = if power { &self.synced } else { &self.flushed };
         if lost {
             self.now = Derived::default();
@@ -263,8 +265,10 @@ impl State {
             self.now.ledger.floor = machine.now();
         } else if machine.chance(0.5) {
             self.now = least.clone();
+            forgot = true;
         }
         self.sync();
+        forgot
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Breach {
     StatusOnly,
     /// An entry is settled before its place in the ledger is on the disk.
     SettleBeforeLedger,
+    /// Of two contents of one version, one is final before Clerk was asked.
+    TiesForgotten,
     /// Of two entries that wait, the one that came first is kept.
     FirstWins,
 }
