@@ -10,9 +10,12 @@ mod checks;
 mod clerk;
 mod convex;
 mod daemon;
+mod desk;
 mod disk;
+mod endings;
 mod faults;
 mod full;
+mod gate;
 mod judging;
 mod machine;
 mod network;
@@ -22,28 +25,32 @@ mod world;
 mod writing;
 
 use faults::Breach;
+use machine::Manner;
 use world::{Told, live};
 
 /// Worlds of one run of the tests, and the tests that share them.
 const SEEDS: u64 = 2_000;
 const SHARES: u64 = 4;
-/// Events that are shown of a world that failed.
-const SHOWN: usize = 60;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
     Some(value.parse().expect("a whole number"))
 }
 
-fn complain(seed: u64, told: &Told, violation: &str) -> String {
-    let from = told.trace.len().saturating_sub(SHOWN);
-    format!(
+/// Fails with all that is needed to see it again.
+fn check(seed: u64, told: &Told) {
+    let Some(violation) = &told.violation else {
+        return;
+    };
+    // The words of events were not kept: the same world once more.
+    let again = live(seed, None, Manner::Kept);
+    panic!(
         "seed {seed}: {violation}\n{:#?}\nthe last of {} events:\n{}\nto see it all: CCS_SEED={seed} cargo nextest \
          run -E 'test(=simulation::one_seed)' --no-capture",
-        told.drawn,
-        told.events,
-        told.trace[from..].join("\n")
-    )
+        again.drawn,
+        again.events,
+        again.trace.join("\n")
+    );
 }
 
 /// Lives through one share of the worlds.
@@ -52,11 +59,9 @@ fn share(number_of: u64) {
     let first = number("CCS_FIRST_SEED").unwrap_or(1);
     let mut events = 0;
     for seed in (first..first + seeds).filter(|seed| seed % SHARES == number_of) {
-        let told = live(seed, None, false);
+        let told = live(seed, None, Manner::Silent);
         events += told.events;
-        if let Some(violation) = &told.violation {
-            panic!("{}", complain(seed, &told, violation));
-        }
+        check(seed, &told);
     }
     println!("share {number_of} of {seeds} worlds: {events} events, nothing violated");
 }
@@ -85,26 +90,29 @@ fn seeds_of_the_fourth_share() {
 fn one_seed() {
     let named = number("CCS_SEED");
     let seed = named.unwrap_or(1);
-    let told = live(seed, None, named.is_some());
-    if let Some(violation) = &told.violation {
-        panic!("{}", complain(seed, &told, violation));
-    }
+    let manner = match named {
+        Some(_) => Manner::Aloud,
+        None => Manner::Silent,
+    };
+    check(seed, &live(seed, None, manner));
 }
 
 #[test]
 fn the_same_seed_is_the_same_world_to_the_last_event() {
     for seed in [3, 1_700, u64::MAX] {
-        let (one, other) = (live(seed, None, false), live(seed, None, false));
+        let one = live(seed, None, Manner::Silent);
+        let other = live(seed, None, Manner::Kept);
         assert!(one.events > 50, "{} events", one.events);
         assert_eq!((one.digest, one.events), (other.digest, other.events));
     }
-    assert_ne!(live(3, None, false).digest, live(4, None, false).digest);
+    let digest = |seed| live(seed, None, Manner::Silent).digest;
+    assert_ne!(digest(3), digest(4));
 }
 
 /// Some world shows this breach.
 fn is_found(breach: Breach) {
     for seed in 1..=SEEDS {
-        let told = live(seed, Some(breach), false);
+        let told = live(seed, Some(breach), Manner::Silent);
         if let Some(violation) = told.violation {
             return println!("{breach:?} is found by seed {seed}: {violation}");
         }

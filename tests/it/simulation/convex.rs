@@ -286,6 +286,7 @@ impl World {
         }
         self.machine
             .say(|| format!("the app tampers with {key}, way {what}"));
+        self.tampered_with(&key);
         convex.tampered.insert(key);
     }
 }

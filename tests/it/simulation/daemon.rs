@@ -10,26 +10,22 @@ use std::{
 };
 
 use clerk_convex_sync::{
-    apply::{
-        Lease,
-        ending::{Ending, Final},
-        permits::Permits,
-    },
-    convex::circuit::{Admission, Circuit, Policy, Ticket as Admitted},
+    apply::{Lease, ending::Final, permits::Permits},
     model::{Origin, Standing},
     queue::{
-        backoff::RetryRule,
-        dead_letters::{DeadLetter, DeadLetters},
+        dead_letters::DeadLetters,
         order::{self, Says, Waiting},
         ties::Ties,
     },
-    store::journal::{CauseKind, Meta, Parked, Position},
+    store::journal::{CauseKind, Meta, Position},
 };
 
 use super::{
     clerk::{Message, record_of},
     disk::Stored,
+    endings::letter,
     faults::Breach,
+    gate::Gate,
     schedule::Clock,
     world::World,
 };
@@ -47,7 +43,7 @@ pub struct Daemon {
     pub world: Rc<World>,
     pub life: u32,
     born: i64,
-    book: RefCell<Book>,
+    pub book: RefCell<Book>,
     pub convex: Gate,
     pub clerk: Gate,
     pub permits: Permits,
@@ -58,12 +54,12 @@ pub struct Daemon {
 }
 
 #[derive(Debug)]
-struct Book {
-    waiting: Waiting<Position>,
-    ties: Ties<Position>,
-    dead_letters: DeadLetters,
-    writers: usize,
-    fetchers: usize,
+pub struct Book {
+    pub waiting: Waiting<Position>,
+    pub ties: Ties<Position>,
+    pub dead_letters: DeadLetters,
+    pub writers: usize,
+    pub fetchers: usize,
     in_doubt: Vec<Lease>,
 }
 
@@ -72,55 +68,6 @@ struct Book {
 pub enum Worker {
     Writer,
     Fetcher,
-}
-
-/// A service's circuit and the wait behind it; as in `apply/gate.rs`.
-pub struct Gate {
-    circuit: RefCell<Circuit>,
-    hold: Duration,
-}
-
-impl Gate {
-    fn new(hold_ms: u64) -> Gate {
-        let policy = Policy {
-            max_hold: Duration::from_secs(15),
-            ..Policy::default()
-        };
-        Gate {
-            circuit: RefCell::new(Circuit::new(policy)),
-            hold: Duration::from_millis(hold_ms),
-        }
-    }
-
-    pub fn admit(&self, world: &World) -> Result<Admitted, Duration> {
-        if world.is_broken(Breach::NoCircuit) {
-            *self.circuit.borrow_mut() = Circuit::new(Policy::default());
-        }
-        match self.circuit.borrow_mut().admit(world.machine.instant()) {
-            Admission::Go(ticket) => Ok(ticket),
-            Admission::Wait(wait) => Err(wait.min(self.hold)),
-        }
-    }
-
-    pub fn answered(&self, ticket: Admitted) {
-        self.circuit.borrow_mut().succeeded(ticket);
-    }
-
-    pub fn failed(&self, world: &World, ticket: Admitted, asked: Option<Duration>) -> Duration {
-        let now = world.machine.instant();
-        let mut circuit = self.circuit.borrow_mut();
-        circuit.failed(ticket, now, asked, world.machine.luck());
-        circuit.wait(now).max(self.hold)
-    }
-
-    fn state(&self, world: &World) -> (Duration, bool) {
-        let circuit = self.circuit.borrow();
-        let closed = circuit.name() == "closed" || world.is_broken(Breach::NoCircuit);
-        match world.is_broken(Breach::NoCircuit) {
-            true => (Duration::ZERO, closed),
-            false => (circuit.wait(world.machine.instant()), closed),
-        }
-    }
 }
 
 impl Daemon {
@@ -202,7 +149,7 @@ impl Daemon {
     }
 
     /// Lets the committer write what there is; as `store/journal/committer.rs`.
-    fn sync_journal(self: &Rc<Self>) {
+    pub fn sync_journal(self: &Rc<Self>) {
         let begun = std::mem::replace(&mut self.world.disk.borrow_mut().journal.syncing, true);
         if begun {
             return;
@@ -228,7 +175,7 @@ impl Daemon {
         });
     }
 
-    fn take_in(self: &Rc<Self>, stored: &Stored) {
+    pub fn take_in(self: &Rc<Self>, stored: &Stored) {
         let first = self.world.checks.borrow_mut().taken_in(stored);
         let Some(record) = stored.meta.record.clone() else {
             return;
@@ -241,7 +188,7 @@ impl Daemon {
         self.lost(&ticket, lost);
     }
 
-    fn lost(self: &Rc<Self>, handed_in: &Ticket, lost: Option<Ticket>) {
+    pub fn lost(self: &Rc<Self>, handed_in: &Ticket, lost: Option<Ticket>) {
         let Some(lost) = lost else { return };
         let final_now = match self.world.is_broken(Breach::TiesForgotten) {
             true => vec![lost],
@@ -252,7 +199,7 @@ impl Daemon {
         }
     }
 
-    fn settle(self: &Rc<Self>, seq: u64, end: Final) {
+    pub fn settle(self: &Rc<Self>, seq: u64, end: Final) {
         let stored = self.world.disk.borrow().journal.read(seq);
         self.world
             .machine
@@ -362,136 +309,13 @@ impl Daemon {
         }
     }
 
-    /// What a worker brings back; as `Applier::take_back`.
-    pub fn take_back(self: &Rc<Self>, worker: Worker, endings: Vec<(Lease, Ending)>) {
-        match worker {
-            Worker::Writer => self.book.borrow_mut().writers -= 1,
-            Worker::Fetcher => self.book.borrow_mut().fetchers -= 1,
-        }
-        for (lease, ending) in endings {
-            self.world.given_back(&lease.record);
-            let fetch = lease.fetch;
-            match ending {
-                Ending::Final(end) => self.done(lease, end),
-                Ending::Ask => self.put_back(lease, None, true, None),
-                Ending::Moved => self.put_back(lease, None, fetch, None),
-                Ending::Hold(_) if self.world.is_broken(Breach::OutageCosts) => {
-                    self.refused(lease);
-                }
-                Ending::Hold(wait) => self.put_back(lease, None, fetch, Some(wait)),
-                Ending::Refused { .. } => self.refused(lease),
-            }
-        }
-        self.dispatch();
-    }
-
-    fn done(self: &Rc<Self>, lease: Lease, end: Final) {
-        if matches!(end, Final::Applied(_) | Final::Known) {
-            let written = lease.ticket.says.filter(|_| !lease.fetch);
-            let covered = |meta: &Meta| {
-                let letter = ticket_of(meta).says;
-                written.is_none_or(|written| letter.is_some_and(|letter| written.covers(letter)))
-            };
-            let mut book = self.book.borrow_mut();
-            let overcome = book.dead_letters.settled(&lease.record, covered);
-            drop(book);
-            for letter in overcome {
-                self.settle(letter.meta.seq, Final::Superseded);
-            }
-        }
-        let seq = lease.ticket.seq;
-        let tied = self.book.borrow_mut().ties.ended(seq);
-        for tied in tied {
-            self.settle(tied.seq, Final::Superseded);
-        }
-        self.book.borrow_mut().waiting.finish(lease);
-        self.settle(seq, end);
-    }
-
-    fn refused(self: &Rc<Self>, lease: Lease) {
-        let attempts = lease.attempts + 1;
-        let rule = RetryRule {
-            max_attempts: self.world.max_attempts,
-            delay: Duration::from_millis(self.world.delay_ms as u64),
-        };
-        let wait = rule.wait_before(attempts, self.world.machine.luck());
-        self.world.attempt(&lease.record, attempts, wait.is_some());
-        if let Some(wait) = wait {
-            let fetch = lease.fetch;
-            let wait = match self.world.is_broken(Breach::NoBackoff) {
-                true => Duration::ZERO,
-                false => wait,
-            };
-            return self.put_back(lease, Some(attempts), fetch, Some(wait));
-        }
-        let seq = lease.ticket.seq;
-        let tied = self.book.borrow_mut().ties.ended(seq);
-        self.book.borrow_mut().waiting.finish(lease);
-        for seq in tied.iter().map(|tied| tied.seq).chain([seq]) {
-            self.park(seq, attempts);
-        }
-    }
-
-    fn park(self: &Rc<Self>, seq: u64, attempts: u32) {
-        let machine = &self.world.machine;
-        machine.say(|| format!("entry {seq} is a dead letter"));
-        let meta = self.world.disk.borrow().journal.read(seq).meta.clone();
-        self.world.disk.borrow_mut().journal.park(seq, attempts);
-        let letter = letter(meta, attempts);
-        self.book.borrow_mut().dead_letters.add(letter);
-        self.sync_journal();
-    }
-
-    fn put_back(
-        self: &Rc<Self>,
-        lease: Lease,
-        attempts: Option<u32>,
-        fetch: bool,
-        wait: Option<Duration>,
-    ) {
-        self.world.given_back(&lease.record);
-        let at = wait.map_or(order::Millis::MIN, |wait| self.tick() + whole_ms(wait));
-        let attempts = attempts.unwrap_or(lease.attempts);
-        let ticket = lease.ticket;
-        let mut book = self.book.borrow_mut();
-        let lost = book.waiting.put_back(lease, attempts, fetch, at);
-        drop(book);
-        self.lost(&ticket, lost);
-    }
-
-    /// A person lets all dead letters be tried again; true if there were any.
-    pub fn retry_all(self: &Rc<Self>) -> bool {
-        let seqs = self.book.borrow().dead_letters.seqs();
-        for seq in &seqs {
-            let letter = self.book.borrow_mut().dead_letters.remove(*seq);
-            if letter.is_some() {
-                self.world.disk.borrow_mut().journal.unpark(*seq);
-                let stored = self.world.disk.borrow().journal.read(*seq);
-                self.take_in(&stored);
-            }
-        }
-        self.dispatch();
-        !seqs.is_empty()
-    }
-
     /// Nobody but this daemon's own tasks.
     pub fn spawn(&self, job: impl Future<Output = ()> + 'static) {
         self.world.machine.spawn(self.life, job);
     }
 }
 
-fn letter(meta: Meta, attempts: u32) -> DeadLetter {
-    let parked = Parked {
-        seq: meta.seq,
-        attempts,
-        code: "refused".into(),
-        reason: "refused".into(),
-        at_ms: 0,
-    };
-    DeadLetter { meta, parked }
-}
-
-fn ticket_of(meta: &Meta) -> Ticket {
+pub fn ticket_of(meta: &Meta) -> Ticket {
     let standing = Standing {
         version: meta.version,
         deleted: meta.deleted,

@@ -11,52 +11,24 @@ use clerk_convex_sync::{
     model::{Key, Table, Upsert, Version},
     reconcile::{
         diff::merge::{Finding, Listed, Merge, Need, Step, Stored},
-        memory::{End, LastRun, Slot},
         repair::{
             brake::{Brake, Situation, brake},
             plan::Plan,
         },
         verdict::{Candidate, Sides, is_overtaken, judge},
     },
-    report::{RunKind, RunOutcome},
+    report::RunOutcome,
 };
 
 use super::{
     checks::LIMITS,
-    clerk::{Away, User, fields_of, record_of},
+    clerk::{User, fields_of, record_of},
     convex::Row,
     daemon::Daemon,
+    desk::{Trouble, patiently},
     faults::Breach,
-    writing::{Nowhere, Repair, Repaired},
+    writing::{Repair, Repaired},
 };
-
-/// Why a run came to no report.
-#[derive(Debug)]
-pub enum Trouble {
-    /// One of its sort runs already.
-    Busy,
-    /// A service is away.
-    Broken,
-}
-
-impl From<Away> for Trouble {
-    fn from(_: Away) -> Trouble {
-        Trouble::Broken
-    }
-}
-
-impl From<Nowhere> for Trouble {
-    fn from(_: Nowhere) -> Trouble {
-        Trouble::Broken
-    }
-}
-
-/// What a run is to do.
-pub enum Wanted {
-    All,
-    /// A person has approved this.
-    Plan(Plan),
-}
 
 /// Where a full diff stands.
 #[derive(Clone, Debug, Default)]
@@ -101,58 +73,8 @@ impl Stored for Right {
 type Join = Merge<Left, Right>;
 type Suspects = BTreeMap<Key, Option<Rc<User>>>;
 
-/// Asks again while a service is away, with growing waits; as `reconcile::patiently`.
-macro_rules! patiently {
-    ($daemon:expr, $ask:expr) => {{
-        let mut wait = 250;
-        let mut tries = 1;
-        loop {
-            match $ask.await {
-                Ok(answer) => break answer,
-                Err(_) if tries == 5 => return Err(Trouble::Broken),
-                Err(_) => $daemon.world.machine.sleep(wait).await,
-            }
-            wait *= 2;
-            tries += 1;
-        }
-    }};
-}
-pub(super) use patiently;
-
 impl Daemon {
-    /// Carries out a run, one of a sort at a time, and remembers how it ended; as `reconcile/desk.rs`.
-    pub async fn run(self: &Rc<Self>, slot: Slot, wanted: Wanted) -> Result<RunOutcome, Trouble> {
-        let job = usize::from(slot == Slot::Full);
-        if self.seats.borrow()[job] {
-            return Err(Trouble::Busy);
-        }
-        let counts = matches!(wanted, Wanted::All);
-        self.seats.borrow_mut()[job] = true;
-        self.world.disk.borrow_mut().state.now.memories[job].began(counts);
-        let world = &self.world;
-        world.runs.set(world.runs.get() + 1);
-        let ended = match (slot, wanted) {
-            (Slot::Full, Wanted::Plan(plan)) => self.carry_out(&plan).await,
-            (Slot::Full, Wanted::All) => self.compare().await,
-            _ => self.sweep().await,
-        };
-        world.machine.say(|| format!("a {slot:?} ended: {ended:?}"));
-        let end = match &ended {
-            Ok(outcome) => End::Reported(LastRun {
-                id: "run".into(),
-                kind: RunKind::Reconcile,
-                finished_ms: world.machine.now(),
-                outcome: *outcome,
-            }),
-            Err(_) => End::Broken,
-        };
-        let now = world.machine.now();
-        world.disk.borrow_mut().state.now.memories[job].ended(end, counts, now);
-        self.seats.borrow_mut()[job] = false;
-        ended
-    }
-
-    async fn compare(self: &Rc<Self>) -> Result<RunOutcome, Trouble> {
+    pub async fn compare(self: &Rc<Self>) -> Result<RunOutcome, Trouble> {
         let world = &self.world;
         self.check_pins().await?;
         let mut cursor = match world.disk.borrow().state.now.run.clone() {
@@ -365,7 +287,7 @@ impl Daemon {
     }
 
     /// Carries out a plan; as `reconciler/approve.rs`.
-    async fn carry_out(self: &Rc<Self>, plan: &Plan) -> Result<RunOutcome, Trouble> {
+    pub async fn carry_out(self: &Rc<Self>, plan: &Plan) -> Result<RunOutcome, Trouble> {
         let run = self.world.runs.get();
         self.world.checks.borrow_mut().run_begins(run, true);
         let keys: Vec<Key> = plan.records().map(|record| record.key.clone()).collect();

@@ -24,9 +24,20 @@ pub const WORLD: u32 = 0;
 /// 2026-01-01T00:00:00Z, when every world begins.
 pub const BEGINNING_MS: i64 = 1_767_225_600_000;
 /// Events that are kept to be shown.
-const SHOWN: usize = 150;
+const SHOWN: usize = 80;
 /// More turns than any world takes: what does not end is a fault too.
 const MOST_TURNS: u64 = 500_000;
+
+/// What is done with the words of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// They are not made: they cost more than the events.
+    Silent,
+    /// The last ones are kept.
+    Kept,
+    /// They are printed too.
+    Aloud,
+}
 
 type Job = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -43,7 +54,7 @@ pub struct Machine {
     trace: RefCell<VecDeque<String>>,
     digest: Cell<u64>,
     events: Cell<u64>,
-    aloud: bool,
+    manner: Manner,
     violation: RefCell<Option<String>>,
 }
 
@@ -70,8 +81,8 @@ impl Wake for Bell {
 }
 
 impl Machine {
-    /// A machine whose luck is drawn from the seed; `aloud` prints every event.
-    pub fn new(seed: u64, aloud: bool) -> Rc<Machine> {
+    /// A machine whose luck is drawn from the seed.
+    pub fn new(seed: u64, manner: Manner) -> Rc<Machine> {
         Rc::new(Machine {
             now: Cell::new(BEGINNING_MS),
             base: Instant::now(),
@@ -84,7 +95,7 @@ impl Machine {
             trace: RefCell::default(),
             digest: Cell::new(0xcbf2_9ce4_8422_2325),
             events: Cell::new(0),
-            aloud,
+            manner,
             violation: RefCell::new(None),
         })
     }
@@ -102,7 +113,9 @@ impl Machine {
 
     /// A number in 0..1.
     pub fn luck(&self) -> f64 {
-        self.rng.borrow_mut().random()
+        let luck: f64 = self.rng.borrow_mut().random();
+        self.mix(luck.to_bits());
+        luck
     }
 
     /// True this often.
@@ -112,12 +125,21 @@ impl Machine {
 
     /// A number from `least` to `most`, both included.
     pub fn between(&self, least: i64, most: i64) -> i64 {
-        self.rng.borrow_mut().random_range(least..=most.max(least))
+        let number = self.rng.borrow_mut().random_range(least..=most.max(least));
+        self.mix(number.cast_unsigned());
+        number
     }
 
     /// One of so many.
     pub fn pick(&self, many: usize) -> usize {
-        self.rng.borrow_mut().random_range(0..many)
+        let one = self.rng.borrow_mut().random_range(0..many);
+        self.mix(one as u64);
+        one
+    }
+
+    fn mix(&self, number: u64) {
+        let mixed = self.digest.get().rotate_left(5) ^ number;
+        self.digest.set(mixed.wrapping_mul(0x517c_c1b7_2722_0a95));
     }
 
     /// Lets others go on for so long.
@@ -142,14 +164,13 @@ impl Machine {
 
     /// Notes an event.
     pub fn say(&self, words: impl FnOnce() -> String) {
-        let line = format!("{:>9} {}", self.now() - BEGINNING_MS, words());
-        let mut digest = self.digest.get();
-        for byte in line.bytes() {
-            digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self.digest.set(digest);
+        self.mix(self.now().cast_unsigned());
         self.events.set(self.events.get() + 1);
-        if self.aloud {
+        if self.manner == Manner::Silent {
+            return;
+        }
+        let line = format!("{:>9} {}", self.now() - BEGINNING_MS, words());
+        if self.manner == Manner::Aloud {
             println!("{line}");
         }
         let mut trace = self.trace.borrow_mut();

@@ -15,8 +15,8 @@ use clerk_convex_sync::{
 
 use super::{
     daemon::Daemon,
+    desk::{Trouble, Wanted},
     faults::Breach,
-    full::{Trouble, Wanted},
 };
 
 /// The longest that the loop sleeps.

@@ -10,7 +10,7 @@ use clerk_convex_sync::{model::Version, report::RunOutcome};
 use super::{
     clerk::{User, record_of},
     daemon::Daemon,
-    full::{Trouble, patiently},
+    desk::{Trouble, patiently},
     writing::Repair,
 };
 

@@ -15,10 +15,10 @@ use super::{
     clerk::Clerk,
     convex::Convex,
     daemon::Daemon,
+    desk::Wanted,
     disk::Disk,
     faults::{Breach, Faults},
-    full::Wanted,
-    machine::{Machine, WORLD},
+    machine::{Machine, Manner, WORLD},
 };
 
 /// How long peace may take until nothing waits any more, in milliseconds.
@@ -55,8 +55,8 @@ pub struct Told {
 }
 
 /// Lives through the world of this seed.
-pub fn live(seed: u64, breach: Option<Breach>, aloud: bool) -> Told {
-    let machine = Machine::new(seed, aloud);
+pub fn live(seed: u64, breach: Option<Breach>, manner: Manner) -> Told {
+    let machine = Machine::new(seed, manner);
     let drawn = Faults::drawn(&machine);
     let world = Rc::new(World {
         over: drawn.over(),
