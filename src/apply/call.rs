@@ -88,6 +88,11 @@ impl Shared {
     }
 
     async fn send<L: Load>(&self, call: &Call<L>) -> Result<Vec<Applied>, CallError> {
+        {
+            let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+            let records = call.items.iter().map(L::record);
+            records.for_each(|record| certain.forget(record));
+        }
         let changes: Vec<&Encoded> = call
             .items
             .iter()

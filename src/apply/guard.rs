@@ -76,6 +76,14 @@ pub fn judge(seen: Option<Seen>, floor: Version, says: Standing, hash: ContentHa
     }
 }
 
+/// What the ledger believes to be there is sent all the same unless it is certain; see [`super::certain`].
+pub fn unless_certain(verdict: Verdict, is_certain: impl FnOnce() -> bool) -> Verdict {
+    match verdict {
+        Verdict::Unchanged if !is_certain() => Verdict::Write,
+        verdict => verdict,
+    }
+}
+
 /// The verdict on what Clerk has just said. A tie is settled by it; only a reading older than what was
 /// seen (a replica that lags) is not written. `insist` writes what the ledger believes to be there
 /// already: somebody asked for this record, so the ledger may be wrong.
@@ -196,6 +204,15 @@ mod tests {
             Verdict::Stale(Why::Older)
         );
         assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
+    }
+
+    #[test]
+    fn content_is_left_unsent_only_where_the_ledger_is_certain() {
+        assert_eq!(unless_certain(Verdict::Unchanged, || false), Verdict::Write);
+        let known = unless_certain(Verdict::Unchanged, || true);
+        assert_eq!(known, Verdict::Unchanged);
+        let stale = Verdict::Stale(Why::Older);
+        assert_eq!(unless_certain(stale, || false), stale);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod applier;
 pub mod batch;
 mod call;
+pub mod certain;
 pub mod edits;
 pub mod ending;
 pub mod ensure;

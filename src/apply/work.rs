@@ -3,7 +3,7 @@
 //! Knows the journal, the ledger and the mapping; makes no request. What it cannot decide becomes an
 //! [`Ending`] that says what happens next, so that the caller has no opinion about records.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use super::{
     Lease, Settings, Shared,
@@ -119,7 +119,8 @@ impl Shared {
             return Err((lease, Ending::Ask));
         };
         let hash = hash_of(&changes);
-        match guard::judge(seen, floor, says.standing, hash) {
+        let verdict = guard::judge(seen, floor, says.standing, hash);
+        match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
             Verdict::Write => Ok(work(lease, &changes, says.standing, hash, happened_ms)),
             verdict => Err(self.ended(lease, verdict, Some((says.standing, hash)))),
         }
@@ -181,7 +182,8 @@ impl Shared {
         let hash = hash_of(&changes);
         let standing = Standing::alive(record.version());
         let seen = self.seen(&lease.record);
-        match guard::judge_fetched(seen, record.version(), hash, insist) {
+        let verdict = guard::judge_fetched(seen, record.version(), hash, insist);
+        match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
             Verdict::Write => Ok(work(lease, &changes, standing, hash, None)),
             verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
         }
@@ -336,7 +338,14 @@ impl Shared {
     pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
         let horizon = Version(self.clock.now_ms().saturating_add(DAY_MS));
         if let Err(error) = self.state.ledger_put_many(seen, horizon) {
-            self.state_failed(&error);
+            return self.state_failed(&error);
         }
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().for_each(|(record, _)| certain.add(record));
+    }
+
+    fn is_certain(&self, record: &RecordKey) -> bool {
+        let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        certain.contains(record)
     }
 }

@@ -145,5 +145,6 @@ breaches! {
     a_status_taken_for_success_is_found StatusOnly
     an_entry_settled_before_the_ledger_is_kept_is_found SettleBeforeLedger
     a_tie_that_is_forgotten_is_found TiesForgotten
+    a_ledger_that_is_believed_too_much_is_found TrustingLedger
     a_queue_that_keeps_the_first_is_found FirstWins
 }

@@ -142,6 +142,7 @@ const PURE: &[&str] = &[
     "src/queue/ties.rs",
     "src/apply/guard.rs",
     "src/apply/batch.rs",
+    "src/apply/certain.rs",
     "src/apply/ending.rs",
     "src/apply/failure.rs",
     "src/apply/load.rs",

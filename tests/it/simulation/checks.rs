@@ -41,7 +41,6 @@ pub struct Checks {
     turns: [(bool, u32); 2],
     /// Crashes after which the ledger may lack something.
     pub forgotten: u64,
-    pub written: u64,
 }
 
 struct Outage {
@@ -55,6 +54,7 @@ struct Run {
     approved: bool,
     most_rows: u64,
     deletions: u64,
+    writes: u64,
 }
 
 impl Checks {
@@ -187,8 +187,8 @@ impl World {
         let rows = self.convex.borrow().rows.len() as u64;
         let mut checks = self.checks.borrow_mut();
         let content = |row: &Row| row.content;
-        if before.map(content) != after.map(content) {
-            checks.written += 1;
+        if let (Behalf::Run(run), true) = (behalf, before.map(content) != after.map(content)) {
+            checks.runs.entry(run).or_default().writes += 1;
         }
         if *write == Write::Delete {
             checks.gone.insert(key.clone());
@@ -338,6 +338,14 @@ impl World {
                 format!("all was told about {key}: Clerk has {has:?}, Convex {row:?}")
             });
         }
+    }
+
+    /// A run that found nothing has changed nothing.
+    pub fn found_nothing(&self, run: u64) {
+        let writes = self.checks.borrow().runs.get(&run).map(|run| run.writes);
+        self.must(writes.is_none_or(|writes| writes == 0), || {
+            format!("run {run} found nothing and has changed {writes:?} rows")
+        });
     }
 
     /// Both sides are the same.

@@ -50,6 +50,17 @@ pub fn record_of(key: &Key) -> RecordKey {
     RecordKey::new(Table::Users, key.clone())
 }
 
+/// How a user is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The content is new.
+    Anew,
+    /// The content stays as it is: a sign-in.
+    Touch,
+    /// The content is again what it was before the last change.
+    TakeBack,
+}
+
 /// What Clerk tells of one change.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -96,18 +107,20 @@ impl Clerk {
         self.tell(&user, false)
     }
 
-    /// Changes a user; `touch` leaves the content as it is.
-    pub fn update(&mut self, key: &Key, now: i64, touch: bool) -> Option<Message> {
+    /// Changes a user.
+    pub fn update(&mut self, key: &Key, now: i64, how: How) -> Option<Message> {
         self.contents += 1;
         let user = self.users.get_mut(key)?;
-        self.before.insert(key.clone(), (user.clone(), now));
-        if user.version == now && !touch {
+        let before = self.before.insert(key.clone(), (user.clone(), now));
+        let content = match (how, before) {
+            (How::Touch, _) => user.content,
+            (How::TakeBack, Some((before, _))) => before.content,
+            _ => self.contents,
+        };
+        if user.version == now && user.content != content {
             self.tied.insert(key.clone());
         }
-        user.version = now;
-        if !touch {
-            user.content = self.contents;
-        }
+        (user.version, user.content) = (now, content);
         let user = user.clone();
         Some(self.tell(&user, false))
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clerk_convex_sync::{
-    apply::{Lease, ending::Final, permits::Permits},
+    apply::{Lease, certain::Certain, ending::Final, permits::Permits},
     model::{Origin, Standing},
     queue::{
         dead_letters::DeadLetters,
@@ -49,6 +49,8 @@ pub struct Daemon {
     pub permits: Permits,
     wake: Cell<Option<i64>>,
     pub clock: Clock,
+    /// As the program's: what this life knows of rows.
+    pub certain: RefCell<Certain>,
     /// Runs under way, by sort.
     pub seats: RefCell<[bool; 2]>,
 }
@@ -90,6 +92,7 @@ impl Daemon {
             permits: Permits::new(world.drawn.concurrency),
             wake: Cell::new(None),
             clock: Clock::default(),
+            certain: RefCell::default(),
             seats: RefCell::default(),
         });
         let recovered = world.disk.borrow().journal.recover();

@@ -71,11 +71,12 @@ impl Daemon {
         self.seats.borrow_mut()[job] = true;
         self.world.disk.borrow_mut().state.now.memories[job].began(counts);
         let world = &self.world;
-        world.runs.set(world.runs.get() + 1);
+        let number = world.runs.get() + 1;
+        world.runs.set(number);
         let ended = match (slot, wanted) {
-            (Slot::Full, Wanted::Plan(plan)) => self.carry_out(&plan).await,
-            (Slot::Full, Wanted::All) => self.compare().await,
-            _ => self.sweep().await,
+            (Slot::Full, Wanted::Plan(plan)) => self.carry_out(&plan, number).await,
+            (Slot::Full, Wanted::All) => self.compare(number).await,
+            _ => self.sweep(number).await,
         };
         world.machine.say(|| format!("a {slot:?} ended: {ended:?}"));
         let end = match &ended {

@@ -36,6 +36,8 @@ pub enum Breach {
     StatusOnly,
     /// An entry is settled before its place in the ledger is on the disk.
     SettleBeforeLedger,
+    /// The ledger is believed whatever became of a call or of the process.
+    TrustingLedger,
     /// Of two contents of one version, one is final before Clerk was asked.
     TiesForgotten,
     /// Of two entries that wait, the one that came first is kept.
@@ -51,6 +53,7 @@ pub struct Faults {
     pub deletions: f64,
     pub touches: f64,
     pub ties: f64,
+    pub taken_back: f64,
     pub mass_deletion: f64,
     pub lost: f64,
     pub repeated: f64,
@@ -104,6 +107,7 @@ impl Faults {
             deletions: share(0.4),
             touches: share(0.5),
             ties: share(0.5),
+            taken_back: share(0.7),
             mass_deletion: share(0.2),
             lost: share(0.3),
             repeated: share(0.5),

@@ -74,7 +74,7 @@ type Join = Merge<Left, Right>;
 type Suspects = BTreeMap<Key, Option<Rc<User>>>;
 
 impl Daemon {
-    pub async fn compare(self: &Rc<Self>) -> Result<RunOutcome, Trouble> {
+    pub async fn compare(self: &Rc<Self>, number: u64) -> Result<RunOutcome, Trouble> {
         let world = &self.world;
         self.check_pins().await?;
         let mut cursor = match world.disk.borrow().state.now.run.clone() {
@@ -83,7 +83,7 @@ impl Daemon {
         };
         if cursor.is_none() {
             let begun = Cursor {
-                run: world.runs.get(),
+                run: number,
                 started: world.machine.now(),
                 counted: patiently!(self, world.count_users()),
                 ..Cursor::default()
@@ -94,6 +94,10 @@ impl Daemon {
         let mut cursor = cursor.expect("a cursor");
         self.walk(&mut cursor).await?;
         let outcome = self.end_of(&mut cursor).await?;
+        // What was mended before it was cut off is not found again.
+        if outcome == RunOutcome::InSync && cursor.run == number {
+            world.found_nothing(cursor.run);
+        }
         world.disk.borrow_mut().state.now.run = None;
         Ok(outcome)
     }
@@ -287,8 +291,7 @@ impl Daemon {
     }
 
     /// Carries out a plan; as `reconciler/approve.rs`.
-    pub async fn carry_out(self: &Rc<Self>, plan: &Plan) -> Result<RunOutcome, Trouble> {
-        let run = self.world.runs.get();
+    pub async fn carry_out(self: &Rc<Self>, plan: &Plan, run: u64) -> Result<RunOutcome, Trouble> {
         self.world.checks.borrow_mut().run_begins(run, true);
         let keys: Vec<Key> = plan.records().map(|record| record.key.clone()).collect();
         let rows = patiently!(self, self.world.get_rows(&keys));

@@ -136,7 +136,8 @@ impl Daemon {
             return Ok(deletion(lease, standing));
         }
         let hash = hash_of(message.content);
-        let verdict = match guard::judge(seen_before, floor, standing, hash) {
+        let verdict = guard::judge(seen_before, floor, standing, hash);
+        let verdict = match guard::unless_certain(verdict, || self.is_certain(&lease)) {
             _ if unguarded => Verdict::Write,
             Verdict::Ask(guard::Doubt::Tie) if self.world.is_broken(Breach::NoTieCheck) => {
                 Verdict::Write
@@ -147,6 +148,11 @@ impl Daemon {
             Verdict::Write => Ok(upsert(lease, &shown(&message))),
             verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
         }
+    }
+
+    fn is_certain(&self, lease: &Lease) -> bool {
+        let certain = self.certain.borrow().contains(&lease.record);
+        certain || self.world.is_broken(Breach::TrustingLedger)
     }
 
     fn belonging(&self, instance: Option<&str>) -> Belonging {
@@ -275,7 +281,8 @@ impl Daemon {
         }
         let standing = Standing::alive(Version(user.version));
         let before = self.seen(&lease.record);
-        match guard::judge_fetched(before, standing.version, user.hash(), false) {
+        let verdict = guard::judge_fetched(before, standing.version, user.hash(), false);
+        match guard::unless_certain(verdict, || self.is_certain(&lease)) {
             Verdict::Write => Ok(upsert(lease, &user)),
             verdict => Err(self.ended(lease, verdict, Some((standing, user.hash())))),
         }

@@ -25,9 +25,8 @@ enum Look {
 }
 
 impl Daemon {
-    pub async fn sweep(self: &Rc<Self>) -> Result<RunOutcome, Trouble> {
+    pub async fn sweep(self: &Rc<Self>, run: u64) -> Result<RunOutcome, Trouble> {
         let world = &self.world;
-        let run = world.runs.get();
         world.checks.borrow_mut().run_begins(run, false);
         let swept = world.disk.borrow().state.now.swept;
         let mut users = world.newest_users(PAGE).await?;

@@ -93,6 +93,9 @@ impl Daemon {
                     continue;
                 }
             };
+            for load in &call.items {
+                self.certain.borrow_mut().forget(&load.record);
+            }
             let changes = call.items.iter();
             let changes = changes.map(|load| (load.record.key.clone(), load.write.clone()));
             let sent = self.world.apply(changes.collect(), behalf).await;
@@ -124,6 +127,7 @@ impl Daemon {
         let mut disk = self.world.disk.borrow_mut();
         let ledger = &mut disk.state.now.ledger;
         ledger.put(record.clone(), seen, records);
+        self.certain.borrow_mut().add(record);
     }
 
     /// How long Convex is away; `None`: it is not, a record is at fault.
