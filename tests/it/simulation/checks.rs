@@ -12,7 +12,7 @@ use clerk_convex_sync::{
 };
 
 use super::{
-    clerk::{Message, OURS, hash_of, record_of},
+    clerk::{Message, OURS, record_of},
     convex::{Behalf, Row, Write},
     disk::Stored,
     world::World,
@@ -33,6 +33,8 @@ pub struct Checks {
     refusals: BTreeMap<RecordKey, u32>,
     /// The highest version that a row has had.
     highest: BTreeMap<Key, i64>,
+    /// All that Clerk said of a user: versions and contents.
+    told: BTreeMap<Key, Vec<(i64, u32)>>,
     gone: BTreeSet<Key>,
     calls: u64,
     outage: Option<Outage>,
@@ -61,6 +63,8 @@ impl Checks {
     pub fn said(&mut self, message: &Message) {
         if message.instance == OURS {
             self.last.insert(message.key.clone(), message.id);
+            let told = self.told.entry(message.key.clone()).or_default();
+            told.push((message.standing.version.ms(), message.content));
         }
     }
 
@@ -274,12 +278,11 @@ impl World {
         if message.standing.deleted {
             return false;
         }
-        // Of a newer version with the same content only the ledger knows.
-        let seen = self.disk.borrow().state.now.ledger.get(&record_of(key));
-        let known = seen.is_some_and(|seen| {
-            seen.version >= version && seen.hash == hash_of(row.content) && !seen.deleted
-        });
-        row.version >= version.ms() || row.content == message.content || known
+        // What was there may be right again, under a version that only the ledger knows.
+        let checks = self.checks.borrow();
+        let mut later = checks.told.get(key).into_iter().flatten();
+        let again = later.any(|(at, content)| *at >= version.ms() && *content == row.content);
+        row.version >= version.ms() || again
     }
 
     /// What was acknowledged is in the journal after a crash.

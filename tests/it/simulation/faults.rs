@@ -99,10 +99,10 @@ impl Faults {
             true => 0,
             false => machine.between(least, most),
         };
-        let length = up_to(4, 12) * 60_000;
+        let length = up_to(2, 7) * 60_000;
         Faults {
             length,
-            users: up_to(0, 24),
+            users: up_to(0, 20),
             change_every: up_to(2_000, 20_000),
             deletions: share(0.4),
             touches: share(0.5),
