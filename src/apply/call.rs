@@ -63,6 +63,7 @@ impl Shared {
             if let Some(calls) = manner.calls {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
+            self.begin(&call);
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
@@ -72,6 +73,7 @@ impl Shared {
                     self.applied(call, applied, &mut done);
                 }
                 Err(error) => {
+                    self.written(call.items.iter().map(|load| (load.record(), false)));
                     let verdict = self.judge(error, ticket, &mut there).await;
                     self.failed(verdict, call, &mut calls, &mut done);
                 }
@@ -88,11 +90,6 @@ impl Shared {
     }
 
     async fn send<L: Load>(&self, call: &Call<L>) -> Result<Vec<Applied>, CallError> {
-        {
-            let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-            let records = call.items.iter().map(L::record);
-            records.for_each(|record| certain.forget(record));
-        }
         let changes: Vec<&Encoded> = call
             .items
             .iter()
@@ -117,6 +114,7 @@ impl Shared {
         }
         let mut outcomes = applied.into_iter();
         let mut remember = Vec::with_capacity(call.items.len());
+        let mut ended = Vec::with_capacity(call.items.len());
         for load in call.items {
             let rows = load.rows().changes.len();
             let (outcome, id) = of_record(outcomes.by_ref().take(rows));
@@ -131,10 +129,25 @@ impl Shared {
                     "a row without clerkId had the user's verified address and was linked"
                 );
             }
-            remember.extend(self.learnt(&load, outcome));
+            let learnt = self.learnt(&load, outcome);
+            ended.push((load.record().clone(), learnt.is_some()));
+            remember.extend(learnt);
             done.push((load, Fate::Written { outcome, id }));
         }
         self.remember(&remember);
+        self.written(ended.iter().map(|(record, learnt)| (record, *learnt)));
+    }
+
+    /// Until its answer has come, nobody knows what a row is like.
+    fn begin<L: Load>(&self, call: &Call<L>) {
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = call.items.iter().map(L::record);
+        records.for_each(|record| certain.begin(record));
+    }
+
+    fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, bool)>) {
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        records.for_each(|(record, learnt)| certain.end(record, learnt));
     }
 
     /// A user more or less: the census hears of it. What scans write they count themselves.

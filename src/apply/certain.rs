@@ -7,7 +7,7 @@
 //! write is sent. Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
 };
 
@@ -21,23 +21,36 @@ const GENERATION: usize = 50_000;
 pub struct Certain {
     young: HashSet<u64>,
     old: HashSet<u64>,
+    /// Writes under way: as many as the calls hold that are made at once.
+    under_way: HashMap<u64, u32>,
     hashes: RandomState,
 }
 
 impl Certain {
-    /// Convex has answered to a write of this record, or nothing was written since it did.
-    pub fn add(&mut self, record: &RecordKey) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(self.hashes.hash_one(record));
-    }
-
     /// A write of this record is about to be sent: what the row will be is not known before the answer.
-    pub fn forget(&mut self, record: &RecordKey) {
+    pub fn begin(&mut self, record: &RecordKey) {
         let hash = self.hashes.hash_one(record);
         self.young.remove(&hash);
         self.old.remove(&hash);
+        *self.under_way.entry(hash).or_default() += 1;
+    }
+
+    /// That write is over. `learnt`: an answer came, and the ledger says what it said.
+    pub fn end(&mut self, record: &RecordKey, learnt: bool) {
+        let hash = self.hashes.hash_one(record);
+        let others = self.under_way.get(&hash).copied().unwrap_or(1) - 1;
+        if others > 0 {
+            self.under_way.insert(hash, others);
+            return;
+        }
+        self.under_way.remove(&hash);
+        if !learnt {
+            return;
+        }
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash);
     }
 
     /// True if the row is as the ledger says.
@@ -57,27 +70,40 @@ mod tests {
         RecordKey::new(Table::Users, key)
     }
 
+    fn written(certain: &mut Certain, number: usize) {
+        certain.begin(&user(number));
+        certain.end(&user(number), true);
+    }
+
     #[test]
     fn a_record_is_certain_from_an_answer_to_the_next_write() {
         let mut certain = Certain::default();
         assert!(!certain.contains(&user(1)));
-        certain.add(&user(1));
+        written(&mut certain, 1);
         assert!(certain.contains(&user(1)) && !certain.contains(&user(2)));
-        certain.forget(&user(1));
+        certain.begin(&user(1));
+        assert!(!certain.contains(&user(1)), "a write is under way");
+        certain.end(&user(1), false);
+        assert!(!certain.contains(&user(1)), "its answer was lost");
+    }
+
+    #[test]
+    fn an_answer_says_nothing_while_another_write_is_under_way() {
+        let mut certain = Certain::default();
+        certain.begin(&user(1));
+        written(&mut certain, 1);
         assert!(!certain.contains(&user(1)));
+        certain.end(&user(1), true);
+        assert!(certain.contains(&user(1)));
     }
 
     #[test]
     fn it_is_bounded_and_the_oldest_go() {
         let mut certain = Certain::default();
-        (0..3 * GENERATION).for_each(|number| certain.add(&user(number)));
+        (0..3 * GENERATION).for_each(|number| written(&mut certain, number));
         assert!(certain.young.len() + certain.old.len() <= 2 * GENERATION);
+        assert!(certain.under_way.is_empty());
         assert!(certain.contains(&user(3 * GENERATION - 1)));
         assert!(!certain.contains(&user(0)));
-        certain.forget(&user(2 * GENERATION - 1));
-        assert!(
-            !certain.contains(&user(2 * GENERATION - 1)),
-            "also an old one"
-        );
     }
 }

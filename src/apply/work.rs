@@ -338,10 +338,8 @@ impl Shared {
     pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
         let horizon = Version(self.clock.now_ms().saturating_add(DAY_MS));
         if let Err(error) = self.state.ledger_put_many(seen, horizon) {
-            return self.state_failed(&error);
+            self.state_failed(&error);
         }
-        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().for_each(|(record, _)| certain.add(record));
     }
 
     fn is_certain(&self, record: &RecordKey) -> bool {

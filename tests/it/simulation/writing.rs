@@ -94,7 +94,7 @@ impl Daemon {
                 }
             };
             for load in &call.items {
-                self.certain.borrow_mut().forget(&load.record);
+                self.certain.borrow_mut().begin(&load.record);
             }
             let changes = call.items.iter();
             let changes = changes.map(|load| (load.record.key.clone(), load.write.clone()));
@@ -110,10 +110,15 @@ impl Daemon {
                         if let Some(learnt) = learnt {
                             self.remember(&load.record, learnt);
                         }
+                        let certain = &self.certain;
+                        certain.borrow_mut().end(&load.record, learnt.is_some());
                         done.push((load, Fate::Written(outcome)));
                     }
                 }
                 Err(error) => {
+                    for load in &call.items {
+                        self.certain.borrow_mut().end(&load.record, false);
+                    }
                     let away = self.judge(&error, ticket, &mut there).await;
                     failed(away, &error, call, &mut calls, &mut done);
                 }
@@ -127,7 +132,6 @@ impl Daemon {
         let mut disk = self.world.disk.borrow_mut();
         let ledger = &mut disk.state.now.ledger;
         ledger.put(record.clone(), seen, records);
-        self.certain.borrow_mut().add(record);
     }
 
     /// How long Convex is away; `None`: it is not, a record is at fault.
