@@ -275,7 +275,7 @@ impl World {
 
     async fn tampering(self: Rc<Self>) {
         let every = self.drawn.tampered_every;
-        while every > 0 {
+        while every > 0 && !self.peace.get() {
             self.machine.sleep(self.machine.between(1, 2 * every)).await;
             if self.peace.get() {
                 return;
@@ -286,7 +286,7 @@ impl World {
 
     async fn crashes(self: Rc<Self>) {
         let every = self.drawn.crash_every;
-        while every > 0 {
+        while every > 0 && !self.peace.get() {
             self.machine.sleep(self.machine.between(1, 2 * every)).await;
             if self.peace.get() {
                 return;
