@@ -61,7 +61,8 @@ async fn a_sign_in_changes_no_synced_column_and_costs_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_content_under_new_ids_and_versions_costs_no_call_also_after_a_restart() {
+async fn the_same_content_under_new_ids_and_versions_costs_no_call_and_after_a_restart_one_that_changes_nothing()
+ {
     let mut world = World::start().await;
     world.hand().say(&created("user_same", 1, "Ada")).await;
     world.hand().say(&created("user_gone", 1, "Bea")).await;
@@ -85,7 +86,8 @@ async fn the_same_content_under_new_ids_and_versions_costs_no_call_also_after_a_
         world.stop_daemon().await;
         world.start_daemon().await;
     }
-    assert_eq!(world.convex.calls().mutations, before.0);
+    // A process that has had no answer about a row does not believe the ledger alone.
+    assert_eq!(world.convex.calls().mutations, before.0 + 1);
     assert_eq!(world.convex.rows("users"), before.1);
     let answer = world
         .hand()
@@ -95,7 +97,7 @@ async fn the_same_content_under_new_ids_and_versions_costs_no_call_also_after_a_
     world.door().idle().await;
     assert_eq!(
         world.convex.calls().mutations,
-        before.0 + 1,
+        before.0 + 2,
         "a change is one call"
     );
     assert_eq!(
