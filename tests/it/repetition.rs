@@ -88,7 +88,10 @@ async fn the_same_content_under_new_ids_and_versions_costs_no_call_and_after_a_r
     }
     // A process that has had no answer about a row does not believe the ledger alone.
     assert_eq!(world.convex.calls().mutations, before.0 + 1);
-    assert_eq!(world.convex.rows("users"), before.1);
+    // Which moves the version and nothing else.
+    let mut rows = world.convex.rows("users");
+    rows[0]["clerkUpdatedAt"] = before.1[0]["clerkUpdatedAt"].clone();
+    assert_eq!(rows, before.1);
     let answer = world
         .hand()
         .deliver(&new_id(), &updated("user_same", 9, "Cleo"))
