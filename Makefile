@@ -9,10 +9,12 @@ SHELL := bash
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 SECONDS ?= 20
 USERS ?= 1000
+SEEDS ?= 100000
+FIRST_SEED ?= 1
 
 .PHONY: help
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## The whole system on this machine (SECONDS=20 USERS=1000)
@@ -45,8 +47,12 @@ twins: ## Promises broken on purpose: the tests must notice
 	@.ci/tests twins
 
 .PHONY: soak
-soak: ## The goals of docs/reliability.md in their long forms (hours; ONLY=g01 SEED=7)
+soak: soak-simulation ## The goals of docs/reliability.md in their long forms (hours; ONLY=g01 SEED=7 SEEDS=100000)
 	@tools/soak $(ONLY)
+
+.PHONY: soak-simulation
+soak-simulation: ## The core in so many simulated worlds (SEEDS=100000 FIRST_SEED=1)
+	CCS_SEEDS=$(SEEDS) CCS_FIRST_SEED=$(FIRST_SEED) cargo test --quiet --test it simulation::seeds_of -- --nocapture
 
 .PHONY: bench
 bench: ## The daemon beside a webhook route on Node (about five minutes)

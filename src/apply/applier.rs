@@ -32,6 +32,7 @@ use crate::{
         dead_letters::{DeadLetter, DeadLetters},
         mentioned::Mentioned,
         order::{self, Says, Waiting},
+        ties::Ties,
     },
     store::journal::{
         Cause, CauseKind, Meta, NewEntry, Notice, Position, Recovered, Related, RequestOrigin,
@@ -49,6 +50,7 @@ const PAUSED_CELL: &str = "paused";
 pub struct Applier {
     shared: Arc<Shared>,
     waiting: Waiting<Position>,
+    ties: Ties<Position>,
     dead_letters: DeadLetters,
     latencies: Latencies,
     mentioned: Mentioned,
@@ -80,6 +82,7 @@ impl Applier {
         let mut applier = Applier {
             shared,
             waiting: Waiting::default(),
+            ties: Ties::default(),
             dead_letters: DeadLetters::new(max_dead_letters),
             latencies: Latencies::default(),
             mentioned: Mentioned::default(),
@@ -152,6 +155,7 @@ impl Applier {
             Notice::Moved(moves) => {
                 let moves: HashMap<u64, Position> = moves.into_iter().collect();
                 self.waiting.moved(|seq| moves.get(&seq).copied());
+                self.ties.moved(|seq| moves.get(&seq).copied());
                 for (seq, position) in &moves {
                     self.dead_letters.moved(*seq, *position);
                 }
@@ -170,7 +174,7 @@ impl Applier {
         };
         let ticket = ticket_of(&meta);
         if let Some(lost) = self.waiting.push(record.clone(), ticket) {
-            self.superseded(&record, lost);
+            self.lost(&record, &ticket, lost);
         }
     }
 
@@ -258,9 +262,11 @@ impl Applier {
             }
             self.doubt(doubtful);
         }
-        let due = self.waiting.next_due().map(|at| (at - tick).max(1));
+        // Where all writers are busy, the first that comes back looks again.
+        let room = self.writers < writers;
+        let due = self.waiting.next_due().filter(|_| room);
         let due = due
-            .and_then(|ms| u64::try_from(ms).ok())
+            .and_then(|at| u64::try_from((at - tick).max(1)).ok())
             .map(Duration::from_millis);
         let wake = now + due.unwrap_or(IDLE).min(IDLE);
         self.next_look(now, tick)

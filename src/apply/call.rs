@@ -14,29 +14,24 @@ use std::{
 use super::{
     Shared,
     batch::{Call, Calls, Size},
+    failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning},
+    guard,
     load::{Fate, Load, Manner},
 };
 use crate::{
     convex::{
-        answer::{Failure, Hint},
+        answer::Hint,
         circuit::Ticket,
         deployment::CallError,
         wire::{Applied, Encoded},
         writer::MAX_CHANGES,
     },
-    model::{Fault, Outcome, RecordKey, Table},
+    model::{Key, Outcome, RecordKey, Table},
     store::state::Seen,
 };
 
-/// The functions' code for a call that is larger than a transaction may be.
-const BATCH_TOO_LARGE: &str = "batch_too_large";
 /// So many different records refused in a row, without one that went through, are no coincidence.
 const ALL_REFUSED: usize = 20;
-/// How long to leave Convex alone when the functions are not there or not callable.
-const MISSING_HOLD: Duration = Duration::from_secs(10);
-/// How long to leave Convex alone when it does not accept the key.
-const KEY_HOLD: Duration = Duration::from_secs(60);
-
 /// The functions' code for a table that they do not serve.
 const UNKNOWN_TABLE: &str = "unknown_table";
 /// The fewest changes to which calls shrink after some were too large.
@@ -68,6 +63,7 @@ impl Shared {
             if let Some(calls) = manner.calls {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
+            self.begin(&call);
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
@@ -77,6 +73,7 @@ impl Shared {
                     self.applied(call, applied, manner, &mut done);
                 }
                 Err(error) => {
+                    self.written(call.items.iter().map(|load| (load.record(), false)));
                     let verdict = self.judge(error, ticket, &mut there).await;
                     self.failed(verdict, call, &mut calls, &mut done);
                 }
@@ -123,6 +120,7 @@ impl Shared {
         }
         let mut outcomes = applied.into_iter();
         let mut remember = Vec::with_capacity(call.items.len());
+        let mut ended = Vec::with_capacity(call.items.len());
         for load in call.items {
             let rows = load.rows().changes.len();
             let (outcome, id) = of_record(outcomes.by_ref().take(rows));
@@ -137,14 +135,32 @@ impl Shared {
                     "a row without clerkId had the user's verified address and was linked"
                 );
             }
-            remember.extend(self.learnt(&load, outcome));
+            let learnt = self.learnt(&load, outcome);
+            ended.push((load.record().clone(), learnt.is_some()));
+            remember.extend(learnt);
             done.push((load, Fate::Written { outcome, id }));
         }
-        if manner.many {
-            self.remember_some(&remember);
-        } else {
-            self.remember(&remember);
-        }
+        let kept = match manner.many {
+            true => self.remember_some(&remember),
+            false => self.remember(&remember),
+        };
+        self.written(
+            ended
+                .iter()
+                .map(|(record, learnt)| (record, *learnt && kept)),
+        );
+    }
+
+    /// Until its answer has come, nobody knows what a row is like.
+    fn begin<L: Load>(&self, call: &Call<L>) {
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = call.items.iter().map(L::record);
+        records.for_each(|record| certain.begin(record));
+    }
+
+    fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, bool)>) {
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        records.for_each(|(record, learnt)| certain.end(record, learnt));
     }
 
     /// A user more or less: the census hears of it. What scans write they count themselves.
@@ -166,79 +182,40 @@ impl Shared {
 
     /// What an outcome teaches the ledger about a record.
     fn learnt<L: Load>(&self, load: &L, outcome: Outcome) -> Option<(RecordKey, Seen)> {
-        let seen = match outcome {
-            // The row is newer than this; by how much was not said.
-            Outcome::Stale => return None,
-            Outcome::Tombstoned => Seen {
-                deleted: true,
-                ..load.seen()
-            },
-            _ => load.seen(),
-        };
         // Nobody else works on a delivery's record, but a delivery may have been written beside a repair.
-        let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
-        if !L::ALONE && self.seen(load.record()).is_some_and(further) {
-            return None;
-        }
+        let known = || self.seen(load.record());
+        let seen = guard::learnt(load.seen(), outcome, L::ALONE, known)?;
         Some((load.record().clone(), seen))
     }
 
     /// Finds out what a failed call means, and tells the circuit.
     async fn judge(&self, error: CallError, ticket: Ticket, there: &mut bool) -> Verdict {
-        let fault = error.fault();
-        match (&error, fault) {
-            (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
+        let refused = |key: Option<&Key>| Verdict::Refused {
+            code: error.code().to_owned(),
+            key: key.map(|key| key.as_str().to_owned()),
+            reason: error.to_string(),
+        };
+        match failure::meaning(&error) {
+            Meaning::Away(wait) => Verdict::Away(self.convex.failed(ticket, &error, wait)),
+            Meaning::Redacted if !*there => {
+                if let Err(outage) = self.edges.load().reader.describe().await {
+                    let hold = self.convex.failed(ticket, &outage, Some(MISSING_HOLD));
+                    return Verdict::Away(hold);
+                }
+                *there = true;
                 self.convex.answered(ticket);
-                if code == UNKNOWN_TABLE {
+                refused(None)
+            }
+            Meaning::Redacted => {
+                self.convex.answered(ticket);
+                refused(None)
+            }
+            Meaning::Refused(key) => {
+                self.convex.answered(ticket);
+                if error.code() == UNKNOWN_TABLE {
                     self.served.doubt();
                 }
-                // The whole call is too large, whichever record the function was at.
-                let key = key.as_ref().filter(|_| code != BATCH_TOO_LARGE);
-                Verdict::Refused {
-                    code: code.clone(),
-                    key: key.map(|key| key.as_str().to_owned()),
-                    reason: error.to_string(),
-                }
-            }
-            (CallError::Failed(Failure::Unstructured { hint, .. }), _) => {
-                if *hint == Hint::Unknown && !*there {
-                    if let Err(outage) = self.edges.load().reader.describe().await {
-                        let hold = self.convex.failed(ticket, &outage, Some(MISSING_HOLD));
-                        return Verdict::Away(hold);
-                    }
-                    *there = true;
-                }
-                self.convex.answered(ticket);
-                Verdict::Refused {
-                    code: error.code().to_owned(),
-                    key: None,
-                    reason: error.to_string(),
-                }
-            }
-            (_, Fault::Refused) => {
-                let key = matches!(
-                    &error,
-                    CallError::Failed(Failure::Refused {
-                        status: 401 | 403,
-                        ..
-                    })
-                );
-                let wait = Some(if key { KEY_HOLD } else { MISSING_HOLD });
-                Verdict::Away(self.convex.failed(ticket, &error, wait))
-            }
-            (_, Fault::Service { retry_after }) => {
-                Verdict::Away(self.convex.failed(ticket, &error, retry_after))
-            }
-            (_, Fault::Ours) => {
-                Verdict::Away(self.convex.failed(ticket, &error, Some(MISSING_HOLD)))
-            }
-            (_, Fault::Record) => {
-                self.convex.answered(ticket);
-                Verdict::Refused {
-                    code: error.code().to_owned(),
-                    key: None,
-                    reason: error.to_string(),
-                }
+                refused(key)
             }
         }
     }

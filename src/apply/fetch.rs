@@ -9,6 +9,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Edges, Lease, Shared,
     ending::{Ending, Final, UNPROVED, refused},
+    instance::{Absence, absence},
     work::{Question, Work},
 };
 use crate::{
@@ -177,34 +178,24 @@ impl Shared {
                     Err(ended) => answers.endings.push(ended),
                 }
             }
-            // Clerk has said twice that it is gone, by the event and now: whose it was does not matter.
-            Ok(Lookup::Gone(deletion)) if says_gone(&lease) => {
-                answers
-                    .works
-                    .push(self.gone(lease, &deletion, self.clock.now_ms()));
-            }
-            Ok(Lookup::Gone(_)) if arbitrate => {
-                answers.endings.push((lease, Ending::Final(Final::Foreign)));
-            }
-            // Nobody has told of this one: it is only mentioned, in a dashboard's example perhaps.
-            Ok(Lookup::Gone(_))
-                if !self.is_proved(key) && lease.ticket.origin == Origin::Repair =>
-            {
-                answers
-                    .endings
-                    .push((lease, Ending::Final(Final::Unproved)));
-            }
-            Ok(Lookup::Gone(_)) if !self.is_proved(key) => {
-                let reason = "Clerk says that it does not exist, but this key has not yet shown any \
-                              record of this instance: check that CLERK_SECRET_KEY belongs to the \
-                              instance whose webhooks arrive";
-                let ending = refused(UNPROVED, reason.into());
-                answers.endings.push((lease, ending));
-            }
             Ok(Lookup::Gone(deletion)) => {
-                answers
-                    .works
-                    .push(self.gone(lease, &deletion, self.clock.now_ms()));
+                let mentioned = lease.ticket.origin == Origin::Repair;
+                let proved = self.is_proved(key);
+                let ending = match absence(says_gone(&lease), arbitrate, mentioned, proved) {
+                    Absence::Gone => {
+                        let work = self.gone(lease, &deletion, self.clock.now_ms());
+                        return answers.works.push(work);
+                    }
+                    Absence::Foreign => Ending::Final(Final::Foreign),
+                    Absence::Unproved => Ending::Final(Final::Unproved),
+                    Absence::Distrusted => {
+                        let reason = "Clerk says that it does not exist, but this key has not yet shown any \
+                                      record of this instance: check that CLERK_SECRET_KEY belongs to the \
+                                      instance whose webhooks arrive";
+                        refused(UNPROVED, reason.into())
+                    }
+                };
+                answers.endings.push((lease, ending));
             }
         }
     }

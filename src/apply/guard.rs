@@ -5,7 +5,7 @@
 //! ledger cannot tell, Clerk is asked instead of guessed.
 
 use crate::{
-    model::{ContentHash, Standing, Version},
+    model::{ContentHash, Outcome, Standing, Version},
     store::state::Seen,
     twin::{self, Twin},
 };
@@ -83,6 +83,14 @@ pub fn judge(seen: Option<Seen>, floor: Version, says: Standing, hash: ContentHa
     }
 }
 
+/// What the ledger believes to be there is sent all the same unless it is certain; see [`super::certain`].
+pub fn unless_certain(verdict: Verdict, is_certain: impl FnOnce() -> bool) -> Verdict {
+    match verdict {
+        Verdict::Unchanged if !is_certain() => Verdict::Write,
+        verdict => verdict,
+    }
+}
+
 /// The verdict on what Clerk has just said. A tie is settled by it; only a reading older than what was
 /// seen (a replica that lags) is not written. `insist` writes what the ledger believes to be there
 /// already: somebody asked for this record, so the ledger may be wrong.
@@ -108,6 +116,33 @@ pub fn overtaken(seen: Option<Seen>, version: Version, revive: bool) -> bool {
         Some(seen) => seen.version > version,
         None => false,
     }
+}
+
+/// What Convex's answer to a write teaches the ledger; `None`: nothing. `alone` says that nobody else works
+/// on the record at the same time; otherwise what the ledger knows by then may be further on.
+pub fn learnt(
+    written: Seen,
+    outcome: Outcome,
+    alone: bool,
+    known: impl FnOnce() -> Option<Seen>,
+) -> Option<Seen> {
+    let seen = match outcome {
+        // The row is newer than this; by how much was not said.
+        Outcome::Stale => return None,
+        Outcome::Tombstoned => Seen {
+            deleted: true,
+            ..written
+        },
+        _ => written,
+    };
+    let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
+    (alone || !known().is_some_and(further)).then_some(seen)
+}
+
+/// True if Clerk shows a record older than its own event: a replica that lags, or one that has not heard of
+/// the deletion yet.
+pub fn lags(says: Option<Standing>, shown: Version) -> bool {
+    says.is_some_and(|says| says.deleted || shown < says.version)
 }
 
 #[cfg(test)]
@@ -176,6 +211,36 @@ mod tests {
             Verdict::Stale(Why::Older)
         );
         assert_eq!(judge_fetched(None, Version(1), A, false), Verdict::Write);
+    }
+
+    #[test]
+    fn content_is_left_unsent_only_where_the_ledger_is_certain() {
+        assert_eq!(unless_certain(Verdict::Unchanged, || false), Verdict::Write);
+        let known = unless_certain(Verdict::Unchanged, || true);
+        assert_eq!(known, Verdict::Unchanged);
+        let stale = Verdict::Stale(Why::Older);
+        assert_eq!(unless_certain(stale, || false), stale);
+    }
+
+    #[test]
+    fn the_ledger_learns_what_was_written_and_never_goes_back() {
+        let written = seen(alive(5), A).unwrap();
+        let nothing = || None;
+        assert_eq!(learnt(written, Outcome::Stale, true, nothing), None);
+        for outcome in [Outcome::Created, Outcome::Unchanged] {
+            assert_eq!(learnt(written, outcome, true, nothing), Some(written));
+        }
+        let buried = learnt(written, Outcome::Tombstoned, true, nothing);
+        assert!(buried.is_some_and(|seen| seen.deleted));
+        for (known, learns) in [
+            (None, true),
+            (seen(alive(5), B), true),
+            (seen(alive(6), B), false),
+            (seen(gone(1), B), false),
+        ] {
+            let learnt = learnt(written, Outcome::Updated, false, || known);
+            assert_eq!(learnt.is_some(), learns, "{known:?}");
+        }
     }
 
     #[test]

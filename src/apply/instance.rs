@@ -84,6 +84,33 @@ impl Pin {
     }
 }
 
+/// What follows from Clerk's word that a record does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It is gone.
+    Gone,
+    /// The event is another instance's.
+    Foreign,
+    /// It was only mentioned, in a dashboard's example perhaps, and the key has shown nothing yet: nothing
+    /// follows.
+    Unproved,
+    /// Clerk's word cannot be taken: this key has not shown any record of our instance.
+    Distrusted,
+}
+
+/// What to make of it. `says_gone`: the event says so too; `arbitrate`: whether the event is ours hangs on this
+/// answer; `mentioned`: nobody has told of the record itself; `proved`: the key has shown a record of ours.
+pub fn absence(says_gone: bool, arbitrate: bool, mentioned: bool, proved: bool) -> Absence {
+    match (says_gone, arbitrate, proved, mentioned) {
+        // Clerk has said twice that it is gone, by the event and now: whose it was does not matter.
+        (true, ..) => Absence::Gone,
+        (_, true, ..) => Absence::Foreign,
+        (_, _, true, _) => Absence::Gone,
+        (_, _, false, true) => Absence::Unproved,
+        (_, _, false, false) => Absence::Distrusted,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +136,19 @@ mod tests {
         let mut pin = Pin::Known("ins_a".into());
         assert_eq!(pin.judge(None), Belonging::Ours);
         assert_eq!(Pin::default().judge(None), Belonging::Ours);
+    }
+
+    #[test]
+    fn an_absence_is_a_deletion_only_under_a_key_that_has_shown_a_record_or_by_two_words() {
+        for (says_gone, arbitrate, mentioned, proved, is) in [
+            (true, true, false, false, Absence::Gone),
+            (false, true, false, true, Absence::Foreign),
+            (false, false, true, true, Absence::Gone),
+            (false, false, true, false, Absence::Unproved),
+            (false, false, false, false, Absence::Distrusted),
+        ] {
+            assert_eq!(absence(says_gone, arbitrate, mentioned, proved), is);
+        }
     }
 
     #[test]

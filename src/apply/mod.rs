@@ -2,16 +2,18 @@
 //!
 //! It cannot tell who asked for a change, and it is the only module that writes to Convex. Promises:
 //! an entry reaches exactly one final state or is a dead letter; a record at fault holds up nobody; a
-//! service that is away costs no attempt. [`guard`], [`batch`], [`instance`] and [`latency`] are pure;
+//! service that is away costs no attempt. [`guard`], [`batch`], [`failure`], [`instance`] and [`latency`] are pure;
 //! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` owns the queue, [`repairs`] takes
 //! what scans found; [`edits`] is the other direction.
 
 mod applier;
 pub mod batch;
 mod call;
+pub mod certain;
 pub mod edits;
-mod ending;
+pub mod ending;
 pub mod ensure;
+pub mod failure;
 mod fetch;
 mod gate;
 pub mod guard;
@@ -19,7 +21,7 @@ mod handle;
 pub mod instance;
 pub mod latency;
 mod load;
-mod permits;
+pub mod permits;
 mod probe;
 pub mod repairs;
 mod shared;

@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// See the module's words.
-pub(super) struct Permits {
+pub struct Permits {
     all: Pool,
     repairs: Pool,
 }
 
 /// The right to make one call, given back when dropped.
-pub(super) struct Permit<'a> {
+pub struct Permit<'a> {
     // In this order: a repair that ends makes room for a delivery first.
     _call: Held<'a>,
     _repair: Option<Held<'a>>,
@@ -23,7 +23,7 @@ pub(super) struct Permit<'a> {
 
 impl Permits {
     /// So many calls at once; none at all would be for ever, so it is one at least.
-    pub(super) fn new(calls: usize) -> Permits {
+    pub fn new(calls: usize) -> Permits {
         Permits {
             all: Pool::new(calls.max(1)),
             repairs: Pool::new(for_repairs(calls)),
@@ -31,7 +31,7 @@ impl Permits {
     }
 
     /// Waits for the turn of a call; `urgent` is a delivery's.
-    pub(super) async fn acquire(&self, urgent: bool) -> Permit<'_> {
+    pub async fn acquire(&self, urgent: bool) -> Permit<'_> {
         let repair = match urgent {
             true => None,
             false => Some(self.repairs.acquire().await),
@@ -43,14 +43,14 @@ impl Permits {
     }
 
     /// Lets another number of calls run at once from now on.
-    pub(super) fn resize(&self, calls: usize) {
+    pub fn resize(&self, calls: usize) {
         self.all.resize(calls.max(1));
         self.repairs.resize(for_repairs(calls));
     }
 }
 
 /// How many of the calls may be repairs.
-pub(super) fn for_repairs(calls: usize) -> usize {
+pub fn for_repairs(calls: usize) -> usize {
     calls.saturating_sub(1).max(1)
 }
 

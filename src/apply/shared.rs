@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    certain::Certain,
     edits::{self, Written},
     gate::{Gate, Service},
     handle::{Handle, Whereabouts},
@@ -146,6 +147,8 @@ pub struct Shared {
     pub(super) convex: Gate,
     pub(super) clerk: Gate,
     pub(super) pin: Mutex<Pin>,
+    /// Records whose rows are known to be as the ledger says.
+    pub(super) certain: Mutex<Certain>,
     /// Different records that Convex refused since it last took one; bounded by the brake on them.
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
     /// The key under which Clerk has shown a record of our instance, as a hash.
@@ -192,6 +195,7 @@ impl Shared {
             convex,
             clerk,
             pin: Mutex::new(pin),
+            certain: Mutex::default(),
             refusals: Mutex::default(),
             proved_key: Mutex::new(proved_key),
             applier: OnceLock::new(),

@@ -3,7 +3,7 @@
 //! Knows the journal, the ledger and the mapping; makes no request. What it cannot decide becomes an
 //! [`Ending`] that says what happens next, so that the caller has no opinion about records.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use super::{
     Lease, Settings, Shared,
@@ -126,7 +126,8 @@ impl Shared {
             overrule(&mut changes, Version(self.clock.now_ms()));
         }
         let hash = hash_of(&changes);
-        match guard::judge(seen, floor, says.standing, hash) {
+        let verdict = guard::judge(seen, floor, says.standing, hash);
+        match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
             Verdict::Write => Ok(work(lease, &changes, says.standing, hash, happened_ms)),
             verdict => Err(self.ended(lease, verdict, Some((says.standing, hash)))),
         }
@@ -171,9 +172,10 @@ impl Shared {
         record: &RawRecord,
         insist: bool,
     ) -> Result<Work, (Lease, Ending)> {
-        if let Some(says) = lease.ticket.says
-            && (says.standing.deleted || record.version() < says.standing.version)
-        {
+        if guard::lags(
+            lease.ticket.says.map(|says| says.standing),
+            record.version(),
+        ) {
             let reason = "Clerk shows this record older than its own event says";
             return Err((lease, refused("clerk_lags", reason.into())));
         }
@@ -187,7 +189,8 @@ impl Shared {
         let hash = hash_of(&changes);
         let standing = Standing::alive(record.version());
         let seen = self.seen(&lease.record);
-        match guard::judge_fetched(seen, record.version(), hash, insist) {
+        let verdict = guard::judge_fetched(seen, record.version(), hash, insist);
+        match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
             Verdict::Write => Ok(work(lease, &changes, standing, hash, None)),
             verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
         }
@@ -343,22 +346,28 @@ impl Shared {
         self.state.ledger_get(record)
     }
 
-    /// Lets the ledger remember.
-    pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) {
-        if let Err(error) = self.state.ledger_put_many(seen, self.horizon()) {
-            self.state_failed(&error);
-        }
+    /// Lets the ledger remember; false if it does not.
+    pub(super) fn remember(&self, seen: &[(RecordKey, Seen)]) -> bool {
+        let kept = self.state.ledger_put_many(seen, self.horizon());
+        kept.map_err(|error| self.state_failed(&error)).is_ok()
     }
 
-    /// Lets the ledger remember a share of what was written by the thousand.
-    pub(super) fn remember_some(&self, seen: &[(RecordKey, Seen)]) {
-        if let Err(error) = self.state.ledger_put_some(seen, self.horizon()) {
+    /// Lets the ledger remember what was written by the thousand; false if it does not.
+    pub(super) fn remember_some(&self, seen: &[(RecordKey, Seen)]) -> bool {
+        let kept = self.state.ledger_put_some(seen, self.horizon());
+        kept.unwrap_or_else(|error| {
             self.state_failed(&error);
-        }
+            false
+        })
     }
 
     /// Versions beyond it come from a clock that is wrong.
     fn horizon(&self) -> Version {
         Version(self.clock.now_ms().saturating_add(DAY_MS))
+    }
+
+    fn is_certain(&self, record: &RecordKey) -> bool {
+        let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        certain.contains(record)
     }
 }

@@ -363,7 +363,9 @@ fn newest<P: Copy>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticke
         (None, None) => (waiting, incoming, true),
         (Some(old), Some(new)) if new.standing > old.standing => (incoming, waiting, false),
         (Some(old), Some(new)) if new.standing < old.standing => (waiting, incoming, false),
-        (Some(old), Some(new)) => (waiting, incoming, old.fingerprint != new.fingerprint),
+        // Of two contents of one version the later one, until Clerk has said which it is; see `ties`.
+        (Some(old), Some(new)) if old.fingerprint != new.fingerprint => (incoming, waiting, true),
+        (Some(_), Some(_)) => (waiting, incoming, false),
     };
     kept.not_before = not_before;
     // Doubt survives unless strictly newer content has settled it.

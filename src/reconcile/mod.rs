@@ -23,7 +23,7 @@ mod rows;
 pub mod run;
 pub mod scan;
 pub mod unhealed;
-mod verdict;
+pub mod verdict;
 
 use std::{future::Future, io, time::Duration};
 

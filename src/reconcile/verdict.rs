@@ -9,7 +9,9 @@ use crate::{
     reconcile::diff::compare,
 };
 
-use super::{full::candidate::Candidate, merge};
+use super::merge;
+
+pub use super::full::candidate::Candidate;
 
 /// Both sides of one record, as they were looked at last.
 pub struct Sides<'s> {

@@ -57,6 +57,7 @@ mod samples;
 mod scans;
 mod scans_by_clock;
 mod services;
+mod simulation;
 mod slow;
 mod soak;
 mod stop;

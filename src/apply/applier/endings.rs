@@ -12,7 +12,7 @@ use crate::{
         Lease,
         ending::{Ending, Final},
     },
-    model::{Origin, RecordKey, Standing},
+    model::{Origin, RecordKey},
     queue::{dead_letters::DeadLetter, order},
     store::journal::{CauseKind, Meta, Parked, RequestOrigin, Settled},
     telemetry::RetryLabels,
@@ -75,6 +75,9 @@ impl Applier {
             self.overcome(&lease);
         }
         let settled = settle(lease.ticket.seq, end);
+        for tied in self.ties.ended(lease.ticket.seq) {
+            self.superseded(&lease.record, &tied);
+        }
         self.waiting.finish(lease);
         settled
     }
@@ -82,19 +85,14 @@ impl Applier {
     /// The record was written: what was a dead letter about it is none any more, unless it is newer than
     /// what was written.
     fn overcome(&mut self, lease: &Lease) {
-        // What Clerk says now is newer than everything that it has ever said.
         let written = lease.ticket.says.filter(|_| !lease.fetch);
         let covered = |meta: &Meta| {
-            let standing = Standing {
-                version: meta.version,
-                deleted: meta.deleted,
-            };
-            written
-                .is_none_or(|says| meta.cause == CauseKind::Delivery && standing <= says.standing)
+            let letter = ticket_of(meta).says;
+            // What Clerk says now is newer than everything that it has ever said.
+            written.is_none_or(|written| letter.is_some_and(|letter| written.covers(letter)))
         };
         for letter in self.dead_letters.settled(&lease.record, covered) {
-            let ticket = ticket_of(&letter.meta);
-            self.superseded(&lease.record, ticket);
+            self.superseded(&lease.record, &ticket_of(&letter.meta));
         }
         self.clear_if_none();
     }
@@ -119,21 +117,12 @@ impl Applier {
             let fetch = lease.fetch;
             return self.put_back(lease, Some(attempts), fetch, Some(wait));
         }
-        let says = lease.ticket.says;
-        let meta = Meta {
-            seq: lease.ticket.seq,
-            position: lease.ticket.position,
-            received_ms: lease.ticket.received_ms,
-            record: Some(lease.record.clone()),
-            version: says.map_or_else(Default::default, |says| says.standing.version),
-            deleted: says.is_some_and(|says| says.standing.deleted),
-            fingerprint: says.map_or(0, |says| says.fingerprint),
-            cause: match lease.ticket.origin {
-                Origin::Webhook => CauseKind::Delivery,
-                Origin::Operator => CauseKind::Request(RequestOrigin::Operator),
-                Origin::Repair | Origin::SignIn => CauseKind::Request(RequestOrigin::Repair),
-            },
-        };
+        // Those that tie with it stay with it, so that it is a tie again when it is tried again.
+        for tied in self.ties.ended(lease.ticket.seq) {
+            let meta = meta_of(&lease.record, &tied);
+            self.park(meta, attempts, code, reason.clone(), now_ms);
+        }
+        let meta = meta_of(&lease.record, &lease.ticket);
         self.waiting.finish(lease);
         self.park(meta, attempts, code, reason, now_ms);
     }
@@ -197,10 +186,10 @@ impl Applier {
             let ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
             self.tick().saturating_add(ms)
         });
-        let record = lease.record.clone();
+        let (record, ticket) = (lease.record.clone(), lease.ticket);
         let attempts = attempts.unwrap_or(lease.attempts);
         if let Some(lost) = self.waiting.put_back(lease, attempts, fetch, at) {
-            self.superseded(&record, lost);
+            self.lost(&record, &ticket, lost);
         }
     }
 
@@ -214,7 +203,14 @@ impl Applier {
             .raise("foreign_instance", message, now_ms);
     }
 
-    pub(super) fn superseded(&mut self, record: &RecordKey, lost: Ticket) {
+    /// The queue gave up an entry when another one was handed in.
+    pub(super) fn lost(&mut self, record: &RecordKey, handed_in: &Ticket, lost: Ticket) {
+        for lost in self.ties.lost(handed_in, lost) {
+            self.superseded(record, &lost);
+        }
+    }
+
+    fn superseded(&self, record: &RecordKey, lost: &Ticket) {
         let table = record.table.name();
         self.shared
             .metrics
@@ -222,6 +218,25 @@ impl Applier {
         self.shared
             .journal
             .settle([settle(lost.seq, Final::Superseded)]);
+    }
+}
+
+/// What the journal knows of a ticket.
+fn meta_of(record: &RecordKey, ticket: &Ticket) -> Meta {
+    let says = ticket.says;
+    Meta {
+        seq: ticket.seq,
+        position: ticket.position,
+        received_ms: ticket.received_ms,
+        record: Some(record.clone()),
+        version: says.map_or_else(Default::default, |says| says.standing.version),
+        deleted: says.is_some_and(|says| says.standing.deleted),
+        fingerprint: says.map_or(0, |says| says.fingerprint),
+        cause: match ticket.origin {
+            Origin::Webhook => CauseKind::Delivery,
+            Origin::Operator => CauseKind::Request(RequestOrigin::Operator),
+            Origin::Repair | Origin::SignIn => CauseKind::Request(RequestOrigin::Repair),
+        },
     }
 }
 

@@ -158,21 +158,23 @@ impl State {
 
     /// Remembers what was written by the thousand as long as little is known; beyond that it
     /// is declared forgotten at once. Otherwise a move of a million records would push out those that were
-    /// touched last, and leave a large file behind, which sled does not make small again.
+    /// touched last, and leave a large file behind, which sled does not make small again. False if it was
+    /// declared forgotten; what is known of such a record, if anything, is what was seen of it before.
     pub fn ledger_put_some(
         &self,
         seen: &[(RecordKey, Seen)],
         horizon: Version,
-    ) -> Result<(), StateError> {
+    ) -> Result<bool, StateError> {
         let known = self.inner.ledger.read().known.len();
         if known + seen.len() <= SHARE.min(self.inner.ledger.limit as usize / 2) {
-            return self.ledger_put_many(seen, horizon);
+            self.ledger_put_many(seen, horizon)?;
+            return Ok(true);
         }
         let sane = seen.iter().map(|(_, seen)| seen.version);
-        match sane.filter(|version| *version <= horizon).max() {
-            Some(newest) => self.raise_floor(newest),
-            None => Ok(()),
+        if let Some(newest) = sane.filter(|version| *version <= horizon).max() {
+            self.raise_floor(newest)?;
         }
+        Ok(false)
     }
 
     /// Below this, what is not in the ledger may have been forgotten.

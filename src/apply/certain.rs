@@ -1,0 +1,109 @@
+//! Records of which this process knows that Convex's row is as the ledger says.
+//!
+//! The ledger says what was last learnt. It may lag behind Convex: a call whose answer was lost may have been
+//! carried out, a repair may be on its way, and after a crash the ledger may lack its last words. Content that the
+//! ledger believes to be there is left unsent only for records that are here, so that a change that was taken
+//! back again (A, B, A) does not leave B behind. A record is here from the answer to a write of it until the next
+//! write is sent. Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
+
+use crate::model::RecordKey;
+
+/// Records of one generation, 64 bits each; two are kept, about a megabyte and a half.
+const GENERATION: usize = 50_000;
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub struct Certain {
+    young: HashSet<u64>,
+    old: HashSet<u64>,
+    /// Writes under way: as many as the calls hold that are made at once.
+    under_way: HashMap<u64, u32>,
+    hashes: RandomState,
+}
+
+impl Certain {
+    /// A write of this record is about to be sent: what the row will be is not known before the answer.
+    pub fn begin(&mut self, record: &RecordKey) {
+        let hash = self.hashes.hash_one(record);
+        self.young.remove(&hash);
+        self.old.remove(&hash);
+        *self.under_way.entry(hash).or_default() += 1;
+    }
+
+    /// That write is over. `learnt`: an answer came, and the ledger says what it said.
+    pub fn end(&mut self, record: &RecordKey, learnt: bool) {
+        let hash = self.hashes.hash_one(record);
+        let others = self.under_way.get(&hash).copied().unwrap_or(1) - 1;
+        if others > 0 {
+            self.under_way.insert(hash, others);
+            return;
+        }
+        self.under_way.remove(&hash);
+        if !learnt {
+            return;
+        }
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash);
+    }
+
+    /// True if the row is as the ledger says.
+    pub fn contains(&self, record: &RecordKey) -> bool {
+        let hash = self.hashes.hash_one(record);
+        self.young.contains(&hash) || self.old.contains(&hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Key, Table};
+
+    fn user(number: usize) -> RecordKey {
+        let key = Key::parse(&format!("user_{number}")).unwrap();
+        RecordKey::new(Table::Users, key)
+    }
+
+    fn written(certain: &mut Certain, number: usize) {
+        certain.begin(&user(number));
+        certain.end(&user(number), true);
+    }
+
+    #[test]
+    fn a_record_is_certain_from_an_answer_to_the_next_write() {
+        let mut certain = Certain::default();
+        assert!(!certain.contains(&user(1)));
+        written(&mut certain, 1);
+        assert!(certain.contains(&user(1)) && !certain.contains(&user(2)));
+        certain.begin(&user(1));
+        assert!(!certain.contains(&user(1)), "a write is under way");
+        certain.end(&user(1), false);
+        assert!(!certain.contains(&user(1)), "its answer was lost");
+    }
+
+    #[test]
+    fn an_answer_says_nothing_while_another_write_is_under_way() {
+        let mut certain = Certain::default();
+        certain.begin(&user(1));
+        written(&mut certain, 1);
+        assert!(!certain.contains(&user(1)));
+        certain.end(&user(1), true);
+        assert!(certain.contains(&user(1)));
+    }
+
+    #[test]
+    fn it_is_bounded_and_the_oldest_go() {
+        let mut certain = Certain::default();
+        (0..3 * GENERATION).for_each(|number| written(&mut certain, number));
+        assert!(certain.young.len() + certain.old.len() <= 2 * GENERATION);
+        assert!(certain.under_way.is_empty());
+        assert!(certain.contains(&user(3 * GENERATION - 1)));
+        assert!(!certain.contains(&user(0)));
+    }
+}
