@@ -295,6 +295,35 @@ impl System {
     }
 }
 
+impl Drop for System {
+    /// A test that fails says what the daemon said last, and what its threads are waiting for.
+    fn drop(&mut self) {
+        const LAST_LINES: usize = 30;
+        if !std::thread::panicking() {
+            return;
+        }
+        let text = self.log.text();
+        let lines: Vec<&str> = text.lines().collect();
+        println!("the daemon's last words:");
+        for line in lines.iter().skip(lines.len().saturating_sub(LAST_LINES)) {
+            println!("{line}");
+        }
+        let Some(running) = &self.running else {
+            return println!("no daemon runs");
+        };
+        let tasks = format!("/proc/{}/task", running.pid.as_raw_nonzero());
+        for task in std::fs::read_dir(tasks).into_iter().flatten().flatten() {
+            let part = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            println!(
+                "{} {} {}",
+                part("comm").trim(),
+                part("wchan"),
+                part("schedstat").trim()
+            );
+        }
+    }
+}
+
 impl Log {
     fn add(&self, line: String) {
         self.0.lock().expect("no panic while held").push(line);

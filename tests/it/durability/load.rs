@@ -36,6 +36,8 @@ pub struct Load {
 #[derive(Default)]
 struct Told {
     stop: AtomicBool,
+    /// The power is being cut: what is answered now is not answered by a machine that still runs.
+    dark: AtomicBool,
     acknowledged: AtomicU64,
     repeated: AtomicU64,
     refused: AtomicU64,
@@ -111,6 +113,11 @@ impl Load {
     /// How many were acknowledged so far, repetitions not counted.
     pub fn acknowledged(&self) -> u64 {
         self.told.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// From now on, or no more, answers come from a machine whose power is being cut, and do not count.
+    pub fn dark(&self, dark: bool) {
+        self.told.dark.store(dark, Ordering::Relaxed);
     }
 
     /// How many were refused with 503 so far.
@@ -261,6 +268,7 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
 async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> bool {
     loop {
         match hand.try_post(&delivery.id, delivery.body.clone()).await {
+            Ok(_) if told.dark.load(Ordering::Relaxed) => {}
             Ok(answer) if answer.status == 200 => return true,
             Ok(answer) if answer.status == 503 => {
                 assert!(answer.retry_after.is_some(), "{answer:?}");

@@ -48,12 +48,14 @@ pub async fn cut_under_load(
             }
             let moment = Duration::from_millis(dice.below(LATEST_MS));
             tokio::time::sleep(moment).await;
+            load.dark(true);
             let ordered = Command::new(&cut).arg(system.state.path()).output();
             let ordered = ordered.expect("the program that was built");
             if !ordered.status.success() {
                 return Err(String::from_utf8_lossy(&ordered.stderr).into_owned());
             }
             system.kill_if_it_lives().await;
+            load.dark(false);
             volume.unmount();
             volume.mount().expect("as after a reboot");
             system.start_daemon().await;
@@ -62,7 +64,18 @@ pub async fn cut_under_load(
         system.convex.up();
         let truth = load.end().await;
         system.door().idle().await;
-        breach = breach.and(truth.breach(&system.convex));
+        let found = truth.breach(&system.convex);
+        let dead = system.door().failures().await;
+        if !found.is_none() || !dead.is_empty() {
+            let codes: Vec<&str> = dead.iter().filter_map(|one| one["code"].as_str()).collect();
+            println!(
+                "{} at cut {done}; dead letters: {codes:?}; the state was built anew {} times, the journal damaged {} times",
+                found.words(),
+                system.log.count("state_rebuilt"),
+                system.log.count("journal_damaged"),
+            );
+        }
+        breach = breach.and(found);
         sent = sent.and(truth.sent);
         system.convex.reset();
     }
