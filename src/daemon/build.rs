@@ -1,6 +1,6 @@
 //! Opens the disk and puts the parts together, each with its part of the configuration.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use chrono::DateTime;
@@ -27,12 +27,12 @@ use crate::{
     reconcile::unhealed,
     report::alert::Alerts,
     store::{
-        crypt::Keyring,
+        crypt::{KeyId, Keyring},
         directory,
         journal::{self, Journal, Notice, Recovered},
         room,
         state::{self, State},
-        state_file::{self, LAYOUT, Loaded, StateFile},
+        state_file::{self, LAYOUT, Loaded, StateFile, StateFileError},
     },
     telemetry::{ClerkLabels, ConvexLabels, Metrics},
 };
@@ -109,14 +109,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         let message = format!("STATE was damaged and is kept as {}", path.display());
         alerts.raise("state_damaged", message, now_ms);
     }
-    if let Some(file) = &mut known {
-        file.announce(dir, &keys)?;
-    }
     let new = recovered.segments == 0 && !dir.join(state::DIR).is_dir();
-    let recorded = match &known {
-        Some(file) => file.keys.clone(),
-        None => state_file::recorded(new.then_some(&[]), &keys),
-    };
+    let recorded = announce(dir, &mut known, new, &keys)?;
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
         ledger_records: section.ledger_records,
@@ -154,6 +148,22 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         alerts,
         doubt,
     })
+}
+
+/// Notes under which keys there will be records, before there are; `new`: nothing was ever kept here.
+fn announce(
+    dir: &Path,
+    known: &mut Option<StateFile>,
+    new: bool,
+    keys: &Keyring,
+) -> Result<Vec<KeyId>, StateFileError> {
+    match known {
+        Some(file) => {
+            file.announce(dir, keys)?;
+            Ok(file.keys.clone())
+        }
+        None => Ok(state_file::recorded(new.then_some(&[]), keys)),
+    }
 }
 
 /// Says what was found. Answers with what was lost, if anything was.

@@ -108,7 +108,7 @@ fn a_proof_is_for_one_record_and_one_number() {
 
 #[test]
 fn neither_key_nor_content_is_shown() {
-    let keys = ring(&[b'k']);
+    let keys = ring(b"k");
     let shown = format!("{keys:?} {:?}", keys.writes());
     assert!(
         !shown.contains("6b6b6b") && !shown.contains("107, 107"),

@@ -243,12 +243,10 @@ async fn a_rekeying_that_is_cut_off_at_any_step_goes_on_and_leaves_nothing_behin
         assert_eq!(holding(dir.path(), &bytes), Vec::<PathBuf>::new());
         assert_eq!(holding(dir.path(), id.as_bytes()), Vec::<PathBuf>::new());
         assert!(!dir.path().join("runs").exists());
-        assert_eq!(
-            fs::read(dir.path().join("reports/masked.json"))
-                .unwrap()
-                .len()
-                > 2,
-            true
+        let shown = fs::read(dir.path().join("reports/masked.json")).unwrap();
+        assert_ne!(
+            shown, b"{}",
+            "where values are shown, any report may hold some"
         );
         all_is_there(dir.path(), &new);
         let cells = State::open(

@@ -53,7 +53,8 @@ fn with_a_key_cells_are_compared_and_listed_by_their_content() {
 fn a_missing_key_sets_nothing_aside_and_a_swapped_cell_does() {
     let dir = tempfile::tempdir().unwrap();
     let opened = State::open(dir.path(), &keyed(&ring(&[1]), None)).unwrap();
-    let generation = Some(opened.generation);
+    let number = opened.generation;
+    let generation = Some(number);
     for (cell, content) in [("pause", &b"on"[..]), ("pin", b"ins_1")] {
         opened.state.put_cell(cell, Some(content)).unwrap();
     }
@@ -66,10 +67,7 @@ fn a_missing_key_sets_nothing_aside_and_a_swapped_cell_does() {
         );
     }
     let opened = State::open(dir.path(), &keyed(&ring(&[2, 1]), generation)).unwrap();
-    assert_eq!(
-        (opened.rebuilt.clone(), opened.generation),
-        (None, generation.unwrap())
-    );
+    assert_eq!((opened.rebuilt.clone(), opened.generation), (None, number));
     drop(opened);
     let db = sled::Config::new()
         .path(dir.path().join("sled"))
