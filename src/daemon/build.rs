@@ -75,19 +75,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let keys = keyring(section);
     // Before anything is touched: without the keys nothing here can be read, and nothing may be set aside.
     let loaded = StateFile::admit(dir, &keys)?;
-    let opened = directory::make_own(dir).map_err(|source| StartError::Directory {
-        path: dir.clone(),
-        source,
-    })?;
-    for path in opened {
-        tracing::warn!(path = %path.display(), "was open to other users; it is private now");
-    }
-    // Before sled meets a full disk, which it does not survive in this process.
-    if room::Room::at(dir).is_ok_and(room::Room::is_none) {
-        return Err(StartError::NoRoom(dir.clone()));
-    }
-    let alerts = Alerts::default();
-    let now_ms = Clock.now_ms();
+    make_ready(dir)?;
+    let (alerts, now_ms) = (Alerts::default(), Clock.now_ms());
     let damaged = loaded == Loaded::Damaged;
     let mut known = loaded.found();
     let options = journal::Options {
@@ -97,12 +86,11 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         keys: keys.clone(),
         ..journal::Options::default()
     };
-    let opened = Journal::open(&dir.join(journal::DIR), options)?;
     let journal::Opened {
         journal,
         recovered,
         notices,
-    } = opened;
+    } = Journal::open(&dir.join(journal::DIR), options)?;
     let mut doubt = report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
     if damaged {
         let path = state_file::set_aside(dir)?;
@@ -148,6 +136,22 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         alerts,
         doubt,
     })
+}
+
+/// Its owner's alone, and with room.
+fn make_ready(dir: &Path) -> Result<(), StartError> {
+    let opened = directory::make_own(dir).map_err(|source| StartError::Directory {
+        path: dir.to_owned(),
+        source,
+    })?;
+    for path in opened {
+        tracing::warn!(path = %path.display(), "was open to other users; it is private now");
+    }
+    // Before sled meets a full disk, which it does not survive in this process.
+    if room::Room::at(dir).is_ok_and(room::Room::is_none) {
+        return Err(StartError::NoRoom(dir.to_owned()));
+    }
+    Ok(())
 }
 
 /// Notes under which keys there will be records, before there are; `new`: nothing was ever kept here.

@@ -195,14 +195,7 @@ impl Whole<'_> {
             }
             let mut tally = walked.tally.clone();
             self.end_of(&run, walked, &mut tally).await?;
-            match group {
-                Group::Users => {
-                    self.purge(&mut tally).await?;
-                    self.name_rows().await?;
-                }
-                Group::Memberships => self.derived(&run, &mut tally).await?,
-                Group::Organizations => {}
-            }
+            self.follow_up(group, &run, &mut tally).await?;
             run.before.add(&tally);
         }
         if !cut_off && self.tables.contains(&Table::Users) {
@@ -214,6 +207,23 @@ impl Whole<'_> {
             parts.remove()?;
         }
         Ok(report)
+    }
+
+    /// What only a group that was walked to its end can tell.
+    async fn follow_up(
+        &mut self,
+        group: Group,
+        run: &RunCursor,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        match group {
+            Group::Users => {
+                self.purge(tally).await?;
+                self.name_rows().await
+            }
+            Group::Memberships => self.derived(run, tally).await,
+            Group::Organizations => Ok(()),
+        }
     }
 
     fn not_compared(&mut self, group: Group, trouble: &Trouble) {
