@@ -354,21 +354,23 @@ fn damage_journal(system: &System) {
 /// Swaps two values of the derived state; answers whether nobody sees it.
 pub async fn swapped_is_believed(settings: &[(&str, &str)]) -> bool {
     let mut system = System::with(settings).await;
-    system.hand().say(&created("user_1", 1, "Ada")).await;
-    system.door().idle().await;
+    for user in ["user_1", "user_2"] {
+        system.hand().say(&created(user, 1, "Ada")).await;
+        system.door().idle().await;
+    }
     assert_eq!(system.terminate().await, 0);
     let db = sled::Config::new()
         .path(system.state.path().join("derived/sled"))
         .open();
     let db = db.expect("sled opens");
-    let cells = db.open_tree("cells").expect("a tree");
-    let mut two = cells.iter().map(|cell| cell.expect("it reads"));
-    let (one, first) = two.next().expect("a cell");
-    let (other, second) = two.next().expect("another cell");
-    cells.insert(one, second).expect("it writes");
-    cells.insert(other, first).expect("it writes");
+    let ledger = db.open_tree("ledger.log").expect("a tree");
+    let mut two = ledger.iter().map(|run| run.expect("it reads"));
+    let (one, first) = two.next().expect("a value");
+    let (other, second) = two.next().expect("another value");
+    ledger.insert(one, second).expect("it writes");
+    ledger.insert(other, first).expect("it writes");
     db.flush().expect("it writes");
-    drop((two, cells, db));
+    drop((two, ledger, db));
     let survey = system.run(&["state", "verify", "--json"]).await;
     let survey: Value = serde_json::from_slice(&survey.stdout).expect("a survey");
     !survey.to_string().contains("not what was encrypted there")
