@@ -22,8 +22,9 @@ impl Committer {
         let kept_back = self.writer.room().is_some_and(|room| room.is_kept_back());
         if kept_back {
             let reason = "what is left of the room is for emptying the journal";
-            group.refuse_entries(&AppendError::Unwritable(reason.into()));
+            // First, so that whoever hears of the refusal can look why.
             self.without_room(reason.into());
+            group.refuse_entries(&AppendError::Unwritable(reason.into()));
         }
         kept_back
     }
