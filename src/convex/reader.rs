@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{Key, Table},
-    outbound::OnRequest,
+    outbound::{OnRequest, Reply},
 };
 
 /// The most rows a page, by the contract.
@@ -88,16 +88,8 @@ impl Reader {
     ) -> Result<ListedPage, CallError> {
         let args = listing(table, range, cursor, limit);
         let reply = self.0.ask(Function::LIST, args).await?;
-        let read: ListedRecords<'_> = value(Function::LIST, &reply)?;
-        let page = read.within(&reply.body);
-        let rows = page.rows.len() + page.odd;
-        believe(
-            Function::LIST,
-            rows,
-            limit,
-            (cursor, page.cursor.as_deref()),
-        )?;
-        Ok(page)
+        let read = value(Function::LIST, &reply)?;
+        page_within(Function::LIST, read, &reply, (limit, cursor))
     }
 
     /// The rows of these keys, duplicates included; keys without a row are missing from the answer. At
@@ -133,18 +125,9 @@ impl Reader {
             limit,
         };
         let reply = self.0.ask(Function::MEMBERS, args).await?;
-        let read = value::<ListedRecords<'_>>(Function::MEMBERS, &reply);
-        let Some(page) = if_deployed(read)?.map(|read| read.within(&reply.body)) else {
-            return Ok(None);
-        };
-        let rows = page.rows.len() + page.odd;
-        believe(
-            Function::MEMBERS,
-            rows,
-            limit,
-            (cursor, page.cursor.as_deref()),
-        )?;
-        Ok(Some(page))
+        let read = if_deployed(value(Function::MEMBERS, &reply))?;
+        let page = |read| page_within(Function::MEMBERS, read, &reply, (limit, cursor));
+        read.map(page).transpose()
     }
 
     /// One page of the files whose owner is gone. `None` where the functions that are deployed do not have this
@@ -185,6 +168,19 @@ impl Reader {
         }
         Ok(answer.edits.into_iter().map(Edit::from).collect())
     }
+}
+
+/// The page that was read, as a part of its answer, if it is what was asked for.
+fn page_within(
+    function: Function,
+    read: ListedRecords<'_>,
+    reply: &Reply,
+    (limit, asked): (u32, Option<&str>),
+) -> Result<ListedPage, CallError> {
+    let page = read.within(&reply.body);
+    let rows = page.rows.len() + page.odd;
+    believe(function, rows, limit, (asked, page.cursor.as_deref()))?;
+    Ok(page)
 }
 
 fn listing(table: Table, range: Range, cursor: Option<&str>, limit: u32) -> ListArgs<'_> {
