@@ -8,6 +8,7 @@
 mod endings;
 mod operators;
 mod parents;
+mod verdicts;
 mod workers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{endings::settle, workers::Message};
+use self::{endings::settle, verdicts::Verdicts, workers::Message};
 use super::{
     Handle, Lease, Shared, ending::Final, handle::Command, instance::Belonging, latency::Latencies,
 };
@@ -61,6 +62,7 @@ pub struct Applier {
     fetchers: usize,
     /// Leases that wait for a fetcher.
     in_doubt: Vec<Lease>,
+    verdicts: Verdicts,
     notices: mpsc::UnboundedReceiver<Notice>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::UnboundedSender<Message>,
@@ -91,6 +93,7 @@ impl Applier {
             writers: 0,
             fetchers: 0,
             in_doubt: Vec::new(),
+            verdicts: Verdicts::default(),
             notices,
             commands: receiver,
             reports,
@@ -119,7 +122,9 @@ impl Applier {
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut notices = Vec::with_capacity(NOTICES);
         loop {
+            self.hand_over();
             let wake = self.dispatch();
+            let wake = self.verdicts.due().map_or(wake, |due| due.min(wake));
             self.publish();
             tokio::select! {
                 biased;
@@ -134,12 +139,13 @@ impl Applier {
             }
         }
         let deadline = Instant::now() + grace;
-        while self.writers + self.fetchers > 0 {
+        while self.writers + self.fetchers > 0 || self.verdicts.is_underway() {
             tokio::select! {
                 Some(message) = self.reported.recv() => self.take_back(message),
                 () = sleep_until(deadline) => break,
             }
         }
+        self.hand_over_rest(deadline).await;
     }
 
     fn hear(&mut self, notice: Notice) {
@@ -237,7 +243,7 @@ impl Applier {
         const IDLE: Duration = Duration::from_secs(5);
         let now = Instant::now();
         let settings = self.shared.settings.load_full();
-        if self.shared.is_paused() || !settings.enabled {
+        if self.shared.is_paused() || !settings.enabled || self.verdicts.is_full() {
             return now + IDLE;
         }
         let (blocked, circuit) = self.shared.convex.state();

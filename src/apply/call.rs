@@ -14,7 +14,7 @@ use std::{
 use super::{
     Shared,
     batch::{Call, Calls, Size},
-    failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning},
+    failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning, THROUGHPUT_WINDOW},
     guard,
     load::{Fate, Load, Manner},
 };
@@ -197,6 +197,11 @@ impl Shared {
         };
         match failure::meaning(&error) {
             Meaning::Away(wait) => Verdict::Away(self.convex.failed(ticket, &error, wait)),
+            Meaning::Throttled => {
+                // An outage would hold up everybody; this holds up one call, and its neighbours fill the window.
+                self.convex.answered(ticket);
+                Verdict::Away(THROUGHPUT_WINDOW.mul_f64(rand::random_range(0.25..1.0)))
+            }
             Meaning::Redacted if !*there => {
                 if let Err(outage) = self.edges.load().reader.describe().await {
                     let hold = self.convex.failed(ticket, &outage, Some(MISSING_HOLD));

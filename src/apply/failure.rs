@@ -20,6 +20,12 @@ pub const MISSING_HOLD: Duration = Duration::from_secs(10);
 /// How long to leave Convex alone when it does not accept the key.
 const KEY_HOLD: Duration = Duration::from_secs(60);
 
+/// Convex's code for more bytes written in a second than the deployment's class allows, with status 429
+/// (`snapshot_manager.rs` of its backend). Inside a transaction the same word means that one is too large.
+const OVER_THROUGHPUT: &str = "TooManyWrites";
+/// The window of that limit.
+pub const THROUGHPUT_WINDOW: Duration = Duration::from_secs(1);
+
 /// See the module's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning<'e> {
@@ -28,6 +34,8 @@ pub enum Meaning<'e> {
     /// The functions failed and production has taken the words away: a record is at fault if the functions are
     /// there at all, which `describe` tells.
     Redacted,
+    /// The deployment has written as many bytes in this second as it may: it is well, and takes this call in the next.
+    Throttled,
     /// Convex is away. How long it is to be left alone, if there is a reason to say so.
     Away(Option<Duration>),
 }
@@ -42,6 +50,14 @@ pub fn meaning(error: &CallError) -> Meaning<'_> {
         (CallError::Failed(Failure::Unstructured { hint, .. }), _) if *hint == Hint::Unknown => {
             Meaning::Redacted
         }
+        (
+            CallError::Failed(Failure::Service {
+                code,
+                status: 429,
+                retry_after: None,
+            }),
+            _,
+        ) if code == OVER_THROUGHPUT => Meaning::Throttled,
         (_, Fault::Refused) => {
             let key = matches!(
                 error,
@@ -91,7 +107,14 @@ mod tests {
             status: 503,
             retry_after,
         };
+        let fast = |retry_after| Failure::Service {
+            code: OVER_THROUGHPUT.into(),
+            status: 429,
+            retry_after,
+        };
         for (error, means) in [
+            (failed(fast(None)), Meaning::Throttled),
+            (failed(fast(seconds(7))), Meaning::Away(seconds(7))),
             (of_record("invalid_field"), Meaning::Refused(named.as_ref())),
             (of_record(BATCH_TOO_LARGE), Meaning::Refused(None)),
             (redacted(Hint::Unknown), Meaning::Redacted),

@@ -23,6 +23,7 @@ impl Applier {
         let (worker, report) = match message {
             Message::Worked(worker, report) => (worker, report),
             Message::Looked(looked) => return self.looked(looked),
+            Message::HandedOver => return self.verdicts.handed_over(),
         };
         match worker {
             Worker::Writer => self.writers -= 1,
@@ -46,7 +47,7 @@ impl Applier {
                 Ending::Refused { code, reason } => self.refused(lease, &code, reason, now_ms),
             }
         }
-        self.shared.journal.settle(settled);
+        self.verdicts.add(settled);
     }
 
     fn done(&mut self, lease: Lease, end: Final, happened_ms: Option<i64>, now_ms: i64) -> Settled {

@@ -8,7 +8,6 @@ use crate::{
         Lease, Shared,
         call::Done,
         ending::{Ending, Final, refused},
-        load::Fate,
         work::Work,
     },
     model::RecordKey,
@@ -36,6 +35,8 @@ pub(super) enum Message {
     Worked(Worker, Report),
     /// Somebody looked for records that were mentioned.
     Looked(Looked),
+    /// The verdicts that were being handed over are in the journal.
+    HandedOver,
 }
 
 /// Who reports.
@@ -142,12 +143,6 @@ impl Shared {
             return;
         }
         let done = self.write(works, self.as_deliveries()).await;
-        if done
-            .iter()
-            .any(|(_, fate)| matches!(fate, Fate::Written { .. }))
-        {
-            self.hand_over_ledger().await;
-        }
         report.mentioned = self.unheard_of(&done);
         let ended = |(work, fate): Done<Work>| (work.lease, fate.into(), work.happened_ms);
         report.endings.extend(done.into_iter().map(ended));
@@ -159,16 +154,6 @@ impl Shared {
         let state = self.state.clone();
         let kept = tokio::task::spawn_blocking(move || state.sync()).await;
         if let Ok(Err(error)) = kept {
-            self.state_failed(&error);
-        }
-    }
-
-    /// That two contents have one version shows only in the ledger: what the journal is about to hold for final must
-    /// not be forgotten there by a kill.
-    async fn hand_over_ledger(&self) {
-        let state = self.state.clone();
-        let flushed = tokio::task::spawn_blocking(move || state.flush()).await;
-        if let Ok(Err(error)) = flushed {
             self.state_failed(&error);
         }
     }
