@@ -18,17 +18,6 @@ fn segment_files(dir: &Path) -> usize {
         .count()
 }
 
-async fn until(what: impl Fn() -> bool) {
-    let there = async {
-        while !what() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), there)
-        .await
-        .expect("it happens within moments");
-}
-
 #[tokio::test]
 async fn finished_segments_go_oldest_first() {
     let dir = tempfile::tempdir().unwrap();
