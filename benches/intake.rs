@@ -11,51 +11,36 @@
     reason = "a benchmark reads clocks, waits, and tells a person what it found"
 )]
 
+mod intaking;
+#[allow(dead_code, reason = "each benchmark needs its part of what they share")]
 mod support;
 
 use std::process::ExitCode;
 
-use support::{
+use intaking::{
     contender::install_node_route,
-    convex::Sandbox,
     plan::Plan,
     report::{Report, Settings},
     scenes,
 };
+use support::{convex::Sandbox, setup};
 
 fn main() -> ExitCode {
-    let plan = match Plan::from_args(std::env::args().skip(1)) {
-        Ok(plan) => plan,
-        Err(sentence) => {
-            eprintln!("{sentence}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&plan) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the benchmark did not come to its end: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    setup::to_the_end(Plan::from_args(std::env::args().skip(1)), run)
 }
 
 fn run(plan: &Plan) -> std::io::Result<()> {
     let file_system = plan.prepare()?;
-    let node = if plan.without_node {
+    let node = if plan.setup.without_node {
         "not run".to_owned()
     } else {
         install_node_route(plan)?
     };
     let settings = Settings::of(plan, file_system, node);
     let mut report = Report::new(settings);
-    let sandbox = Sandbox::start(&plan.binary, &plan.work.join("sandbox.log"))?;
-    let say = |what: &str| {
-        if !plan.json {
-            println!("… {what}");
-        }
-    };
-    if plan.runs("flood") {
+    let sandbox = Sandbox::start(&plan.setup.binary, &plan.setup.work.join("sandbox.log"))?;
+    let say = |what: &str| plan.setup.say(what);
+    if plan.setup.runs("flood") {
         for latency_ms in [0, 20] {
             say(&format!("full speed, Convex answers after {latency_ms} ms"));
             report
@@ -63,22 +48,22 @@ fn run(plan: &Plan) -> std::io::Result<()> {
                 .extend(scenes::flood(plan, &sandbox, latency_ms)?);
         }
     }
-    if plan.runs("steady") {
+    if plan.setup.runs("steady") {
         say("a fixed rate");
         report.steadies = scenes::steady(plan, &sandbox)?;
     }
-    if plan.runs("memory") {
+    if plan.setup.runs("memory") {
         say("memory");
         report.memory = Some(scenes::memory(plan, &sandbox)?);
     }
-    if plan.runs("ready") {
+    if plan.setup.runs("ready") {
         say("starts");
         report.ready = Some(scenes::ready(plan, &sandbox)?);
     }
-    if plan.json {
+    if plan.setup.json {
         println!("{:#}", report.document());
     } else {
         println!("{}", report.text());
     }
-    std::fs::remove_dir_all(&plan.work)
+    std::fs::remove_dir_all(&plan.setup.work)
 }

@@ -11,77 +11,44 @@
     reason = "a benchmark reads clocks, waits, and tells a person what it found"
 )]
 
-// What the benchmark of intake is made of serves here as well, as far as it is needed.
-#[allow(
-    dead_code,
-    reason = "shared with the benchmark of intake, which needs all of it"
-)]
-#[path = "support/process.rs"]
-mod process;
 mod reconciling;
-#[allow(
-    dead_code,
-    reason = "shared with the benchmark of intake, which needs all of it"
-)]
-#[path = "support/convex.rs"]
-mod sandbox;
-#[allow(
-    dead_code,
-    reason = "shared with the benchmark of intake, which needs all of it"
-)]
-#[path = "support/spread.rs"]
-mod spread;
+#[allow(dead_code, reason = "each benchmark needs its part of what they share")]
+mod support;
 
 use std::process::ExitCode;
 
 use reconciling::{clubs, plan::Plan, report, runs::install_script, scenes};
+use support::setup;
 
 fn main() -> ExitCode {
-    let plan = match Plan::from_args(std::env::args().skip(1)) {
-        Ok(plan) => plan,
-        Err(sentence) => {
-            eprintln!("{sentence}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&plan) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the benchmark did not come to its end: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    setup::to_the_end(Plan::from_args(std::env::args().skip(1)), run)
 }
 
 fn run(plan: &Plan) -> std::io::Result<()> {
-    plan.prepare()?;
-    let say = |what: &str| {
-        if !plan.json {
-            println!("… {what}");
-        }
-    };
-    let settings = report::settings(plan.rounds);
+    plan.setup.prepare()?;
+    let say = |what: &str| plan.setup.say(what);
+    let settings = report::settings(plan.setup.rounds);
     say(&settings);
     let mut told = Vec::new();
     if ["audit", "limit", "scans"]
         .iter()
-        .any(|scene| plan.runs(scene))
+        .any(|scene| plan.setup.runs(scene))
     {
         told.extend(scenes::agreeing(plan, &say)?);
     }
-    if plan.runs("organizations") {
+    if plan.setup.runs("organizations") {
         told.extend(clubs::organizations(plan, &say)?);
     }
-    if ["move", "plan"].iter().any(|scene| plan.runs(scene)) {
-        if plan.runs("move") && !plan.without_node {
+    if ["move", "plan"].iter().any(|scene| plan.setup.runs(scene)) {
+        if plan.setup.runs("move") && !plan.setup.without_node {
             install_script(plan)?;
         }
         told.extend(scenes::moving(plan, &say)?);
     }
-    if plan.json {
+    if plan.setup.json {
         println!("{:#}", report::document(&settings, &told));
     } else {
         println!("{}", report::text(&told));
     }
-    std::fs::remove_dir_all(&plan.work)
+    std::fs::remove_dir_all(&plan.setup.work)
 }

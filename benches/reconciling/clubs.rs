@@ -57,7 +57,11 @@ fn agreeing(
     (organizations, members): (usize, usize),
     users: usize,
 ) -> io::Result<(Told, u64)> {
-    let ends = Ends::start(&plan.binary, &plan.work.join("sandbox.log"), users)?;
+    let ends = Ends::start(
+        &plan.setup.binary,
+        &plan.setup.work.join("sandbox.log"),
+        users,
+    )?;
     ends.found(organizations, members)?;
     let state = state_of(plan, &format!("clubs-{organizations}-{members}"));
     compared(plan, &ends, &["reconcile"], &state, &[])?;
@@ -78,7 +82,11 @@ fn agreeing(
 
 /// `sync organization` of one that has many members and agrees, from a state of its own.
 fn one(plan: &Plan, members: usize) -> io::Result<Told> {
-    let ends = Ends::start(&plan.binary, &plan.work.join("sandbox.log"), members)?;
+    let ends = Ends::start(
+        &plan.setup.binary,
+        &plan.setup.work.join("sandbox.log"),
+        members,
+    )?;
     ends.found(1, members)?;
     ends.found(plan.many / 500, MEMBERS)?;
     let state = state_of(plan, "club");

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::support::convex::Sandbox;
 
 /// The longest that an order may take: a million users are made in some seconds.
 const PATIENCE: Duration = Duration::from_secs(120);

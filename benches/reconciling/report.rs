@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::spread::Runs;
+use crate::support::spread::Runs;
 
 /// One figure, over the rounds.
 pub struct Line {

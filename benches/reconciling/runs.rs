@@ -14,7 +14,7 @@ use super::{
     ends::{Counts, Ends},
     plan::Plan,
 };
-use crate::process::{Cpu, Process, cpu_of, used};
+use crate::support::process::{Cpu, Process, cpu_of, used};
 
 /// How often a process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -42,7 +42,7 @@ pub struct Ran {
 
 /// Where the state of commands lies.
 pub fn state_of(plan: &Plan, name: &str) -> PathBuf {
-    plan.work.join(format!("state-{name}"))
+    plan.setup.work.join(format!("state-{name}"))
 }
 
 /// `audit` or `reconcile` of the users, to its end, with these further settings.
@@ -91,11 +91,11 @@ fn ordered(
     state: &Path,
     settings: &[(&str, &str)],
 ) -> io::Result<Ran> {
-    let mut command = Command::new(&plan.binary);
+    let mut command = Command::new(&plan.setup.binary);
     command
         .args(args)
         .arg("--json")
-        .current_dir(&plan.work)
+        .current_dir(&plan.setup.work)
         .env_clear()
         .envs(&ends.sandbox.environment)
         .env("CCS_STATE__DIR", state)
@@ -107,7 +107,7 @@ fn ordered(
 fn failed(plan: &Plan, kind: &str, ended: &str) -> io::Error {
     io::Error::other(format!(
         "{kind} ended as {ended}: {}",
-        fs::read_to_string(plan.work.join(format!("{kind}.log"))).unwrap_or_default()
+        fs::read_to_string(plan.setup.work.join(format!("{kind}.log"))).unwrap_or_default()
     ))
 }
 
@@ -125,18 +125,18 @@ pub fn script(plan: &Plan, ends: &Ends, users: usize) -> io::Result<Ran> {
         Some(moved) if moved == users as u64 => Ok(ran),
         moved => Err(io::Error::other(format!(
             "the script moved {moved:?} of {users}: {}",
-            fs::read_to_string(plan.work.join("script.log")).unwrap_or_default()
+            fs::read_to_string(plan.setup.work.join("script.log")).unwrap_or_default()
         ))),
     }
 }
 
 fn watch(plan: &Plan, ends: &Ends, mut command: Command, name: &str) -> io::Result<Ran> {
-    let out = plan.work.join(format!("{name}.out"));
+    let out = plan.setup.work.join(format!("{name}.out"));
     command.stdout(Stdio::from(fs::File::create(&out)?));
     let services = ends.sandbox.process.child.id();
     let (counts, cpu) = (ends.counts()?, cpu_of(services)?);
     let began = Instant::now();
-    let mut process = Process::start(&mut command, &plan.work.join(format!("{name}.log")))?;
+    let mut process = Process::start(&mut command, &plan.setup.work.join(format!("{name}.log")))?;
     let pid = process.child.id();
     let (mut peak_bytes, mut own) = (0, Cpu::new());
     while process.child.try_wait()?.is_none() {

@@ -16,7 +16,7 @@ use super::{
     plan::Plan,
     runs::NO_LIMIT,
 };
-use crate::process::Process;
+use crate::support::process::Process;
 
 /// The longest that the daemon may take to be ready, and that a scan may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -41,18 +41,18 @@ pub struct Scanned {
 impl Daemon {
     /// Starts it without any schedule, on this state.
     pub fn start(plan: &Plan, ends: &Ends, state: &Path) -> io::Result<Daemon> {
-        let socket = plan.work.join("admin.sock");
-        let settings = plan.work.join("bench.toml");
+        let socket = plan.setup.work.join("admin.sock");
+        let settings = plan.setup.work.join("bench.toml");
         fs::write(
             &settings,
             "[schedule]\nsweep = \"\"\ncensus = \"\"\nfull = \"\"\ndigest = \"\"\n",
         )?;
-        let mut command = Command::new(&plan.binary);
+        let mut command = Command::new(&plan.setup.binary);
         command
             .arg("run")
             .arg("--config")
             .arg(&settings)
-            .current_dir(&plan.work)
+            .current_dir(&plan.setup.work)
             .stdout(Stdio::null())
             .env_clear()
             .envs(&ends.sandbox.environment)
@@ -60,7 +60,7 @@ impl Daemon {
             .env("CCS_STATE__DIR", state)
             .env("CCS_CLERK__REQUESTS_PER_10S", NO_LIMIT)
             .env("CCS_ADMIN__SOCKET", &socket);
-        let log = plan.work.join("daemon.log");
+        let log = plan.setup.work.join("daemon.log");
         let mut process = Process::start(&mut command, &log)?;
         let began = Instant::now();
         while UnixStream::connect(&socket).is_err() {

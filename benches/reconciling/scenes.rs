@@ -32,28 +32,32 @@ pub const MIB: f64 = 1024.0 * 1024.0;
 pub fn agreeing(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Vec<Told>> {
     let mut told = Vec::new();
     let mut sizes = vec![plan.some, plan.many];
-    sizes.retain(|users| plan.runs("audit") || *users == plan.many);
+    sizes.retain(|users| plan.setup.runs("audit") || *users == plan.many);
     for users in sizes {
         say(&format!("{users} users are made and moved"));
-        let ends = Ends::start(&plan.binary, &plan.work.join("sandbox.log"), users)?;
+        let ends = Ends::start(
+            &plan.setup.binary,
+            &plan.setup.work.join("sandbox.log"),
+            users,
+        )?;
         let state = state_of(plan, &format!("agree-{users}"));
         let moved = command(plan, &ends, "reconcile", &state, &[])?;
         told.push(cost(
             &format!("{users} users moved, to begin with"),
             &[moved],
         ));
-        if plan.runs("audit") {
+        if plan.setup.runs("audit") {
             say(&format!("audit of {users} users that agree"));
             told.push(audit(plan, &ends, &state, users)?);
         }
         if users != plan.many {
             continue;
         }
-        if plan.runs("limit") {
+        if plan.setup.runs("limit") {
             say("the same with 100 ms and the rate limit of Clerk");
             told.push(limited(plan, &ends, &state)?);
         }
-        if plan.runs("scans") {
+        if plan.setup.runs("scans") {
             say("the small scans");
             told.extend(scans(plan, &ends, &state, users)?);
         }
@@ -63,7 +67,7 @@ pub fn agreeing(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Vec<Told>> {
 
 fn audit(plan: &Plan, ends: &Ends, state: &Path, users: usize) -> io::Result<Told> {
     let mut runs = Vec::new();
-    for _ in 0..plan.rounds {
+    for _ in 0..plan.setup.rounds {
         runs.push(command(plan, ends, "audit", state, &[])?);
     }
     let mut told = cost(&format!("audit of {users} users that agree"), &runs);
@@ -131,14 +135,18 @@ fn scans(plan: &Plan, ends: &Ends, state: &Path, users: usize) -> io::Result<Vec
 
 /// Moves users into an empty Convex: the script, and `reconcile`.
 pub fn moving(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Vec<Told>> {
-    let ends = Ends::start(&plan.binary, &plan.work.join("sandbox.log"), plan.some)?;
+    let ends = Ends::start(
+        &plan.setup.binary,
+        &plan.setup.work.join("sandbox.log"),
+        plan.some,
+    )?;
     let mut told = Vec::new();
-    if plan.runs("move") {
+    if plan.setup.runs("move") {
         for ms in [0, 20] {
             told.extend(beside(plan, &ends, ms, say)?);
         }
     }
-    if plan.runs("plan") {
+    if plan.setup.runs("plan") {
         say("moving within the limits of S16");
         told.push(within_plan(plan, &ends)?);
     }
@@ -152,7 +160,7 @@ fn beside(plan: &Plan, ends: &Ends, ms: u64, say: &dyn Fn(&str)) -> io::Result<V
         plan.some
     ));
     let mut own = Vec::new();
-    for _ in 0..plan.rounds {
+    for _ in 0..plan.setup.rounds {
         own.push(fresh(plan, ends, ms, &[])?);
     }
     let wide = fresh(plan, ends, ms, &[("CCS_CONVEX__CONCURRENCY", "16")])?;
@@ -162,7 +170,7 @@ fn beside(plan: &Plan, ends: &Ends, ms: u64, say: &dyn Fn(&str)) -> io::Result<V
         &title("reconcile with 16 calls"),
         std::slice::from_ref(&wide),
     );
-    if !plan.without_node {
+    if !plan.setup.without_node {
         say("the same by the script on Node");
         ends.convex_order("reset", &json!({}))?;
         ends.latency(ms, ms)?;

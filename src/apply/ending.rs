@@ -82,8 +82,9 @@ impl Final {
             Final::Known => 21,
             Final::Superseded => 22,
             Final::Foreign => 23,
-            Final::NotServed => 24,
             Final::Unproved => 25,
+            // It had the code of `Dropped` before.
+            Final::NotServed => 26,
             Final::Dropped => DROPPED,
         }
     }
@@ -117,5 +118,39 @@ pub(super) fn refused(code: &str, reason: String) -> Ending {
     Ending::Refused {
         code: code.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_final_states_have_one_code() {
+        let outcomes = [
+            Outcome::Created,
+            Outcome::Updated,
+            Outcome::Linked,
+            Outcome::Unchanged,
+            Outcome::Stale,
+            Outcome::Deleted,
+            Outcome::Absent,
+            Outcome::Tombstoned,
+        ];
+        let others = [
+            Final::Stale(Why::Older),
+            Final::Known,
+            Final::Superseded,
+            Final::Foreign,
+            Final::NotServed,
+            Final::Unproved,
+            Final::Dropped,
+        ];
+        let all = outcomes.map(Final::Applied).into_iter().chain(others);
+        let codes: Vec<u8> = all.map(Final::code).collect();
+        let distinct: BTreeSet<u8> = codes.iter().copied().collect();
+        assert_eq!(distinct.len(), codes.len(), "{codes:?}");
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,9 +19,10 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::Shared;
+use super::{Shared, gate::Gate};
 use crate::{
     clerk::{ClerkError, Lookup, RawRecord},
+    convex::circuit::Ticket,
     mapping,
     model::{Ensured, Fault, Key, Origin, Outcome, RecordKey, Table},
     queue::repairs::{Lane, Repair, Repaired, Wish},
@@ -188,7 +190,7 @@ impl Ensurer {
     async fn look(&self, key: &Key) -> Result<Option<String>, Away> {
         // The permits end only with the process.
         let _permit = self.looks.acquire().await;
-        let ticket = self.shared.convex.admit().map_err(|_| Away)?;
+        let call = Call::let_go(&self.shared.convex).ok_or(Away)?;
         let edges = self.shared.edges.load_full();
         match edges
             .reader
@@ -196,14 +198,14 @@ impl Ensurer {
             .await
         {
             Ok(page) => {
-                self.shared.convex.answered(ticket);
+                call.answered();
                 let alive = page.rows.into_iter().find(|row| row.deleted_at.is_none());
                 Ok(alive.map(|row| row.id))
             }
             Err(error) => {
                 match hold(error.fault()) {
-                    Some(asked) => drop(self.shared.convex.failed(ticket, &error, asked)),
-                    None => self.shared.convex.answered(ticket),
+                    Some(asked) => call.failed(&error, asked),
+                    None => call.answered(),
                 }
                 Err(Away)
             }
@@ -211,21 +213,21 @@ impl Ensurer {
     }
 
     async fn ask(&self, key: &Key) -> Result<Lookup<RawRecord>, Ensured> {
-        let ticket = self.shared.clerk.admit().map_err(|_| Ensured::Away)?;
+        let call = Call::let_go(&self.shared.clerk).ok_or(Ensured::Away)?;
         let edges = self.shared.edges.load_full();
         match edges.clerk.get_user(key).await {
             Ok(lookup) => {
-                self.shared.clerk.answered(ticket);
+                call.answered();
                 Ok(lookup)
             }
             // An answer about this one user, which says nothing about Clerk.
             Err(ClerkError::Rejected { .. } | ClerkError::Nonsense { .. }) => {
-                self.shared.clerk.answered(ticket);
+                call.answered();
                 Err(Ensured::Refused)
             }
             Err(error) => {
                 let asked = hold(error.fault()).flatten();
-                self.shared.clerk.failed(ticket, &error, asked);
+                call.failed(&error, asked);
                 Err(Ensured::Away)
             }
         }
@@ -292,6 +294,40 @@ impl Ensurer {
 
     fn users(&self) -> MutexGuard<'_, Users> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that its gate has let go. Given up before its end, it counts as one that failed: it may be the one that
+/// tries whether the service is back, and until its end is known nobody else is let go.
+struct Call<'g> {
+    gate: &'g Gate,
+    ticket: Option<Ticket>,
+}
+
+impl<'g> Call<'g> {
+    fn let_go(gate: &'g Gate) -> Option<Call<'g>> {
+        let ticket = Some(gate.admit().ok()?);
+        Some(Call { gate, ticket })
+    }
+
+    fn answered(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.answered(ticket);
+        }
+    }
+
+    fn failed(mut self, error: &dyn Display, asked: Option<Duration>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.failed(ticket, error, asked);
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.shut(ticket, None);
+        }
     }
 }
 

@@ -36,9 +36,11 @@ pub struct Answers {
 fn is_about_everything(error: &ClerkError) -> bool {
     match error {
         ClerkError::Exchange(_) | ClerkError::Busy { .. } | ClerkError::TooMuch { .. } => true,
-        // Organizations that are switched off say nothing about users.
+        // Organizations that are switched off say nothing about users, and Clerk's own word that one is not found is
+        // about that one. A 404 without a code of Clerk's is somebody else's, who answers in Clerk's place.
         ClerkError::Refused { status, code } => {
-            matches!(status, 401..=403) && code != "organization_not_enabled_in_instance"
+            let of_record = *status == 404 && !code.starts_with("http_");
+            !of_record && code != "organization_not_enabled_in_instance"
         }
         ClerkError::NotFound { .. } | ClerkError::Rejected { .. } | ClerkError::Nonsense { .. } => {
             false
@@ -207,5 +209,40 @@ fn asked(error: &ClerkError) -> Option<Duration> {
         Fault::Service { retry_after } => retry_after,
         Fault::Refused => Some(KEY_HOLD),
         Fault::Record | Fault::Ours => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_about_the_record_counts_against_it() {
+        let refused = |status, code: &str| ClerkError::Refused {
+            status,
+            code: code.into(),
+        };
+        let busy = ClerkError::Busy {
+            code: "http_500".into(),
+            status: 500,
+            retry_after: None,
+        };
+        for (error, everything) in [
+            (busy, true),
+            (refused(401, "clerk_key_invalid"), true),
+            (refused(403, "authorization_missing_scopes"), true),
+            // Clerk does not serve the version that every request names.
+            (refused(400, "api_version_invalid"), true),
+            // A proxy, or a URL that is not Clerk's API: there is no code of Clerk's.
+            (refused(404, "http_404"), true),
+            (refused(405, "http_405"), true),
+            (refused(403, "organization_not_enabled_in_instance"), false),
+            (
+                refused(404, "organization_not_found_or_unauthorized"),
+                false,
+            ),
+        ] {
+            assert_eq!(is_about_everything(&error), everything, "{error}");
+        }
     }
 }

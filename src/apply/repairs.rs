@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +54,13 @@ const SET_ASIDE: usize = 4;
 const SMALL_AT_ONCE: usize = 64;
 
 /// Takes batches out of the lane until `stop`, or until no scan can put any in. What is in hand then is
-/// answered: written, or told to be away.
-pub async fn run(shared: Arc<Shared>, mut lane: mpsc::Receiver<Batch>, stop: CancellationToken) {
+/// answered: written, or told to be away; after `grace` it is cut off, and its scan finds it again.
+pub async fn run(
+    shared: Arc<Shared>,
+    mut lane: mpsc::Receiver<Batch>,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let (mut large, mut small) = (JoinSet::new(), JoinSet::new());
     let mut aside = VecDeque::with_capacity(SET_ASIDE);
     loop {
@@ -84,10 +89,12 @@ pub async fn run(shared: Arc<Shared>, mut lane: mpsc::Receiver<Batch>, stop: Can
     for batch in aside {
         large.spawn(deal(Arc::clone(&shared), batch, false, stop.clone()));
     }
+    let deadline = Instant::now() + grace;
     for mut in_hand in [large, small] {
-        while let Some(ended) = in_hand.join_next().await {
+        while let Ok(Some(ended)) = timeout_at(deadline, in_hand.join_next()).await {
             note(ended);
         }
+        in_hand.shutdown().await;
     }
 }
 

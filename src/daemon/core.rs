@@ -85,7 +85,7 @@ impl Core {
         });
         let (shared, stop) = (Arc::clone(&core.shared), core.stop.clone());
         core.tasks
-            .spawn(apply::repairs::run(shared, waiting.batches, stop));
+            .spawn(apply::repairs::run(shared, waiting.batches, stop, grace));
         Ok((core, parts, handle))
     }
 

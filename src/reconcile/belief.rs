@@ -75,6 +75,11 @@ impl Beliefs {
         });
     }
 
+    /// Clerk counts so many users; see [`Belief::counted`].
+    pub fn counted(&self, users: u64) {
+        self.change(|belief| belief.counted(users));
+    }
+
     /// A full diff has counted everybody.
     pub fn replace(&self, belief: Belief) {
         let mut held = self.held();

@@ -107,6 +107,10 @@ impl Reconciler {
     async fn carry_out(&self, request: RunRequest, progress: Watch) -> Result<Report, RunError> {
         let ends = (self.options.ends)().metered();
         let rules = (self.options.rules)();
+        if request.kind == RunKind::Reconcile && !rules.repair {
+            let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
+            return Err(RunError::Refused(words.into()));
+        }
         match (request.kind, &request.approve) {
             (RunKind::Reconcile, Some(digest)) => self.approve(ends, digest, &progress).await,
             (RunKind::Audit | RunKind::Reconcile, _) => {

@@ -9,7 +9,10 @@ mod chart;
 use askama::Template;
 
 use self::chart::{Chart, Series};
-use super::{Report, RunKind, RunOutcome, Summary, TableFigures, json, summary, words};
+use super::{
+    Report, RunKind, RunOutcome, Summary, TableFigures, json, summary,
+    words::{self, SharedReasons},
+};
 use crate::model::{Action, Difference, DriftKind, Table};
 
 /// Runs in a chart, with the one that is told: a month of daily ones.
@@ -20,10 +23,12 @@ pub fn render(report: &Report, past: &[Summary], show_values: bool) -> String {
     let runs = charted(report, past);
     let total = summary::total(&report.tables);
     let listed = report.differences.len().min(Report::MAX_DIFFERENCES);
-    let differences: Vec<_> = report.differences[..listed]
+    let shown: Vec<Difference> = report.differences[..listed]
         .iter()
-        .map(|one| Row::of(&json::difference(one, show_values)))
+        .map(|one| json::difference(one, show_values))
         .collect();
+    let shared = SharedReasons::of(&shown);
+    let differences = shown.iter().map(|one| Row::of(one, &shared)).collect();
     let page = Page {
         css: include_str!("../../templates/report.css"),
         nonce: nonce(report),
@@ -51,6 +56,10 @@ pub fn render(report: &Report, past: &[Summary], show_values: bool) -> String {
         listed: words::number(listed as u64),
         more: words::unlisted(report, listed) > 0,
         differences,
+        reasons: shared
+            .all()
+            .map(|(_, reason)| words::inert(reason))
+            .collect(),
         compared: report.outcome.is_complete(),
         per_million: words::cost_per_million(report).map(|all| all.map(words::number)),
         cost: words::cost(report),
@@ -86,6 +95,8 @@ struct Page {
     listed: String,
     more: bool,
     differences: Vec<Row>,
+    /// Reasons that several differences share, in the order of their numbers.
+    reasons: Vec<String>,
     compared: bool,
     per_million: Option<[String; 3]>,
     cost: String,
@@ -140,6 +151,8 @@ struct Row {
     action: &'static str,
     tone: &'static str,
     reason: Option<String>,
+    /// In its place, where others share it.
+    number: Option<usize>,
 }
 
 struct FieldRow {
@@ -149,7 +162,9 @@ struct FieldRow {
 }
 
 impl Row {
-    fn of(difference: &Difference) -> Self {
+    fn of(difference: &Difference, shared: &SharedReasons) -> Self {
+        let reason = difference.reason.as_deref();
+        let number = reason.and_then(|reason| shared.number(reason));
         let fields = difference.fields.iter().map(|drift| FieldRow {
             name: words::inert(&drift.field),
             clerk: words::value(&drift.clerk),
@@ -176,7 +191,8 @@ impl Row {
                 Action::Failed => "bad",
                 Action::Created | Action::Updated | Action::Deleted => "good",
             },
-            reason: difference.reason.as_deref().map(words::inert),
+            reason: reason.filter(|_| number.is_none()).map(words::inert),
+            number,
         }
     }
 

@@ -38,7 +38,8 @@ pub fn make_own(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let holds = holds(dir)?;
     if mode(dir)? & OTHERS != 0 && holds == Holds::OtherThings {
         return Err(io::Error::other(
-            "it holds other things and other users may enter it; name a directory for the state alone, or              take the others' rights away (chmod 700)",
+            "it holds other things and other users may enter it; name a directory for the state alone, or \
+             take the others' rights away (chmod 700)",
         ));
     }
     close(dir, DIR_MODE, &mut opened)?;
@@ -213,6 +214,7 @@ mod tests {
         lax(&other, 0o644);
         let refused = make_own(dir.path()).unwrap_err().to_string();
         assert!(refused.contains("other things"), "{refused}");
+        assert!(!refused.contains("  "), "{refused}");
         assert_eq!(mode(dir.path()).unwrap() & 0o777, 0o755);
         assert_eq!(mode(&other).unwrap() & 0o777, 0o644);
         fs::remove_file(&other).unwrap();

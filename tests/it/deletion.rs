@@ -287,3 +287,22 @@ async fn s20_deletions_while_the_daemon_was_down_are_found_by_the_next_census() 
     assert_eq!(missed, 3.0, "{figures:?}");
     world.agrees().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_plan_is_not_carried_out_where_nothing_may_be_repaired() {
+    let mut world = World::filled(&[], 20).await;
+    world.unheard(|clerk| {
+        for id in clerk.user_ids().iter().take(12) {
+            clerk.delete_user(id).expect("deleted");
+        }
+    });
+    let held = world.report("reconcile").await;
+    assert_eq!(held["outcome"], "held", "{}", notes(&held));
+    world.stop_daemon().await;
+    world.set("CCS_REPAIR__MODE", "report");
+    world.start_daemon().await;
+    let wish = json!({"kind": "reconcile", "approve": held["plan_digest"]});
+    let refused = run(&world.door(), wish).await.expect_err("it may not");
+    assert!(refused.contains("repair.mode"), "{refused}");
+    assert_eq!(world.convex.count("users"), 20);
+}

@@ -311,6 +311,22 @@ async fn who_is_away_and_who_refuses_is_said() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_given_up_keeps_nobody_else_from_asking() {
+    let place = Place::with(Applier::Writes).await;
+    let (key, convex) = (place.user(), &place.ensurer.shared.convex);
+    // After an outage one call tries whether Convex is back: this look, and Convex hangs.
+    convex.shut(convex.admit().unwrap(), Some(Duration::ZERO));
+    while !convex.state().0.is_zero() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    place.convex.set_latency(Duration::from_secs(4));
+    let given_up = timeout(Duration::from_millis(200), place.ensurer.look(&key)).await;
+    assert!(given_up.is_err());
+    let (wait, _) = convex.state();
+    assert!(wait <= crate::apply::MAX_HOLD, "{wait:?}");
+}
+
+#[tokio::test]
 async fn only_so_many_users_at_once() {
     let place = Place::with(Applier::Writes).await;
     place.convex.set_latency(Duration::from_millis(200));

@@ -12,6 +12,9 @@ use crate::{
     store::state::Seen,
 };
 
+/// What an end waits for.
+const GRACE: Duration = Duration::from_secs(2);
+
 struct Running {
     bench: Bench,
     lane: Lane,
@@ -27,7 +30,8 @@ impl Running {
     fn of(bench: Bench) -> Running {
         let (lane, batches) = repairs::lane();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(Arc::clone(&bench.shared), batches, stop.clone()));
+        let shared = Arc::clone(&bench.shared);
+        let task = tokio::spawn(run(shared, batches, stop.clone(), GRACE));
         Running {
             bench,
             lane,
@@ -361,6 +365,24 @@ async fn the_end_answers_what_is_in_hand_and_scans_learn_of_it() {
             .await,
         None
     );
+}
+
+#[tokio::test]
+async fn the_end_waits_for_an_answer_as_long_as_it_may_and_no_longer() {
+    let running = Running::start().await;
+    running.repair(vec![user("user_1", 5, "Ada")]).await;
+    // Nearly as long as a call may take here.
+    running.bench.convex.set_latency(Duration::from_secs(9));
+    let lane = running.lane.clone();
+    let waiting = tokio::spawn(async move {
+        lane.apply(vec![user("user_2", 5, "Bea")], Origin::Repair)
+            .await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.stop.cancel();
+    let cut_off = tokio::time::timeout(2 * GRACE, running.task).await;
+    cut_off.expect("it ends after its grace").unwrap();
+    assert_eq!(waiting.await.unwrap(), None, "the scan asks again");
 }
 
 #[tokio::test]

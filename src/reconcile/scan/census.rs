@@ -201,6 +201,8 @@ impl Census {
         if total == 0 {
             return Ok(Count::Nobody);
         }
+        // What is wrongly unplaced would hide as many deletions.
+        self.beliefs.counted(total);
         let mut bisect = Bisect::new(&belief, total, MAX_QUESTIONS);
         while let Some(before) = bisect.ask() {
             let created = CreatedBetween {

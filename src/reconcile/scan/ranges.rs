@@ -55,8 +55,11 @@ impl Default for Belief {
 impl Belief {
     /// How many users there should be.
     pub fn total(&self) -> u64 {
-        let placed: u64 = self.counts.iter().sum();
-        placed.saturating_add_signed(self.unplaced)
+        self.placed().saturating_add_signed(self.unplaced)
+    }
+
+    fn placed(&self) -> u64 {
+        self.counts.iter().sum()
     }
 
     /// The ranges, oldest first: from (inclusive), before (exclusive), how many users.
@@ -97,6 +100,14 @@ impl Belief {
         match created_at.map(|at| self.range_of(at)) {
             Some(at) if self.counts[at] > 0 => self.counts[at] -= 1,
             _ => self.unplaced -= 1,
+        }
+    }
+
+    /// Clerk counts so many: if as many are placed, what is unplaced is not true. Such a deletion was counted twice,
+    /// by a full diff that did not list the user any more and by the delivery that came after it.
+    pub fn counted(&mut self, users: u64) {
+        if users == self.placed() {
+            self.unplaced = 0;
         }
     }
 

@@ -30,6 +30,15 @@ fn a_thousand_differences_stand_on_one_page_and_the_rest_is_named() {
 }
 
 #[test]
+fn a_reason_that_many_share_is_said_once() {
+    let held = samples::held();
+    let reason = held.differences[0].reason.as_deref().unwrap();
+    let page = render(&held, &[], false);
+    assert_eq!(page.matches(reason).count(), 1);
+    assert_eq!(page.matches(">(1)<").count(), held.differences.len());
+}
+
+#[test]
 fn nothing_runs_and_nothing_is_fetched() {
     for report in samples::all() {
         let page = render(&report, &samples::past(12), true).to_lowercase();

@@ -169,8 +169,9 @@ impl Committer {
         let kept_back = self.keep_room(&mut group);
         let carried = self.carried();
         let mut out = std::mem::take(&mut self.state.buffer);
-        let parks = stage_notes(&mut out, &self.state.notes, &self.options.keys);
+        // The copies first: a note about an entry counts from behind its copy on, and must not be undone by it.
         let moves = stage_carried(&mut out, &carried);
+        let parks = stage_notes(&mut out, &self.state.notes, &self.options.keys);
         group.stage(&mut out, &mut self.next_seq, &self.options.keys);
         if !kept_back {
             self.probe(&mut out);
@@ -186,8 +187,8 @@ impl Committer {
                     offset: position.offset + base,
                     len: position.len,
                 };
-                self.note_written(parks.into_iter().map(|(seq, place)| (seq, at(place))));
                 self.moved(moves, at);
+                self.note_written(parks.into_iter().map(|(seq, place)| (seq, at(place))));
                 let notices = &self.notices;
                 group.finish(segment, base, &mut self.index, |metas| {
                     let _ = notices.send(Notice::Stored(metas));

@@ -12,9 +12,12 @@ mod relief;
 mod trim;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::faulty_disk::FaultyDisk;
 use super::*;
 use crate::model::{DeliveryId, Key, RecordKey, Table, Version};
 
@@ -73,6 +76,22 @@ fn small() -> Options {
 
 fn open(dir: &Path) -> Opened {
     Journal::open(dir, Options::default()).unwrap()
+}
+
+fn open_faulty(disk: &FaultyDisk, dir: &Path, options: Options) -> Opened {
+    Journal::open_on(Arc::new(disk.clone()), dir, options).unwrap()
+}
+
+/// Waits for what the committer does by itself.
+async fn until(what: impl Fn() -> bool) {
+    let there = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), there)
+        .await
+        .expect("it happens within moments");
 }
 
 /// The numbers of what waits.

@@ -17,6 +17,9 @@ use crate::store::state_file::{LAYOUT, StateFile};
 /// The cells that say where a run stands. They count bytes of the parts of runs, which go with them.
 const RUN_CELLS: [&str; 1] = ["run/"];
 
+/// What the names of damaged pieces have in them, of either store.
+const SET_ASIDE: [&str; 2] = [".torn", ".corrupt-"];
+
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -184,7 +187,7 @@ fn remove_set_aside(dir: &Path) -> Result<u64, UpkeepError> {
 /// Damaged pieces of both stores that were kept.
 pub(super) fn set_aside(dir: &Path) -> Result<Vec<std::path::PathBuf>, UpkeepError> {
     let mut found = Vec::new();
-    for (place, part) in [(journal::DIR, ".torn"), (state::DIR, ".corrupt-")] {
+    for place in [journal::DIR, state::DIR] {
         let place = dir.join(place);
         let entries = match fs::read_dir(&place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -193,7 +196,7 @@ pub(super) fn set_aside(dir: &Path) -> Result<Vec<std::path::PathBuf>, UpkeepErr
         for entry in entries {
             let path = entry.map_err(at(&place))?.path();
             let name = path.file_name().map(|name| name.to_string_lossy());
-            if name.is_some_and(|name| name.contains(part)) {
+            if name.is_some_and(|name| SET_ASIDE.iter().any(|part| name.contains(part))) {
                 found.push(path);
             }
         }

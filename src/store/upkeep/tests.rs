@@ -208,11 +208,13 @@ async fn a_rekeying_that_is_cut_off_at_any_step_goes_on_and_leaves_nothing_behin
             holding(dir.path(), WORD.as_bytes()).is_empty(),
             before.writes().is_some()
         );
-        write(
-            dir.path(),
+        for aside in [
             "journal/0000000001-0000000100.torn",
-            WORD.as_bytes(),
-        );
+            "journal/0000000001.corrupt-20260101T000000Z",
+            "derived/sled.corrupt-20260101T000000000Z/db",
+        ] {
+            write(dir.path(), aside, WORD.as_bytes());
+        }
         // Cut off ever later, each time from where the last one stopped: each step is once the last.
         let mut cut = 0;
         for steps in 0..100 {

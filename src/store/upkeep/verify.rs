@@ -120,11 +120,18 @@ pub fn verify(dir: &Path, keys: &Keyring) -> Result<Survey, UpkeepError> {
             None
         }
     };
-    let mut records = BTreeMap::new();
-    look_at_journal(dir, keys, file.as_ref(), &mut survey, &mut records)?;
-    look_at_derived(dir, keys, file.as_ref(), &mut survey, &mut records)?;
-    look_at_files(dir, keys, &mut survey, &mut records)?;
-    look_at_rights(dir, &mut survey).map_err(at(dir))?;
+    let mut look = Look {
+        dir,
+        keys,
+        file: file.as_ref(),
+        survey: &mut survey,
+        records: BTreeMap::new(),
+    };
+    look.at_journal()?;
+    look.at_derived()?;
+    look.at_files()?;
+    look.at_rights().map_err(at(dir))?;
+    let records = look.records;
     for path in set_aside(dir)? {
         let name = path
             .strip_prefix(dir)
@@ -143,159 +150,159 @@ pub fn verify(dir: &Path, keys: &Keyring) -> Result<Survey, UpkeepError> {
     Ok(survey)
 }
 
-type ByKey = BTreeMap<Option<KeyId>, Counts>;
-
-fn count(records: &mut ByKey, key: Option<KeyId>) -> &mut Counts {
-    records.entry(key).or_insert(Counts {
-        key,
-        ..Counts::default()
-    })
+/// A look through a directory, part after part.
+struct Look<'l> {
+    dir: &'l Path,
+    keys: &'l Keyring,
+    file: Option<&'l StateFile>,
+    survey: &'l mut Survey,
+    records: BTreeMap<Option<KeyId>, Counts>,
 }
 
-fn look_at_journal(
-    dir: &Path,
-    keys: &Keyring,
-    file: Option<&StateFile>,
-    survey: &mut Survey,
-    records: &mut ByKey,
-) -> Result<(), UpkeepError> {
-    let journal = dir.join(journal::DIR);
-    let found = match journal.is_dir() {
-        true => journal::examine(&journal, keys)?,
-        false => Recovered::default(),
-    };
-    let known = file.map_or(0, |file| file.highest_seq);
-    survey.journal = JournalCounts {
-        segments: found.segments,
-        bytes: found.bytes,
-        waiting: found.pending.len(),
-        dead_letters: found.parked.len(),
-        settled: found.settled,
-        highest_seq: found.highest_seq.max(known),
-    };
-    for (key, frames) in found.frames {
-        count(records, key).journal = frames;
+impl Look<'_> {
+    fn count(&mut self, key: Option<KeyId>) -> &mut Counts {
+        self.records.entry(key).or_insert(Counts {
+            key,
+            ..Counts::default()
+        })
     }
-    if found.segments == 0 && known > 0 {
-        survey.damage("journal", "is gone, although there was one");
-    }
-    let damage = found.damage;
-    if damage.places > 0 {
-        let problem = format!(
-            "{} place(s) with {} bytes cannot be read; a full comparison says what was lost there",
-            damage.places, damage.bytes
-        );
-        survey.damage("journal", &problem);
-    }
-    if damage.missing_segments > 0 {
-        let problem = format!("{} segment(s) are missing", damage.missing_segments);
-        survey.damage("journal", &problem);
-    }
-    if damage.torn_bytes > 0 {
-        let problem = format!(
-            "ends in {} bytes that a kill left unfinished; the next start cuts them off",
-            damage.torn_bytes
-        );
-        survey.note("journal", &problem);
-    }
-    Ok(())
-}
 
-fn look_at_derived(
-    dir: &Path,
-    keys: &Keyring,
-    file: Option<&StateFile>,
-    survey: &mut Survey,
-    records: &mut ByKey,
-) -> Result<(), UpkeepError> {
-    let derived = dir.join(state::DIR);
-    if !derived.is_dir() {
-        survey.damage("derived", "is gone; the next start builds it anew");
-        return Ok(());
-    }
-    let found = match state::examine(&derived, keys) {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            survey.damage("derived", "is gone; the next start builds it anew");
-            return Ok(());
-        }
-        Err(state::StateError::Damaged(message)) => {
-            let problem = format!("does not open ({message}); the next start sets it aside");
-            survey.damage("derived", &problem);
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    for (key, values) in found.keys {
-        count(records, key).derived = values;
-    }
-    if found.changed > 0 {
-        let problem = format!(
-            "{} value(s) are not what was encrypted there",
-            found.changed
-        );
-        survey.damage("derived", &problem);
-    }
-    if file.is_some_and(|file| found.generation != Some(file.generation)) {
-        survey.damage(
-            "derived",
-            "is not the one that STATE names; the next start builds it anew",
-        );
-    }
-    Ok(())
-}
-
-fn look_at_files(
-    dir: &Path,
-    keys: &Keyring,
-    survey: &mut Survey,
-    records: &mut ByKey,
-) -> Result<(), UpkeepError> {
-    for kind in [PLANS, REPORTS, RUNS] {
-        for file in files::list(dir, kind).map_err(at(&dir.join(kind)))? {
-            let mut tally = Tally::default();
-            file.count(keys, &mut tally).map_err(at(&file.path))?;
-            for (key, many) in tally.keys {
-                count(records, key).files += many;
-            }
-            if tally.unreadable > 0 {
-                let problem = format!("{} record(s) cannot be decrypted", tally.unreadable);
-                survey.damage(file.name(), &problem);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whatever others may get at, and whatever leads elsewhere.
-fn look_at_rights(dir: &Path, survey: &mut Survey) -> io::Result<()> {
-    let (mut left, mut lax) = (vec![dir.to_owned()], 0);
-    while let Some(path) = left.pop() {
-        let found = fs::symlink_metadata(&path)?;
-        let name = match path.strip_prefix(dir) {
-            Ok(rest) if !rest.as_os_str().is_empty() => rest.display().to_string(),
-            _ => "the directory".to_owned(),
+    fn at_journal(&mut self) -> Result<(), UpkeepError> {
+        let journal = self.dir.join(journal::DIR);
+        let found = match journal.is_dir() {
+            true => journal::examine(&journal, self.keys)?,
+            false => Recovered::default(),
         };
-        if found.is_symlink() {
-            survey.damage(&name, "is a link; the daemon does not start with it");
-            continue;
+        let known = self.file.map_or(0, |file| file.highest_seq);
+        self.survey.journal = JournalCounts {
+            segments: found.segments,
+            bytes: found.bytes,
+            waiting: found.pending.len(),
+            dead_letters: found.parked.len(),
+            settled: found.settled,
+            highest_seq: found.highest_seq.max(known),
+        };
+        for (key, frames) in found.frames {
+            self.count(key).journal = frames;
         }
-        if found.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                left.push(entry?.path());
-            }
-        } else if !found.is_file() {
-            // The operators' socket.
-            continue;
+        if found.segments == 0 && known > 0 {
+            self.survey
+                .damage("journal", "is gone, although there was one");
         }
-        if found.permissions().mode() & OTHERS != 0 {
-            lax += 1;
-            if lax <= MAX_LAX {
-                survey.damage(&name, "is open to others; the next start makes it private");
-            }
+        let damage = found.damage;
+        if damage.places > 0 {
+            let problem = format!(
+                "{} place(s) with {} bytes cannot be read; a full comparison says what was lost there",
+                damage.places, damage.bytes
+            );
+            self.survey.damage("journal", &problem);
         }
+        if damage.missing_segments > 0 {
+            let problem = format!("{} segment(s) are missing", damage.missing_segments);
+            self.survey.damage("journal", &problem);
+        }
+        if damage.torn_bytes > 0 {
+            let problem = format!(
+                "ends in {} bytes that a kill left unfinished; the next start cuts them off",
+                damage.torn_bytes
+            );
+            self.survey.note("journal", &problem);
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn at_derived(&mut self) -> Result<(), UpkeepError> {
+        let derived = self.dir.join(state::DIR);
+        if !derived.is_dir() {
+            self.survey
+                .damage("derived", "is gone; the next start builds it anew");
+            return Ok(());
+        }
+        let found = match state::examine(&derived, self.keys) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.survey
+                    .damage("derived", "is gone; the next start builds it anew");
+                return Ok(());
+            }
+            Err(state::StateError::Damaged(message)) => {
+                let problem = format!("does not open ({message}); the next start sets it aside");
+                self.survey.damage("derived", &problem);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (key, values) in found.keys {
+            self.count(key).derived = values;
+        }
+        if found.changed > 0 {
+            let problem = format!(
+                "{} value(s) are not what was encrypted there",
+                found.changed
+            );
+            self.survey.damage("derived", &problem);
+        }
+        if self
+            .file
+            .is_some_and(|file| found.generation != Some(file.generation))
+        {
+            self.survey.damage(
+                "derived",
+                "is not the one that STATE names; the next start builds it anew",
+            );
+        }
+        Ok(())
+    }
+
+    fn at_files(&mut self) -> Result<(), UpkeepError> {
+        for kind in [PLANS, REPORTS, RUNS] {
+            for file in files::list(self.dir, kind).map_err(at(&self.dir.join(kind)))? {
+                let mut tally = Tally::default();
+                file.count(self.keys, &mut tally).map_err(at(&file.path))?;
+                for (key, many) in tally.keys {
+                    self.count(key).files += many;
+                }
+                if tally.unreadable > 0 {
+                    let problem = format!("{} record(s) cannot be decrypted", tally.unreadable);
+                    self.survey.damage(file.name(), &problem);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever others may get at, and whatever leads elsewhere.
+    fn at_rights(&mut self) -> io::Result<()> {
+        let (mut left, mut lax) = (vec![self.dir.to_owned()], 0);
+        while let Some(path) = left.pop() {
+            let found = fs::symlink_metadata(&path)?;
+            let name = match path.strip_prefix(self.dir) {
+                Ok(rest) if !rest.as_os_str().is_empty() => rest.display().to_string(),
+                _ => "the directory".to_owned(),
+            };
+            if found.is_symlink() {
+                self.survey
+                    .damage(&name, "is a link; the daemon does not start with it");
+                continue;
+            }
+            if found.is_dir() {
+                for entry in fs::read_dir(&path)? {
+                    left.push(entry?.path());
+                }
+            } else if !found.is_file() {
+                // The operators' socket.
+                continue;
+            }
+            if found.permissions().mode() & OTHERS != 0 {
+                lax += 1;
+                if lax <= MAX_LAX {
+                    self.survey
+                        .damage(&name, "is open to others; the next start makes it private");
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Survey {

@@ -1,13 +1,21 @@
 //! While an edit waits, the row is ahead of Clerk on purpose: no scan calls that drift or undoes it.
 
 use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ON, PATCH, edit, profile};
 use crate::{
     runs::{found, notes},
     world::{World, eventually},
 };
+
+/// Changes a user's profile in Convex behind everybody's back.
+fn by_hand(world: &World, user: &str, columns: Value) {
+    let row = profile(world, user);
+    let row = row["_id"].as_str().expect("an id");
+    let patched = world.convex.patch_row("profiles", row, &columns);
+    patched.expect("patched");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_that_waits_is_a_note_and_no_difference() {
@@ -34,13 +42,7 @@ async fn an_edit_that_waits_is_a_note_and_no_difference() {
     );
 
     // Drift beside an edit is still drift, and only that is put right.
-    let row = profile(&world, &ids[1]);
-    let by_hand = json!({"phoneNumber": "+15550100"});
-    let row = row["_id"].as_str().expect("an id");
-    world
-        .convex
-        .patch_row("profiles", row, &by_hand)
-        .expect("patched");
+    by_hand(&world, &ids[1], json!({"phoneNumber": "+15550100"}));
     let audit = world.report("audit").await;
     let stale = [("profiles".to_owned(), ids[1].clone())];
     assert_eq!(found(&audit, "stale"), stale, "{audit:#}");
@@ -59,21 +61,11 @@ async fn an_edit_that_waits_is_a_note_and_no_difference() {
     assert_ne!(profile(&world, &ids[1])["phoneNumber"], "+15550100");
 
     // What a hand wrote over an edit is no edit.
-    let row = profile(&world, &ids[0]);
-    let by_hand = json!({"firstName": "By hand"});
-    let row = row["_id"].as_str().expect("an id");
-    world
-        .convex
-        .patch_row("profiles", row, &by_hand)
-        .expect("patched");
+    by_hand(&world, &ids[0], json!({"firstName": "By hand"}));
     let audit = world.report("audit").await;
     let stale = [("profiles".to_owned(), ids[0].clone())];
     assert_eq!(found(&audit, "stale"), stale, "{audit:#}");
-    let as_edited = json!({"firstName": "Augusta Ada"});
-    world
-        .convex
-        .patch_row("profiles", row, &as_edited)
-        .expect("patched");
+    by_hand(&world, &ids[0], json!({"firstName": "Augusta Ada"}));
 
     world.clerk.clear_faults();
     eventually("Clerk has the edits", async || {

@@ -277,3 +277,20 @@ async fn a_census_that_may_only_report_says_it_each_time() {
         assert!(scene.row(&gone).is_some());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_was_counted_already_does_not_hide_the_next_one() {
+    let scene = Scene::start().await;
+    scene.populate(300).await;
+    // The full diff did not list the user any more; the delivery that removed the row came after it.
+    scene.beliefs.deleted(None);
+    let counted = census(&scene, LEAVE).await;
+    assert_eq!(report(&counted).outcome, RunOutcome::InSync, "{counted:?}");
+    assert_eq!(scene.beliefs.total(), Some(300));
+    let gone = scene.clerk.user_ids().remove(150);
+    scene.clerk.delete_user(&gone).expect("deleted");
+    let counted = census(&scene, LEAVE).await;
+    assert_eq!(users(&counted).orphaned, 1, "{counted:?}");
+    assert!(scene.row(&gone).is_none());
+    agrees(&scene).await;
+}

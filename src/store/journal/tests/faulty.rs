@@ -10,12 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::faulty_disk::{Asked, FaultyDisk};
+use super::faulty_disk::Asked;
 use super::*;
-
-fn open_faulty(disk: &FaultyDisk, dir: &Path, options: Options) -> Opened {
-    Journal::open_on(Arc::new(disk.clone()), dir, options).unwrap()
-}
 
 fn big(n: usize) -> NewEntry {
     delivery(&format!("msg_{n}"), "user_1", &[b'x'; 2500])

@@ -105,7 +105,7 @@ async fn live(dir: &Path, steps: &[Step]) -> Truth {
             Step::Restart => {
                 drop(opened);
                 opened = Journal::open(dir, small()).unwrap();
-                holds(&opened, &truth);
+                holds(&opened, &truth).await;
             }
         }
     }
@@ -114,7 +114,7 @@ async fn live(dir: &Path, steps: &[Step]) -> Truth {
 }
 
 /// Exactly what is live was found, and can be read.
-fn holds(opened: &Opened, truth: &Truth) {
+async fn holds(opened: &Opened, truth: &Truth) {
     let recovered = &opened.recovered;
     assert_eq!(recovered.damage, Damage::default());
     let parked: Vec<u64> = recovered.parked.iter().map(|p| p.meta.seq).collect();
@@ -126,13 +126,22 @@ fn holds(opened: &Opened, truth: &Truth) {
         .copied()
         .collect();
     assert_eq!(pending(recovered), waiting);
-    everything_found_was_written(opened, truth);
+    everything_found_was_written(opened, truth).await;
 }
 
-fn everything_found_was_written(opened: &Opened, truth: &Truth) {
+async fn everything_found_was_written(opened: &Opened, truth: &Truth) {
     let parked = opened.recovered.parked.iter().map(|parked| &parked.meta);
     for meta in opened.recovered.pending.iter().chain(parked) {
-        let entry = opened.journal.read(meta.position).unwrap();
+        let mut position = meta.position;
+        let entry = loop {
+            match opened.journal.read(position) {
+                // It was copied forward since.
+                Err(ReadError::Gone) => {
+                    position = opened.journal.locate(meta.seq).await.unwrap();
+                }
+                read => break read.unwrap(),
+            }
+        };
         assert_eq!(entry.seq, meta.seq);
         assert_eq!(Some(&entry.content), truth.written.get(&meta.seq));
     }
@@ -198,7 +207,7 @@ proptest! {
         // Where everything lies before the damage; nothing moves meanwhile.
         let still = Options { keep_segments: usize::MAX, ..small() };
         let opened = Journal::open(dir.path(), still).unwrap();
-        holds(&opened, &truth);
+        runtime.block_on(holds(&opened, &truth));
         let parked = opened.recovered.parked.iter().map(|parked| &parked.meta);
         let places: BTreeMap<u64, Position> = opened.recovered.pending.iter()
             .chain(parked)
@@ -208,7 +217,7 @@ proptest! {
 
         let hit = apply(dir.path(), &end);
         let again = Journal::open(dir.path(), small()).unwrap();
-        everything_found_was_written(&again, &truth);
+        runtime.block_on(everything_found_was_written(&again, &truth));
         let found = found(&again.recovered);
         for (seq, place) in &places {
             let frame = place.offset as usize..(place.offset + 8 + place.len) as usize;
@@ -221,7 +230,7 @@ proptest! {
             prop_assert!(!spared || found.contains(seq), "{seq} at {place:?} is gone after {hit:?}");
         }
         if hit.is_none() {
-            holds(&again, &truth);
+            runtime.block_on(holds(&again, &truth));
         }
         // And it can be used and opened again.
         let seq = runtime.block_on(store(&again.journal, request("user_9")));

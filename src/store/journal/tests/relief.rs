@@ -2,17 +2,20 @@
 //!
 //! Room is won back from the segment that is being written, too, and the last of it is not given to entries.
 
-use std::sync::Arc;
-
-use super::faulty_disk::FaultyDisk;
 use super::*;
 
 fn big(n: u64) -> NewEntry {
     delivery(&format!("msg_{n}"), "user_1", &[b'x'; 2500])
 }
 
-fn open_faulty(disk: &FaultyDisk, dir: &Path) -> Opened {
-    Journal::open_on(Arc::new(disk.clone()), dir, Options::default()).unwrap()
+async fn twenty(journal: &Journal) {
+    for n in 1..=20 {
+        store(journal, big(n)).await;
+    }
+}
+
+async fn says_it_has_room(journal: &Journal) {
+    until(|| *journal.health().borrow() == Health::Writing).await;
 }
 
 fn bytes_on_disk(dir: &Path) -> u64 {
@@ -22,26 +25,14 @@ fn bytes_on_disk(dir: &Path) -> u64 {
         .sum()
 }
 
-async fn until(what: &str, check: impl AsyncFn() -> bool) {
-    for _ in 0..2_000 {
-        if check().await {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("not in twenty seconds: {what}");
-}
-
 #[tokio::test]
 async fn the_last_of_the_room_is_for_verdicts_and_a_dead_letter_is_carried_out_of_what_is_given_back()
  {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let opened = open_faulty(&disk, dir.path());
+    let opened = open_faulty(&disk, dir.path(), Options::default());
     let journal = &opened.journal;
-    for n in 1..=20 {
-        store(journal, big(n)).await;
-    }
+    twenty(journal).await;
     disk.set(|faults| faults.available = Some(1000));
     let refused = journal.append(big(21)).await;
     assert!(
@@ -53,19 +44,13 @@ async fn the_last_of_the_room_is_for_verdicts_and_a_dead_letter_is_carried_out_o
     journal.park(parked(7));
     journal.settle((1..=20).filter(|n| *n != 7).map(settled));
     journal.sync().await.expect("verdicts are written");
-    until("room is given back", async || {
-        bytes_on_disk(dir.path()) < before / 4
-    })
-    .await;
+    until(|| bytes_on_disk(dir.path()) < before / 4).await;
     assert!(
         matches!(&*journal.health().borrow(), Health::Unwritable(_)),
         "still none for entries"
     );
     disk.set(|faults| faults.available = Some(8 << 20));
-    until("it says so by itself", async || {
-        *journal.health().borrow() == Health::Writing
-    })
-    .await;
+    says_it_has_room(journal).await;
     let next = store(journal, big(21)).await;
     drop(opened);
 
@@ -84,11 +69,9 @@ async fn the_last_of_the_room_is_for_verdicts_and_a_dead_letter_is_carried_out_o
 async fn without_room_for_one_more_file_a_journal_of_nothing_needed_is_emptied() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
-    let opened = open_faulty(&disk, dir.path());
+    let opened = open_faulty(&disk, dir.path(), Options::default());
     let journal = &opened.journal;
-    for n in 1..=20 {
-        store(journal, big(n)).await;
-    }
+    twenty(journal).await;
     disk.set(|faults| faults.room = Some(0));
     assert!(journal.append(big(21)).await.is_err());
     let before = bytes_on_disk(dir.path());
@@ -98,15 +81,9 @@ async fn without_room_for_one_more_file_a_journal_of_nothing_needed_is_emptied()
     // The header that is written over needs no room.
     disk.set(|faults| faults.spare = 32);
     journal.settle([settled(20)]);
-    until("the segment is emptied", async || {
-        bytes_on_disk(dir.path()) <= 32
-    })
-    .await;
+    until(|| bytes_on_disk(dir.path()) <= 32).await;
     disk.set(|faults| faults.room = None);
-    until("it says so by itself", async || {
-        *journal.health().borrow() == Health::Writing
-    })
-    .await;
+    says_it_has_room(journal).await;
     assert_eq!(
         journal.append(big(3)).await,
         Ok(Appended::Known { settled: true })

@@ -2,6 +2,7 @@
 //!
 //! Segments of 4 KiB, so that a few entries fill one.
 
+use super::faulty_disk::Asked;
 use super::*;
 
 fn big(n: u64) -> NewEntry {
@@ -16,17 +17,6 @@ fn segment_files(dir: &Path) -> usize {
             path.extension().is_some_and(|extension| extension == "seg")
         })
         .count()
-}
-
-async fn until(what: impl Fn() -> bool) {
-    let there = async {
-        while !what() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), there)
-        .await
-        .expect("it happens within moments");
 }
 
 #[tokio::test]
@@ -156,4 +146,73 @@ async fn disk_use_is_bounded_by_twice_what_is_needed() {
     let again = open(dir.path());
     let fifth: Vec<u64> = (1..=300).map(|n| n * 5).collect();
     assert_eq!(pending(&again.recovered), fifth);
+}
+
+/// Dead letters in a segment that is worth emptying, in two groups.
+async fn three_dead_letters_to_carry(dir: &Path) {
+    let options = Options {
+        segment_bytes: 2 << 20,
+        keep_segments: usize::MAX,
+        ..Options::default()
+    };
+    let opened = Journal::open(dir, options).unwrap();
+    let journal = &opened.journal;
+    let large = |n: u64| delivery(&format!("msg_{n}"), "user_1", &vec![b'x'; 1_200_000]);
+    store(journal, large(1)).await;
+    store(journal, big(2)).await;
+    store(journal, big(3)).await;
+    for n in 4..=8 {
+        let seq = store(journal, large(n)).await;
+        journal.settle([settled(seq)]);
+    }
+    (1..=3).for_each(|seq| journal.park(parked(seq)));
+    journal.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_note_that_is_written_together_with_a_copy_of_its_entry_outlives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    three_dead_letters_to_carry(dir.path()).await;
+    let disk = FaultyDisk::default();
+    disk.set(|faults| faults.hang = true);
+    // What is copied goes on in the newest segment.
+    let options = Options {
+        segment_bytes: 16 << 20,
+        keep_segments: 2,
+        ..Options::default()
+    };
+    let opened = open_faulty(&disk, dir.path(), options);
+    let journal = &opened.journal;
+    // The first group copies the large one and waits for its sync; the next one copies the others, with these notes.
+    let writes = |asked: &Asked| matches!(asked, Asked::Write(_));
+    let mut copying = false;
+    for _ in 0..5_000 {
+        copying |= disk.asked().iter().any(writes);
+        if copying {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    journal.unpark(2);
+    let again = Parked {
+        attempts: 7,
+        ..parked(3)
+    };
+    journal.unpark(3);
+    journal.park(again.clone());
+    disk.set(|faults| faults.hang = false);
+    assert!(copying, "nothing was copied");
+    until(|| segment_files(dir.path()) <= 3).await;
+    journal.sync().await.unwrap();
+    assert_eq!(journal.stats().parked, 2);
+    drop(opened);
+    let opened = Journal::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(pending(&opened.recovered), [2], "it is tried again");
+    let parks: Vec<Parked> = opened
+        .recovered
+        .parked
+        .into_iter()
+        .map(|one| one.parked)
+        .collect();
+    assert_eq!(parks, [parked(1), again]);
 }

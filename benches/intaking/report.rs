@@ -15,8 +15,8 @@ use super::{
         Flood, Memory, Ready, STEADY_LATENCY, STEADY_PER_SECOND, Steady, WAITING_FOR_MEMORY,
         WAITING_FOR_START,
     },
-    spread::{Runs, Spread},
 };
+use crate::support::spread::{Runs, Spread};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -33,9 +33,9 @@ impl Settings {
             ("kernel", kernel.trim().to_owned()),
             ("file system of the state", file_system),
             ("node", node),
-            ("daemon", plan.binary.display().to_string()),
+            ("daemon", plan.setup.binary.display().to_string()),
             ("connections", CONNECTIONS.to_string()),
-            ("rounds", plan.rounds.to_string()),
+            ("rounds", plan.setup.rounds.to_string()),
             (
                 "full speed",
                 format!(

@@ -16,10 +16,8 @@ use rustix::{
     fd::OwnedFd,
 };
 
-use super::{
-    events::{self, Requests},
-    spread::Spread,
-};
+use super::events::{self, Requests};
+use crate::support::spread::Spread;
 
 /// Connections to the receiver.
 pub const CONNECTIONS: usize = 64;

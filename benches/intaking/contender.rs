@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use super::plan::Plan;
+use crate::support::{
     convex::{Sandbox, exchange},
-    plan::Plan,
     process::Process,
 };
 
@@ -50,7 +50,7 @@ impl Contender {
         match self {
             Contender::NodeRoute => Running::node(plan, sandbox),
             Contender::Daemon { concurrency } => {
-                let state = plan.work.join("state");
+                let state = plan.setup.work.join("state");
                 if state.exists() {
                     fs::remove_dir_all(&state)?;
                 }
@@ -83,17 +83,17 @@ impl Running {
         settings: &[(&str, &str)],
     ) -> io::Result<Running> {
         let address = free_address()?;
-        let mut command = Command::new(&plan.binary);
+        let mut command = Command::new(&plan.setup.binary);
         command
             .arg("run")
-            .current_dir(&plan.work)
+            .current_dir(&plan.setup.work)
             .stdout(Stdio::null())
             .env_clear()
             .envs(&sandbox.environment)
             .env("CCS_LISTEN__ADDRESS", address.to_string())
             .env("CCS_STATE__DIR", state)
             .envs(settings.iter().copied());
-        let log = plan.work.join("daemon.log");
+        let log = plan.setup.work.join("daemon.log");
         let mut running = Running::when_ready(&mut command, &log, address)?;
         running.state = Some(state.to_owned());
         Ok(running)
@@ -109,7 +109,7 @@ impl Running {
             .envs(&sandbox.environment)
             .env("NODE_ENV", "production")
             .env("PORT", address.port().to_string());
-        Running::when_ready(&mut command, &plan.work.join("node.log"), address)
+        Running::when_ready(&mut command, &plan.setup.work.join("node.log"), address)
     }
 
     fn when_ready(command: &mut Command, log: &Path, address: SocketAddr) -> io::Result<Running> {

@@ -11,10 +11,12 @@ use std::{
 
 use super::{
     contender::{Contender, Running},
-    convex::Sandbox,
     events::Requests,
     load::{Sender, Sent},
     plan::Plan,
+};
+use crate::support::{
+    convex::Sandbox,
     process::{Cpu, cpu_of, used},
     spread::Spread,
 };
@@ -85,7 +87,7 @@ pub fn flood(plan: &Plan, sandbox: &Sandbox, latency_ms: u64) -> io::Result<Vec<
     let sign = || Requests::sign(count, 0, plan.users, &sandbox.webhook_secret);
     let mut requests = sign();
     let mut turns = Vec::new();
-    for _ in 0..plan.rounds {
+    for _ in 0..plan.setup.rounds {
         for contender in contenders(plan, &[Contender::DEFAULT]) {
             if !requests.is_fresh() {
                 requests = sign();
@@ -143,7 +145,7 @@ fn flood_turn(
 pub fn steady(plan: &Plan, sandbox: &Sandbox) -> io::Result<Vec<Steady>> {
     let daemons = [Contender::Daemon { concurrency: 16 }, Contender::DEFAULT];
     let mut turns = Vec::new();
-    for _ in 0..plan.rounds {
+    for _ in 0..plan.setup.rounds {
         for contender in contenders(plan, &daemons) {
             turns.push(steady_turn(plan, sandbox, contender)?);
         }
@@ -202,7 +204,7 @@ pub fn ready(plan: &Plan, sandbox: &Sandbox) -> io::Result<Ready> {
     }
     let mut running = Contender::DEFAULT.start(plan, sandbox)?;
     pile_up(sandbox, &running, WAITING_FOR_START)?;
-    let state = plan.work.join("state");
+    let state = plan.setup.work.join("state");
     let mut waiting = Vec::new();
     for _ in 0..plan.starts {
         running.process.end()?;
@@ -214,7 +216,7 @@ pub fn ready(plan: &Plan, sandbox: &Sandbox) -> io::Result<Ready> {
 }
 
 fn contenders(plan: &Plan, daemons: &[Contender]) -> Vec<Contender> {
-    let node = (!plan.without_node).then_some(Contender::NodeRoute);
+    let node = (!plan.setup.without_node).then_some(Contender::NodeRoute);
     node.into_iter().chain(daemons.iter().copied()).collect()
 }
 
