@@ -7,6 +7,7 @@
 mod alarms;
 mod build;
 mod core;
+mod disk;
 mod doors;
 mod doubt;
 mod foreground;
@@ -41,8 +42,8 @@ use crate::{
 };
 
 use self::{
-    build::Disk,
     core::{Core, LAST_WORDS},
+    disk::Disk,
     doors::Doors,
     reload::Reloader,
     scans::Scheduled,

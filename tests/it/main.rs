@@ -72,6 +72,7 @@ mod tidy;
 mod twins;
 mod unit;
 mod upgrade;
+mod vouched;
 mod walk;
 mod wire;
 mod world;

@@ -27,6 +27,11 @@ pub fn memory(pid: Pid) -> u64 {
     status(pid, "VmRSS:") * 1024
 }
 
+/// The part of it that is not the program's own file, in bytes.
+pub fn own_memory(pid: Pid) -> u64 {
+    status(pid, "RssAnon:") * 1024
+}
+
 /// The most that it ever held, in bytes.
 pub fn peak(pid: Pid) -> u64 {
     status(pid, "VmHWM:") * 1024
