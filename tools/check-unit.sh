@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly MOST_EXPOSED=11 # tenths
 readonly UNIT=clerk-convex-sync.service
+readonly SOCKET=clerk-convex-sync.socket
 readonly PATIENCE=60 # seconds
 
 die() {
@@ -33,7 +34,8 @@ check() {
     printf '%s\n' "${exposure#*→ }"
     copy=$(mktemp -d)
     unit_for "$program" >"$copy/$UNIT"
-    said=$(systemd-analyze verify "$copy/$UNIT" 2>&1) || die "verify: $said"
+    cp "systemd/$SOCKET" "$copy/"
+    said=$(systemd-analyze verify "$copy/$UNIT" "$copy/$SOCKET" 2>&1) || die "verify: $said"
     rm -rf "$copy"
     [ -z "$said" ] || die "verify says: $said"
     printf 'verify says nothing\n'
@@ -63,6 +65,7 @@ TOML
     chmod 0600 "$etc"/credentials/*
     # There is no network to wait for.
     grep -v 'network-online' "systemd/$UNIT" >"$root/etc/systemd/system/$UNIT"
+    install -m 0644 "systemd/$SOCKET" "$root/etc/systemd/system/"
     cat >"$root/etc/systemd/system/probe.target" <<TARGET
 [Unit]
 Wants=$UNIT
@@ -70,14 +73,16 @@ TARGET
 }
 
 main_pid() { systemctl show --property=MainPID --value "$UNIT"; }
-ready() {
-    local answer=
+# The first line of what the daemon answers, over a connection of its own.
+answer() {
+    local line=
     exec 3<>/dev/tcp/127.0.0.1/8787 || return 1
     printf 'GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n' >&3
-    read -r answer <&3 || true
+    read -r line <&3 || true
     exec 3>&-
-    [[ $answer == *" 200 "* ]]
+    printf '%s\n' "$line"
 }
+ready() { [[ $(answer) == *" 200 "* ]]; }
 until_true() {
     local what=$1 end=$((SECONDS + PATIENCE))
     shift
@@ -112,6 +117,25 @@ look() {
     systemctl stop "$UNIT"
     [ "$(systemctl show --property=Result --value "$UNIT")" = success ] || { echo 'FAILED: it did not end well'; return 1; }
     printf 'reloaded, and ended well\n'
+    by_socket
+}
+
+# The same when systemd holds the socket: started by the first connection, and restarted while others come.
+by_socket() {
+    local asking refused
+    systemctl start "$SOCKET"
+    if [ "$(main_pid)" != 0 ]; then echo 'FAILED: it runs without being asked for'; return 1; fi
+    ready || { echo 'FAILED: a connection does not start it'; return 1; }
+    refused=$(mktemp)
+    # Each waits for an answer, however long the restart takes.
+    while :; do [[ $(answer) == HTTP/1.1\ * ]] || echo no >>"$refused"; done &
+    asking=$!
+    for _ in 1 2 3; do systemctl restart "$UNIT" || { echo 'FAILED: restart'; return 1; }; done
+    kill "$asking"
+    wait "$asking" 2>/dev/null || true
+    [ ! -s "$refused" ] || { printf 'FAILED: %s not answered\n' "$(wc -l <"$refused")"; return 1; }
+    systemctl stop "$SOCKET" "$UNIT"
+    printf 'started by a connection, restarted three times with nobody refused\n'
 }
 
 inside() {

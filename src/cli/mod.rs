@@ -4,7 +4,7 @@
 //! the library, and returns an `Exit` or a `Failure`; [`main`] alone prints failures and ends the
 //! process. Data goes to stdout, everything else to stderr. What the daemon needs too is not here.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::TcpListener, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -184,6 +184,10 @@ pub fn main() -> ExitCode {
 }
 
 fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    let socket = match command {
+        Command::Run(_) => run::handed_over(context)?,
+        _ => None,
+    };
     // An error means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -193,12 +197,16 @@ fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
             Failure::failed(format!("cannot start threads: {error}"))
                 .help("raise the limit of processes of this user (`ulimit -u`)")
         })?;
-    runtime.block_on(dispatch(command, context))
+    runtime.block_on(dispatch(command, context, socket))
 }
 
-async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+async fn dispatch(
+    command: Command,
+    context: &Context,
+    socket: Option<TcpListener>,
+) -> Result<ExitCode, Failure> {
     let exit = match command {
-        Command::Run(args) => run::run(&args, context).await?,
+        Command::Run(args) => run::run(&args, context, socket).await?,
         Command::Demo(args) => demo::demo(&args, context).await?,
         Command::Sandbox(args) => sandbox::sandbox(&args, context).await?,
         Command::Init(args) => init::init(&args, context)?,

@@ -3,7 +3,7 @@
 //! Reads the whole configuration before anything is opened or bound, starts logging, and hands over.
 //! Knows nothing of what the daemon does; turns its reasons not to start into exit codes.
 
-use std::sync::Arc;
+use std::{net::TcpListener, sync::Arc};
 
 use clap::Args;
 
@@ -23,8 +23,18 @@ credentials. `check` says what is missing. The first start compares everything a
 copies who is there already (`schedule.full`, `repair.mode`).")]
 pub struct RunArgs {}
 
+/// The socket that the service manager holds for us, if it does. Before there are threads.
+pub(super) fn handed_over(context: &Context) -> Result<Option<TcpListener>, Failure> {
+    let handed = daemon::handed_over(&context.env).map_err(StartError::Handed);
+    handed.map_err(|error| start_failure(&error))
+}
+
 /// Runs the daemon until it is told to stop.
-pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    _: &RunArgs,
+    context: &Context,
+    socket: Option<TcpListener>,
+) -> Result<Exit, Failure> {
     // State and socket are for this user only, whichever library creates a file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let exposed = keep_memory_to_ourselves();
@@ -43,6 +53,7 @@ pub(super) async fn run(_: &RunArgs, context: &Context) -> Result<Exit, Failure>
     let around = Surroundings {
         reread: Some(reread(context)),
         log_level: Some(log_level),
+        socket,
     };
     daemon::run(loaded.config, around)
         .await

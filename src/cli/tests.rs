@@ -109,7 +109,7 @@ async fn ends(line: &str, environment: &[(&str, &str)]) -> Result<ExitCode, Fail
         output: Output::new(&env),
         env,
     };
-    dispatch(cli.command, &context).await
+    dispatch(cli.command, &context, None).await
 }
 
 /// What it takes to start a daemon, on ports and in a directory of its own.

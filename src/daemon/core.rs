@@ -10,7 +10,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     StartError,
-    build::{Disk, Parts},
+    build::Parts,
+    disk::Disk,
     doubt,
     runs::{self, WantsFull},
     scans, watch,
@@ -21,6 +22,7 @@ use crate::{
     queue::repairs::{self, Batch, Lane},
     reconcile::desk::Desk,
     store::{
+        crypt::Keyring,
         journal::{Journal, Notice, Recovered},
         state::State,
         state_file::StateFile,
@@ -43,6 +45,7 @@ pub struct Core {
     pub applier_ended: CancellationToken,
     dir: PathBuf,
     file: StateFile,
+    keys: Keyring,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -98,6 +101,7 @@ impl Core {
             file,
             alerts,
             doubt,
+            keys,
         } = disk;
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
@@ -117,6 +121,7 @@ impl Core {
             applier_ended: CancellationToken::new(),
             dir: config.state.dir.clone(),
             file,
+            keys,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -165,7 +170,7 @@ impl Core {
             instance: self.shared.instance().0,
             ..self.file.clone()
         };
-        if let Err(error) = file.store(&self.dir) {
+        if let Err(error) = file.store(&self.dir, &self.keys) {
             tracing::error!("STATE was not written: {error}");
         }
     }

@@ -3,7 +3,11 @@
 //! Knows addresses and files, not what answers there. Promises: either all doors are open or none is,
 //! and what could not be bound is named; connections never take the descriptors that the disk needs.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -29,9 +33,10 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Binds the public listener, the operators' socket and, if there is one, their TCP address.
-    pub async fn open(config: &Config) -> Result<Doors, StartError> {
-        let listener = listen(config).await?;
+    /// Binds the public listener, unless it was handed over, the operators' socket and, if there is one, their
+    /// TCP address.
+    pub async fn open(config: &Config, handed: Option<TcpListener>) -> Result<Doors, StartError> {
+        let listener = listen(config, handed).await?;
         let public = listener
             .address()
             .map_err(|source| cannot_listen(&config.listen.address, source))?;
@@ -153,7 +158,7 @@ pub fn on_fault(shared: &Arc<Shared>, listener: &'static str) -> OnFault {
     })
 }
 
-async fn listen(config: &Config) -> Result<Listener, StartError> {
+async fn listen(config: &Config, handed: Option<TcpListener>) -> Result<Listener, StartError> {
     let tls = match &config.listen.tls {
         Tls::Own { cert, key } => Some(TlsFiles {
             cert: cert.clone(),
@@ -161,9 +166,29 @@ async fn listen(config: &Config) -> Result<Listener, StartError> {
         }),
         Tls::Off | Tls::BehindProxy => None,
     };
+    if let Some(socket) = handed {
+        return take(socket, &config.listen, tls.as_ref());
+    }
     Listener::bind(config.listen.address, tls.as_ref())
         .await
         .map_err(|source| cannot_listen(&config.listen.address, source))
+}
+
+/// The rule for `listen.address` holds for what is handed over as well.
+fn take(
+    socket: TcpListener,
+    section: &config::Listen,
+    tls: Option<&TlsFiles>,
+) -> Result<Listener, StartError> {
+    let address = socket.local_addr().map_err(StartError::Handed)?;
+    if !address.ip().is_loopback() && section.tls == Tls::Off {
+        let open = format!(
+            "{address} is reachable from other machines without encryption; set listen.tls_cert and \
+             listen.tls_key, or listen.behind_proxy = true, or let the socket unit listen on 127.0.0.1"
+        );
+        return Err(StartError::Handed(io::Error::other(open)));
+    }
+    Listener::of(socket, tls).map_err(|source| cannot_listen(&address, source))
 }
 
 fn cannot_listen(on: &dyn std::fmt::Display, source: io::Error) -> StartError {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{StartError, build::Disk, core::Core};
+use super::{StartError, core::Core, disk::Disk};
 use crate::{config::Config, reconcile::desk::Desk};
 
 /// How long runs may take to stop.

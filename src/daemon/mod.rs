@@ -7,9 +7,11 @@
 mod alarms;
 mod build;
 mod core;
+mod disk;
 mod doors;
 mod doubt;
 mod foreground;
+mod handed;
 mod headless;
 mod reload;
 mod runs;
@@ -20,7 +22,7 @@ mod start_error;
 mod watch;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -40,8 +42,8 @@ use crate::{
 };
 
 use self::{
-    build::Disk,
     core::{Core, LAST_WORDS},
+    disk::Disk,
     doors::Doors,
     reload::Reloader,
     scans::Scheduled,
@@ -51,6 +53,7 @@ pub use self::{
     build::{keyring, user_rules},
     doors::OTHER_FILES,
     foreground::run,
+    handed::handed_over,
     headless::{Headless, Purpose},
     start_error::StartError,
 };
@@ -64,12 +67,14 @@ const INTAKE_DRAIN: Duration = Duration::from_secs(3);
 pub type Reread = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 /// What a daemon in the foreground has beside its configuration.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Surroundings {
     /// For SIGHUP and the operators' `reload`; without it a reload is refused.
     pub reread: Option<Reread>,
     /// To change the level while running.
     pub log_level: Option<LogLevel>,
+    /// What the public listener is to be, if the service manager holds it; see [`handed_over`].
+    pub socket: Option<TcpListener>,
 }
 
 /// Starts daemons.
@@ -99,9 +104,9 @@ impl Daemon {
     }
 
     /// The same, with what a reload needs.
-    pub async fn start_in(config: Config, around: Surroundings) -> Result<Handle, StartError> {
+    pub async fn start_in(config: Config, mut around: Surroundings) -> Result<Handle, StartError> {
         let disk = Disk::open(&config).await?;
-        let doors = Doors::open(&config).await?;
+        let doors = Doors::open(&config, around.socket.take()).await?;
         let grace = config.limits.shutdown_grace;
         let (core, parts, applier) =
             Core::apply(&config, disk, grace.saturating_sub(INTAKE_DRAIN))?;

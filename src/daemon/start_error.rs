@@ -44,6 +44,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A socket that the service manager holds.
+    #[error("the socket that the service manager handed over cannot be used")]
+    Handed(#[source] io::Error),
     /// A key that no header can carry, or a URL that cannot be called.
     #[error("cannot prepare calls to {service}: {message}")]
     Edge {

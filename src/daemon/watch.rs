@@ -137,9 +137,13 @@ pub async fn room(dir: PathBuf, shared: Arc<Shared>, stop: CancellationToken) {
         match Room::at(&dir) {
             Ok(room) if room.is_scarce() => {
                 let message = format!(
-                    "the disk of the state directory is nearly full ({} KiB left); make room before deliveries \
+                    "the disk of the state directory is nearly full ({} KiB left{}); make room before deliveries \
                      are refused",
-                    room.available / 1024
+                    room.available / 1024,
+                    match room.total_files {
+                        0 => String::new(),
+                        _ => format!(", and place for {} new files", room.files),
+                    }
                 );
                 let now_ms = shared.clock.now_ms();
                 shared.alerts.raise("disk_nearly_full", message, now_ms);

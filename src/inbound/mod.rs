@@ -6,7 +6,11 @@
 //! is served. On stop it accepts no more, lets requests in hand finish and closes idle connections.
 
 use std::{
-    convert::Infallible, io, net::IpAddr, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc,
+    convert::Infallible,
+    io,
+    net::{self, IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,6 +46,8 @@ pub use self::tls::{Certificate, TlsFiles};
 
 /// How long to wait when the process is out of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// How long who has just come in may take for a first byte when the listener stops.
+const LAST_CALL: Duration = Duration::from_millis(300);
 /// The most of a request's head, in bytes, and of an answer that nobody reads yet. hyper's own bound of a hundred
 /// header lines stands beside it.
 const MAX_HEAD: usize = 64 * 1024;
@@ -102,6 +108,16 @@ impl Listener {
     pub async fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> io::Result<Self> {
         let tls = tls.map(Certificate::load).transpose()?;
         let tcp = TcpListener::bind(address).await?;
+        Ok(Listener {
+            bound: Bound::Tcp(tcp),
+            tls,
+        })
+    }
+
+    /// A TCP socket that listens already and does not block.
+    pub fn of(socket: net::TcpListener, tls: Option<&TlsFiles>) -> io::Result<Self> {
+        let tls = tls.map(Certificate::load).transpose()?;
+        let tcp = TcpListener::from_std(socket)?;
         Ok(Listener {
             bound: Bound::Tcp(tcp),
             tls,
@@ -232,10 +248,12 @@ async fn connection(
     let _ = socket.set_nodelay(true);
     // `readable` would answer too early on some kernels; peeking waits for a byte.
     let mut byte = [0];
-    let first = stop
-        .run_until_cancelled(timeout(bounds.idle_timeout, socket.peek(&mut byte)))
-        .await;
-    if !matches!(first, Some(Ok(Ok(n))) if n > 0) {
+    let first = tokio::select! {
+        first = socket.peek(&mut byte) => first,
+        () = sleep(bounds.idle_timeout) => return,
+        () = last_call(&stop) => return,
+    };
+    if !matches!(first, Ok(n) if n > 0) {
         return;
     }
     match tls {
@@ -246,6 +264,12 @@ async fn connection(
             }
         }
     }
+}
+
+/// Who was let in at the last moment has something to say, and would take a silent end for a failure.
+async fn last_call(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST_CALL).await;
 }
 
 /// What is served on one connection.
@@ -298,6 +322,8 @@ where
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        // First, so that a request that has come is seen before the end is.
+        biased;
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();

@@ -21,6 +21,10 @@ use zeroize::Zeroizing;
 
 use crate::twin::{Twin, broken};
 
+mod voucher;
+
+pub use self::voucher::Voucher;
+
 /// The length of a key, in bytes.
 pub const KEY_BYTES: usize = 32;
 /// The length of an encrypted record's head: key id, nonce, tag.
@@ -84,6 +88,7 @@ struct Key {
     id: KeyId,
     cipher: XChaCha20Poly1305,
     proof: Zeroizing<[u8; 32]>,
+    voucher: Zeroizing<[u8; 32]>,
 }
 
 /// The keys, the one that writes first. Without any, everything stays plain. Cheap to clone.
@@ -157,6 +162,21 @@ impl Keyring {
     pub fn proves(&self, head: &Head, number: u64, proof: &[u8]) -> Result<(), Unreadable> {
         let same: bool = self.prove(head, number)?.ct_eq(proof).into();
         same.then_some(()).ok_or(Unreadable::Changed)
+    }
+
+    /// A proof that these bytes come from a holder of the key that writes, for a file that everybody may read.
+    /// None without a key.
+    pub fn vouch(&self, bytes: &[u8]) -> Option<Voucher> {
+        self.0.first().map(|key| key.vouch(bytes))
+    }
+
+    /// Whether a proof is that of these bytes.
+    pub fn vouches(&self, voucher: &Voucher, bytes: &[u8]) -> Result<(), Unreadable> {
+        // Hashes are compared in constant time.
+        let own = self.key(voucher.key)?.vouch(bytes);
+        (own.hash == voucher.hash)
+            .then_some(())
+            .ok_or(Unreadable::Changed)
     }
 
     /// A value or file as it is kept: encrypted if there is a key, else as it is.
@@ -254,6 +274,14 @@ impl Key {
             cipher: XChaCha20Poly1305::new_from_slice(&records[..])
                 .expect("a derived key has the cipher's length"),
             proof: derived("clerk-convex-sync 2026 state: proves an entry's number"),
+            voucher: derived("clerk-convex-sync 2026 state: vouches for a plain file"),
+        }
+    }
+
+    fn vouch(&self, bytes: &[u8]) -> Voucher {
+        Voucher {
+            key: self.id,
+            hash: blake3::keyed_hash(&self.voucher, bytes),
         }
     }
 }

@@ -3,15 +3,18 @@
 //! Holds what the stores beside it cannot vouch for themselves: which layout they have, which
 //! generation of derived state belongs here, how far the journal had come, which Clerk instance it
 //! was, under which keys there may be records. Replaced as a whole, so that a power cut leaves the old or the new one.
+//! It is plain, so that a start can say which key is missing; where there are keys, a proof stands beside it that
+//! their holder wrote it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
-use super::crypt::{KeyId, Keyring};
+use super::crypt::{KeyId, Keyring, Unreadable, Voucher};
 use super::directory;
 use crate::model::Fault;
 
@@ -23,6 +26,9 @@ pub const LAYOUT: u32 = 2;
 const NAME: &str = "STATE";
 /// The most that is read of it, in bytes. It has about 150.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// What the proof is called in the file; see [`Keyring::vouch`].
+const PROOF: &str = "proof";
 
 /// What stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +54,10 @@ pub enum Loaded {
     Absent,
     /// A file of this release or an older one.
     Found(StateFile),
-    /// Something else; [`set_aside`] takes it away.
+    /// A file without a proof, although there are keys: of an older release, of the time before there were keys, or
+    /// changed. Whoever knows that there was a proof can tell.
+    Unproved(StateFile),
+    /// Something else, or not what the holder of the key wrote; [`set_aside`] takes it away.
     Damaged,
 }
 
@@ -56,7 +65,7 @@ impl Loaded {
     /// The file, if it is one.
     pub fn found(self) -> Option<StateFile> {
         match self {
-            Loaded::Found(file) => Some(file),
+            Loaded::Found(file) | Loaded::Unproved(file) => Some(file),
             Loaded::Absent | Loaded::Damaged => None,
         }
     }
@@ -108,9 +117,14 @@ impl StateFileError {
 }
 
 impl StateFile {
-    /// Reads the file of this state directory, and looks whether all keys are there. Touches nothing.
+    /// Reads the file of this state directory, and looks whether all keys are there and whether one of them vouches
+    /// for it. Touches nothing.
     pub fn admit(dir: &Path, keys: &Keyring) -> Result<Loaded, StateFileError> {
-        let loaded = StateFile::load(dir)?;
+        let (loaded, text) = StateFile::read(dir)?;
+        let proved = proved(&text, keys);
+        if proved == Some(Err(Unreadable::Changed)) {
+            return Ok(Loaded::Damaged);
+        }
         if let Loaded::Found(file) = &loaded {
             let given = keys.ids();
             let missing = file.keys.iter().filter(|key| !given.contains(key));
@@ -124,17 +138,28 @@ impl StateFile {
                 });
             }
         }
-        Ok(loaded)
+        Ok(match (loaded, proved) {
+            (Loaded::Found(file), None) if keys.writes().is_some() => Loaded::Unproved(file),
+            // Names none of the keys that it is proved by.
+            (Loaded::Found(_), Some(Err(_))) if keys.writes().is_some() => Loaded::Damaged,
+            (loaded, _) => loaded,
+        })
     }
 
-    /// Reads the file of this state directory. Touches nothing.
+    /// Reads the file of this state directory, and believes it. Touches nothing.
     pub fn load(dir: &Path) -> Result<Loaded, StateFileError> {
+        Ok(StateFile::read(dir)?.0)
+    }
+
+    fn read(dir: &Path) -> Result<(Loaded, Vec<u8>), StateFileError> {
         let path = dir.join(NAME);
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
         match read {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Absent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Loaded::Absent, text));
+            }
             Err(source) => return Err(StateFileError::Io { path, source }),
         }
         /// All that must be understood of a newer file.
@@ -148,27 +173,33 @@ impl StateFile {
                 found: layout,
             }),
             _ => match serde_json::from_slice(&text) {
-                Ok(found) => Ok(Loaded::Found(found)),
-                Err(_) => Ok(Loaded::Damaged),
+                Ok(found) => Ok((Loaded::Found(found), text)),
+                Err(_) => Ok((Loaded::Damaged, text)),
             },
         }
     }
 
     /// Notes today's layout and the key that writes, before anything is written in the one or under the other.
     pub fn announce(&mut self, dir: &Path, keys: &Keyring) -> Result<(), StateFileError> {
-        let keys = recorded(Some(&self.keys), keys);
-        if (self.layout, &self.keys) == (LAYOUT, &keys) {
+        let recorded = recorded(Some(&self.keys), keys);
+        if (self.layout, &self.keys) == (LAYOUT, &recorded) {
             return Ok(());
         }
-        (self.layout, self.keys) = (LAYOUT, keys);
-        self.store(dir)
+        (self.layout, self.keys) = (LAYOUT, recorded);
+        self.store(dir, keys)
     }
 
-    /// Puts this in place of what is there; returns when it is on stable storage.
-    pub fn store(&self, dir: &Path) -> Result<(), StateFileError> {
+    /// Puts this in place of what is there, with a proof if there is a key; returns when it is on stable storage.
+    pub fn store(&self, dir: &Path, keys: &Keyring) -> Result<(), StateFileError> {
         let path = dir.join(NAME);
         let replace = || {
-            let mut text = serde_json::to_vec_pretty(self)?;
+            let mut whole = serde_json::to_value(self)?;
+            if let (Some(voucher), Some(all)) =
+                (keys.vouch(&vouched(&whole)), whole.as_object_mut())
+            {
+                all.insert(PROOF.to_owned(), voucher.to_string().into());
+            }
+            let mut text = serde_json::to_vec_pretty(&whole)?;
             text.push(b'\n');
             // A temporary file is for the owner only, as this has to be.
             let mut file = tempfile::Builder::new().prefix(".STATE").tempfile_in(dir)?;
@@ -182,6 +213,25 @@ impl StateFile {
             source,
         })
     }
+}
+
+/// What a proof is about: everything else in the file, also what only a newer release knows.
+fn vouched(whole: &Value) -> Vec<u8> {
+    let mut rest = whole.clone();
+    if let Some(all) = rest.as_object_mut() {
+        all.remove(PROOF);
+    }
+    // The keys of an object are sorted, and whole numbers have one spelling.
+    rest.to_string().into_bytes()
+}
+
+/// Whether one of the keys vouches for this; none if there is no proof.
+fn proved(text: &[u8], keys: &Keyring) -> Option<Result<(), Unreadable>> {
+    let whole: Value = serde_json::from_slice(text).ok()?;
+    let Some(voucher) = whole.get(PROOF)?.as_str().and_then(Voucher::parse) else {
+        return Some(Err(Unreadable::Changed));
+    };
+    Some(keys.vouches(&voucher, &vouched(&whole)))
 }
 
 /// Renames a damaged file, and says where it is kept.
@@ -240,7 +290,7 @@ mod tests {
         let keys = recorded(Some(&ring(&[1]).ids()), &ring(&[2, 1]));
         assert_eq!(keys, ring(&[2, 1]).ids());
         let file = StateFile { keys, ..state() };
-        file.store(dir.path()).unwrap();
+        file.store(dir.path(), &ring(&[2, 1])).unwrap();
         for given in [ring(&[1, 2, 3]), ring(&[2, 1])] {
             let found = StateFile::admit(dir.path(), &given).unwrap().found();
             assert_eq!(found.as_ref(), Some(&file));
@@ -266,15 +316,59 @@ mod tests {
     fn what_was_stored_is_found() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Absent);
-        state().store(dir.path()).unwrap();
+        state().store(dir.path(), &ring(&[])).unwrap();
         let second = StateFile {
             highest_seq: 13,
             instance: None,
             ..state()
         };
-        second.store(dir.path()).unwrap();
+        second.store(dir.path(), &ring(&[])).unwrap();
         assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Found(second));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_the_holder_of_no_key_has_written_is_damage_and_what_has_no_proof_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, keys) = (dir.path().join(NAME), ring(&[1]));
+        let file = StateFile {
+            keys: keys.ids(),
+            ..state()
+        };
+        let admitted = |given: &Keyring| StateFile::admit(dir.path(), given).unwrap();
+        file.store(dir.path(), &keys).unwrap();
+        assert_eq!(admitted(&keys), Loaded::Found(file.clone()));
+        assert_eq!(admitted(&ring(&[2, 1])), Loaded::Found(file.clone()));
+        let text = fs::read_to_string(&path).unwrap();
+        let proof = text.find(PROOF).unwrap();
+        let mut other = text.clone().into_bytes();
+        other[proof + 40] ^= 1;
+        for changed in [
+            text.replace("12", "11"),
+            text.replace("ins_1", "ins_2"),
+            text.replacen('{', "{\"more\": 1,", 1),
+            text.replace(PROOF, "proven")
+                .replacen('{', "{\"proof\": 7,", 1),
+            String::from_utf8(other).unwrap(),
+        ] {
+            assert_ne!(changed, text);
+            fs::write(&path, &changed).unwrap();
+            assert_eq!(admitted(&keys), Loaded::Damaged, "{changed}");
+        }
+        // Another layout of the text is the same file; a field that a newer release has is vouched for as well.
+        let value: Value = serde_json::from_str(&text).unwrap();
+        fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(admitted(&keys), Loaded::Found(file.clone()));
+        file.store(dir.path(), &ring(&[])).unwrap();
+        assert_eq!(admitted(&keys), Loaded::Unproved(file.clone()));
+        // A proof by a key that is not there, in a file that does not name it.
+        state().store(dir.path(), &ring(&[3])).unwrap();
+        assert_eq!(admitted(&keys), Loaded::Damaged);
+        let refused = |error| matches!(error, StateFileError::Keys { .. });
+        file.store(dir.path(), &ring(&[1])).unwrap();
+        assert!(refused(
+            StateFile::admit(dir.path(), &ring(&[])).unwrap_err()
+        ));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::process::Pid;
@@ -23,11 +24,43 @@ pub fn size(name: &str, short: usize) -> usize {
 
 /// What a process holds in memory, in bytes.
 pub fn memory(pid: Pid) -> u64 {
+    status(pid, "VmRSS:") * 1024
+}
+
+/// The part of it that is not the program's own file, in bytes.
+pub fn own_memory(pid: Pid) -> u64 {
+    status(pid, "RssAnon:") * 1024
+}
+
+/// The most that it ever held, in bytes.
+pub fn peak(pid: Pid) -> u64 {
+    status(pid, "VmHWM:") * 1024
+}
+
+/// Its threads.
+pub fn threads(pid: Pid) -> u64 {
+    status(pid, "Threads:")
+}
+
+/// The time that its living threads have spent on a processor.
+pub fn processor(pid: Pid) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let spent = tasks.expect("a running process").flatten().map(|task| {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let first = text.split_whitespace().next();
+        first.and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    });
+    Duration::from_nanos(spent.sum())
+}
+
+/// The number in this line of a process's status.
+fn status(pid: Pid, name: &str) -> u64 {
     let path = format!("/proc/{}/status", pid.as_raw_nonzero());
     let status = fs::read_to_string(path).expect("a running process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.expect("a number of KiB") * 1024
+    let line = status.lines().find(|line| line.starts_with(name));
+    let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    number.expect("a number")
 }
 
 /// How many files a process has open; only root may see that of a process that gives no core file.
@@ -39,6 +72,18 @@ pub fn open_files(pid: Pid) -> Option<usize> {
 /// So many bytes, in MiB, for people.
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// What the files below a directory take up on the disk, in bytes. Some may go meanwhile.
+pub fn disk(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => disk(&entry.path()),
+        // In blocks of 512 bytes, whatever the file system's are.
+        Ok(meta) => std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// Every file below a directory, with its content.

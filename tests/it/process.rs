@@ -6,7 +6,8 @@
 //! binary is also run as a command, with the same environment.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
@@ -43,6 +44,8 @@ pub struct System {
     pub log: Log,
     settings: Vec<(String, String)>,
     prefix: Vec<String>,
+    /// What the daemon is handed as the service manager would.
+    socket: Option<TcpListener>,
     arguments: Vec<String>,
     running: Option<Running>,
     address: Option<SocketAddr>,
@@ -87,6 +90,7 @@ impl System {
             log: Log::default(),
             settings: settings.iter().map(owned).collect(),
             prefix: Vec::new(),
+            socket: None,
             arguments: Vec::new(),
             running: None,
             address: None,
@@ -106,6 +110,14 @@ impl System {
     /// Starts the daemon by this command, which must replace itself by what follows it.
     pub fn start_by(&mut self, command: &[&str]) {
         self.prefix = command.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Hands this socket over to each daemon from the next start on, as a service manager does that holds it.
+    pub fn hand_over(&mut self, socket: TcpListener) {
+        // Its number is that of the shell, which the daemon replaces.
+        let hand = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        self.start_by(&["sh", "-c", hand, "sh"]);
+        self.socket = Some(socket);
     }
 
     /// The command with its environment, not yet run.
@@ -131,7 +143,11 @@ impl System {
                 value => command.env(key, value),
             };
         }
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        let socket = self.socket.as_ref().map(TcpListener::try_clone);
+        let stdin = socket.map_or_else(Stdio::null, |socket| {
+            OwnedFd::from(socket.expect("a descriptor")).into()
+        });
+        command.stdin(stdin).kill_on_drop(true);
         command
     }
 
@@ -271,7 +287,7 @@ impl System {
     /// The state directory as the daemon sees it, which may have mounted something there.
     pub fn inside(&self) -> PathBuf {
         // The daemon's own view may be looked into by root only; without a command before it, it is ours.
-        if self.prefix.is_empty() {
+        if self.prefix.is_empty() || self.socket.is_some() {
             return self.state.path().to_owned();
         }
         let own = Path::new("/proc").join(self.pid().as_raw_nonzero().to_string());

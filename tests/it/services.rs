@@ -4,6 +4,7 @@
 //! small here; an environment variable named in the test makes it as large as one likes, `GOAL_SEED` repeats a
 //! run. Most of them put a stretch of wire ([`between::Between`]) before a simulated service.
 
+mod away;
 mod between;
 mod convex;
 mod drift;

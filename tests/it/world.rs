@@ -70,7 +70,7 @@ impl World {
         let loaded = read().unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let around = Surroundings {
             reread: Some(Arc::new(move || Ok(read()?.config))),
-            log_level: None,
+            ..Surroundings::default()
         };
         let daemon = Daemon::start_in(loaded.config, around)
             .await

@@ -216,6 +216,11 @@ fn struck(shared: &Shared, rule: FaultRule) -> Ended {
             message: "Refused by a fault rule".to_owned(),
             retry_after: rule.retry_after,
         },
+        // In production nothing is left of a message, not even which record it was.
+        FaultKind::RejectKey if rule.redacted == Some(true) => {
+            let words = "Uncaught Error: thrown by a fault rule";
+            Ended::Threw(FunctionError::Bare(words.to_owned()), true)
+        }
         FaultKind::RejectKey => {
             let code = rule.code.unwrap_or_else(|| "rejected".to_owned()).into();
             Ended::Threw(

@@ -58,7 +58,8 @@ pub struct FaultRule {
     /// How likely it strikes a call, 0 to 1; none: surely.
     #[serde(default)]
     pub ratio: Option<f64>,
-    /// Whether the message of `error` is redacted as in production.
+    /// Whether the message of `error` is redacted as in production. Of `reject_key`, then nothing says for which
+    /// record it is.
     #[serde(default)]
     pub redacted: Option<bool>,
 }

@@ -92,7 +92,7 @@ pub fn rekey(
     let files = rewrite_files(dir, keys, reports, each)?;
     let removed = remove_set_aside(dir)?;
     file.keys = vec![key];
-    file.store(dir)?;
+    file.store(dir, keys)?;
     Ok(Rekeyed {
         key,
         segments: journal.segments,

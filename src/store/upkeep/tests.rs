@@ -111,7 +111,7 @@ async fn fill(dir: &Path, keys: &Keyring) {
             keys,
         ),
     };
-    file.store(dir).unwrap();
+    file.store(dir, keys).unwrap();
     drop(derived);
     for name in ["plans/one.ndjson", "plans/two.ndjson", "reports/shown.json"] {
         let kept = keys.encrypt(Name::File(name), WORD.as_bytes()).into_owned();

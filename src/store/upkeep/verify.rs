@@ -111,6 +111,13 @@ pub fn verify(dir: &Path, keys: &Keyring) -> Result<Survey, UpkeepError> {
     };
     let file = match StateFile::admit(dir, keys)? {
         Loaded::Found(file) => Some(file),
+        Loaded::Unproved(file) => {
+            survey.note(
+                "STATE",
+                "has no proof that nobody else wrote it; the next start gives it one",
+            );
+            Some(file)
+        }
         Loaded::Absent => {
             survey.damage("STATE", "is missing; the next start writes it anew");
             None

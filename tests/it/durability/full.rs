@@ -1,4 +1,4 @@
-//! G23: the disk is full, by others or by what waits itself; and it is full when the daemon starts.
+//! G23: the disk is full, by others or by what waits itself, or takes no new file; and it is so when the daemon starts.
 //!
 //! Deliveries are refused in so many words, the operators' door goes on answering, and all goes on by itself when there
 //! is room. The test stands in for the service manager: what ends with a failure is started again.
@@ -7,10 +7,10 @@ use std::{fs, path::PathBuf};
 
 use super::{
     load::{Breach, Load, Sent},
-    volume::{Volume, fill},
+    volume::{Volume, fill, fill_with_files},
 };
 use crate::{
-    hand::{created, new_id},
+    hand::{Answer, created, new_id},
     process::System,
     soak::{self, Dice},
     world::eventually,
@@ -121,6 +121,87 @@ async fn g23_a_full_disk_refuses_until_there_is_room_and_loses_nothing() {
         ),
     );
     assert!(breach.is_none(), "{breach:?}");
+}
+
+/// Delivers large events about new users until one is refused; those users, and the refusal.
+async fn until_refused(system: &System, name: &str) -> (Vec<String>, Answer) {
+    let mut taken = Vec::new();
+    loop {
+        let user = format!("user_{name}_{}", taken.len());
+        let mut event = created(&user, 1, "Ada");
+        event["data"]["private_metadata"]["filling"] = "x".repeat(400_000).into();
+        let answer = system.hand().deliver(&new_id(), &event).await;
+        if answer.status != 200 {
+            return (taken, answer);
+        }
+        taken.push(user);
+        assert!(taken.len() < 1_000, "it takes everything");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g23_a_disk_that_takes_no_new_file_refuses_when_it_needs_one_and_goes_on_by_itself() {
+    let mut system = System::prepared(&[]).await;
+    // Room for two segments of the journal, which have 64 MiB each, and for few files.
+    let _volume = match Volume::with_files(system.state.path(), 192, 500) {
+        Ok(found) => found,
+        Err(why) => return soak::not_run("G23", &format!("no file system can be mounted: {why}")),
+    };
+    system.start_daemon().await;
+    system.door().pause(true).await;
+    let ballast = system.state.path().join("ballast");
+    fill_with_files(&ballast);
+    let (mut taken, refused) = until_refused(&system, "first").await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.retry_after.is_some(), "{refused:?}");
+    assert!(taken.len() > 100, "{} fit into what was open", taken.len());
+    assert_eq!(readiness(&system).await, 503);
+    eventually("the alerts are raised", async || {
+        let alerts = system.door().alerts().await;
+        ["cannot_store", "disk_nearly_full"]
+            .iter()
+            .all(|code| alerts.iter().any(|raised| raised == code))
+    })
+    .await;
+    fs::remove_dir_all(&ballast).expect("removed");
+    eventually("it is ready by itself", async || {
+        readiness(&system).await == 200
+    })
+    .await;
+    let event = created("user_again", 1, "Ada");
+    system.hand().say(&event).await;
+    taken.push("user_again".to_owned());
+    system.door().pause(false).await;
+    system.door().idle().await;
+    eventually("the alerts are over", async || {
+        system.door().alerts().await.is_empty()
+    })
+    .await;
+
+    // Started where no file can be made, it says so, and touches nothing.
+    fill_with_files(&ballast);
+    assert_eq!(system.terminate().await, 0, "{}", system.log.text());
+    let before = crate::measure::contents(&system.state.path().join("journal"));
+    let refused = system.run(&["run"]).await;
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("no room left"), "{complaint}");
+    assert!(before == crate::measure::contents(&system.state.path().join("journal")));
+    fs::remove_dir_all(&ballast).expect("removed");
+    system.start_daemon().await;
+    system.door().idle().await;
+    let there = crate::runs::keys(&system.convex, "users");
+    assert!(taken.iter().all(|user| there.contains(user)));
+    assert_eq!(system.log.count("panicked"), 0, "{}", system.log.text());
+    assert_eq!(system.terminate().await, 0);
+    soak::say(
+        "G23",
+        &format!(
+            "a disk that takes no new file: {} events fitted into the open segment, then 503; all applied by itself once \
+             there were files again",
+            taken.len()
+        ),
+    );
 }
 
 /// Ends the daemon, unless it was about to end by itself.

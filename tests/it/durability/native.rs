@@ -10,6 +10,9 @@ const CUT: &str = include_str!("native/cut.c");
 /// A library that stands between the daemon and the disk, and fails on request.
 const SHIM: &str = include_str!("native/shim.c");
 
+/// A resolver that knows some names at times only.
+const NAMES: &str = include_str!("native/names.c");
+
 /// Builds a program.
 pub fn cut(dir: &Path) -> Result<PathBuf, String> {
     build(dir, "cut", CUT, &[])
@@ -23,6 +26,11 @@ pub fn shim(dir: &Path) -> Result<PathBuf, String> {
         SHIM,
         &["-shared", "-fPIC", "-ldl", "-lpthread"],
     )
+}
+
+/// The same for names.
+pub fn names(dir: &Path) -> Result<PathBuf, String> {
+    build(dir, "names.so", NAMES, &["-shared", "-fPIC", "-ldl"])
 }
 
 fn build(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Result<PathBuf, String> {

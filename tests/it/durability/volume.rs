@@ -19,8 +19,16 @@ pub struct Volume {
 impl Volume {
     /// So many MiB of memory, mounted there.
     pub fn in_memory(at: &Path, mib: usize) -> Result<Volume, String> {
-        let size = format!("size={mib}m,mode=700");
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(at)])?;
+        Volume::in_memory_with(at, &format!("size={mib}m,mode=700"))
+    }
+
+    /// The same with no more than so many files and directories.
+    pub fn with_files(at: &Path, mib: usize, files: usize) -> Result<Volume, String> {
+        Volume::in_memory_with(at, &format!("size={mib}m,mode=700,nr_inodes={files}"))
+    }
+
+    fn in_memory_with(at: &Path, options: &str) -> Result<Volume, String> {
+        run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", text(at)])?;
         Ok(Volume {
             at: at.to_owned(),
             image: None,
@@ -93,6 +101,16 @@ pub fn fill(path: &Path) {
         // What does not fit whole is tried in smaller pieces, to the last byte.
         if file.write_all(&vec![0; size]).is_err() {
             size /= 2;
+        }
+    }
+}
+
+/// Empty files in a new directory, until there can be no more.
+pub fn fill_with_files(dir: &Path) {
+    fs::create_dir(dir).expect("a directory");
+    for n in 0.. {
+        if fs::File::create(dir.join(n.to_string())).is_err() {
+            return;
         }
     }
 }

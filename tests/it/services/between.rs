@@ -119,7 +119,14 @@ impl Play {
 impl Between {
     /// Listens, and passes everything on to `behind`.
     pub async fn before(behind: String) -> Between {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Between::on(listener, behind)
+    }
+
+    /// The same where somebody listens already.
+    pub fn on(listener: std::net::TcpListener, behind: String) -> Between {
+        listener.set_nonblocking(true).expect("a socket of ours");
+        let listener = TcpListener::from_std(listener).expect("a socket of ours");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let client = reqwest::Client::builder().no_proxy().build();
         let shared = Arc::new(Shared {

@@ -217,6 +217,67 @@ async fn g14_what_was_applied_and_not_answered_is_applied_once_in_effect() {
     world.settled().await;
 }
 
+/// Calls that wrote, or tried to, while all that had come meanwhile was applied at once.
+async fn calls_for(world: &World, users: &[String], done: impl AsyncFn(&World) -> bool) -> u64 {
+    let applies = || world.convex.calls().counts.get("apply").copied();
+    world.door().pause(true).await;
+    let events = users.iter().map(|user| created(user, 1, "Ada")).collect();
+    send(&world.hand(), events).await;
+    let before = applies().unwrap_or(0);
+    world.door().pause(false).await;
+    eventually("all have their end", async || done(world).await).await;
+    world.door().idle().await;
+    applies().unwrap_or(0) - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g16_who_is_refused_costs_few_calls_and_the_others_none() {
+    let (seed, events) = (seed(), size("G16_CALLS_EVENTS", 400));
+    // Changes in a call; a user is two of them.
+    let in_a_call = 100_f64;
+    let halvings = in_a_call.log2().ceil() as u64;
+    // Named, it is taken out and the rest is sent in two calls; unnamed, it is searched for by halves.
+    for (how, redacted, most) in [("named", false, 2), ("unnamed", true, 2 * halvings)] {
+        let world = World::start().await;
+        let named = |round: &str| -> Vec<String> {
+            (0..events).map(|n| format!("user_{round}_{n}")).collect()
+        };
+        let clean = calls_for(&world, &named("clean"), async |world| {
+            world.convex.count("users") == events
+        })
+        .await;
+        let mixed = named("mixed");
+        let poison: Vec<&String> = mixed.iter().skip(50).step_by(100).collect();
+        for key in &poison {
+            let mut refuse = FaultRule::new(FaultKind::RejectKey);
+            refuse.key = Some((*key).clone());
+            refuse.redacted = Some(redacted);
+            world.convex.fault(refuse);
+        }
+        let mixed = calls_for(&world, &mixed, async |world| {
+            world.door().failures().await.len() == poison.len()
+        })
+        .await;
+        assert_eq!(world.convex.count("users"), 2 * events - poison.len());
+        never_twice_never_back(&world.convex);
+        // The first attempt and three more, each with the call that was refused.
+        let refusals = 4 * poison.len() as u64;
+        say(
+            "G16",
+            seed,
+            format!(
+                "{} of {events} refused four times each, {how}: {mixed} calls, {clean} without them",
+                poison.len()
+            ),
+        );
+        assert!(
+            mixed <= clean + refusals * (1 + most),
+            "{how}: {mixed} calls, {clean} without"
+        );
+        world.settled().await;
+    }
+}
+
 /// How long it takes until these users are all there.
 async fn through(world: &World, users: &[String]) -> Duration {
     let began = Instant::now();

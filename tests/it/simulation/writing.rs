@@ -8,7 +8,7 @@ use std::{num::NonZeroUsize, rc::Rc, time::Duration};
 use clerk_convex_sync::{
     apply::{
         batch::{Call, Calls, Size},
-        failure::{MISSING_HOLD, Meaning, meaning},
+        failure::{MISSING_HOLD, Meaning, THROUGHPUT_WINDOW, meaning},
         guard,
     },
     convex::{circuit::Ticket, deployment::CallError},
@@ -137,6 +137,10 @@ impl Daemon {
     /// How long Convex is away; `None`: it is not, a record is at fault.
     async fn judge(&self, error: &CallError, ticket: Ticket, there: &mut bool) -> Option<Duration> {
         match meaning(error) {
+            Meaning::Throttled => {
+                self.convex.answered(ticket);
+                Some(THROUGHPUT_WINDOW)
+            }
             Meaning::Away(wait) => Some(self.convex.failed(&self.world, ticket, wait)),
             Meaning::Redacted if !*there && self.world.query().await.is_err() => {
                 let hold = Some(MISSING_HOLD);

@@ -136,6 +136,8 @@ impl Disk for FaultyDisk {
         Some(Room {
             available,
             total: 16 << 20,
+            files: 0,
+            total_files: 0,
         })
     }
 }
