@@ -11,6 +11,7 @@ SECONDS ?= 20
 USERS ?= 1000
 SEEDS ?= 100000
 FIRST_SEED ?= 1
+FUZZ_SECONDS ?= 180
 
 .PHONY: help
 help: ## What can be made
@@ -59,10 +60,16 @@ bench: ## The daemon beside a webhook route on Node (about five minutes)
 	cargo bench --bench intake
 
 .PHONY: release
-release: ## The program as it is published; two builds of one commit and one compiler are to be equal
-	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/src --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
-	  CFLAGS="-ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" cargo build --release --locked
-	sha256sum target/release/clerk-convex-sync
+release: ## The program as it is published; two builds of one commit and one compiler are equal
+	@tools/release
+
+.PHONY: reproducible
+reproducible: ## Two such builds from nothing, compared (twice ten minutes)
+	@tools/reproducible
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reads bytes from outside (TARGETS="event journal" FUZZ_SECONDS=180, for each)
+	@tools/fuzz $(FUZZ_SECONDS) $(TARGETS)
 
 .PHONY: sbom
 sbom: ## What the program is made of, as CycloneDX on stdout

@@ -19,28 +19,28 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{endings::settle, verdicts::Verdicts, workers::Message};
+use self::{
+    endings::settle,
+    verdicts::Verdicts,
+    workers::{FETCH_RECORDS, Message},
+};
 use super::{
-    Handle, Lease, Shared, ending::Final, handle::Command, instance::Belonging, latency::Latencies,
+    Handle, Settings, Shared,
+    book::{Book, IDLE_MS, Road, Rules, ticket_of},
+    ending::Final,
+    handle::Command,
+    instance::Belonging,
+    latency::Latencies,
 };
 use crate::{
     clerk::{
         shape::ShapeError,
         wire::{Envelope, Head},
     },
-    model::{Origin, RecordKey, Standing},
-    queue::{
-        dead_letters::{DeadLetter, DeadLetters},
-        mentioned::Mentioned,
-        order::{self, Says, Waiting},
-        ties::Ties,
-    },
-    store::journal::{
-        Cause, CauseKind, Meta, NewEntry, Notice, Position, Recovered, Related, RequestOrigin,
-    },
+    model::RecordKey,
+    queue::{dead_letters::DeadLetter, order},
+    store::journal::{Cause, CauseKind, Meta, NewEntry, Notice, Recovered, Related, RequestOrigin},
 };
-
-type Ticket = order::Ticket<Position>;
 
 /// Notices taken at once; the queue looks at what is ready in between.
 const NOTICES: usize = 64;
@@ -50,18 +50,9 @@ const PAUSED_CELL: &str = "paused";
 /// Owns the queue. See the module's words.
 pub struct Applier {
     shared: Arc<Shared>,
-    waiting: Waiting<Position>,
-    ties: Ties<Position>,
-    dead_letters: DeadLetters,
+    book: Book,
     latencies: Latencies,
-    mentioned: Mentioned,
-    /// True while somebody is looking for those who were mentioned.
-    looking: bool,
     started: Instant,
-    writers: usize,
-    fetchers: usize,
-    /// Leases that wait for a fetcher.
-    in_doubt: Vec<Lease>,
     verdicts: Verdicts,
     notices: mpsc::UnboundedReceiver<Notice>,
     commands: mpsc::Receiver<Command>,
@@ -83,16 +74,9 @@ impl Applier {
         shared.set_paused(paused.is_some());
         let mut applier = Applier {
             shared,
-            waiting: Waiting::default(),
-            ties: Ties::default(),
-            dead_letters: DeadLetters::new(max_dead_letters),
+            book: Book::new(max_dead_letters),
             latencies: Latencies::default(),
-            mentioned: Mentioned::default(),
-            looking: false,
             started: Instant::now(),
-            writers: 0,
-            fetchers: 0,
-            in_doubt: Vec::new(),
             verdicts: Verdicts::default(),
             notices,
             commands: receiver,
@@ -100,7 +84,7 @@ impl Applier {
             reported,
         };
         for parked in recovered.parked {
-            applier.dead_letters.add(DeadLetter {
+            applier.book.dead_letters.add(DeadLetter {
                 meta: parked.meta,
                 parked: parked.parked,
             });
@@ -108,7 +92,7 @@ impl Applier {
         for meta in recovered.pending {
             applier.take_in(meta);
         }
-        if !applier.dead_letters.is_empty() {
+        if !applier.book.dead_letters.is_empty() {
             applier.tell_of_dead_letters(applier.shared.clock.now_ms());
         }
         let handle = Handle { commands };
@@ -139,7 +123,7 @@ impl Applier {
             }
         }
         let deadline = Instant::now() + grace;
-        while self.writers + self.fetchers > 0 || self.verdicts.is_underway() {
+        while self.book.workers() > 0 || self.verdicts.is_underway() {
             tokio::select! {
                 Some(message) = self.reported.recv() => self.take_back(message),
                 () = sleep_until(deadline) => break,
@@ -159,17 +143,8 @@ impl Applier {
                 }
             }
             Notice::Moved(moves) => {
-                let moves: HashMap<u64, Position> = moves.into_iter().collect();
-                self.waiting.moved(|seq| moves.get(&seq).copied());
-                self.ties.moved(|seq| moves.get(&seq).copied());
-                for (seq, position) in &moves {
-                    self.dead_letters.moved(*seq, *position);
-                }
-                for lease in &mut self.in_doubt {
-                    if let Some(position) = moves.get(&lease.ticket.seq) {
-                        lease.ticket.position = *position;
-                    }
-                }
+                let moves: HashMap<u64, _> = moves.into_iter().collect();
+                self.book.moved(&moves);
             }
         }
     }
@@ -178,10 +153,8 @@ impl Applier {
         let Some(record) = meta.record.clone() else {
             return self.park_malformed(meta);
         };
-        let ticket = ticket_of(&meta);
-        if let Some(lost) = self.waiting.push(record.clone(), ticket) {
-            self.lost(&record, &ticket, lost);
-        }
+        let deeds = self.book.take_in(record, ticket_of(&meta));
+        self.follow(deeds);
     }
 
     /// A signed delivery of an unexpected shape: kept for a person, and the record that it names is
@@ -240,66 +213,27 @@ impl Applier {
 
     /// Starts workers for what is ready. Answers when to look again at the latest.
     fn dispatch(&mut self) -> Instant {
-        const IDLE: Duration = Duration::from_secs(5);
         let now = Instant::now();
+        let in_ms = |wait| now + Duration::from_millis(u64::try_from(wait).unwrap_or(0));
         let settings = self.shared.settings.load_full();
         if self.shared.is_paused() || !settings.enabled || self.verdicts.is_full() {
-            return now + IDLE;
+            return in_ms(IDLE_MS);
         }
         let (blocked, circuit) = self.shared.convex.state();
         let closed = circuit == "closed";
-        // Whoever comes first after an outage probes; everybody else stays where they are until it is
-        // known what came of that.
-        let writers = if closed { settings.concurrency } else { 1 };
-        if !blocked.is_zero() && (closed || self.writers == 0) {
-            return now + blocked.min(IDLE);
-        }
-        let tick = self.tick();
-        self.look_for_parents(tick);
-        self.doubt(Vec::new());
-        // As many records as make one call: a user brings its profile along.
-        let records = settings.batch.div_ceil(2);
-        while self.writers < writers && self.waiting.has_ready(tick) {
-            let leases = self.waiting.lease(tick, records);
-            let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
-            if !sure.is_empty() {
-                self.writers += 1;
-                self.spawn_writer(sure);
-            }
-            self.doubt(doubtful);
-        }
-        // Where all writers are busy, the first that comes back looks again.
-        let room = self.writers < writers;
-        let due = self.waiting.next_due().filter(|_| room);
-        let due = due
-            .and_then(|at| u64::try_from((at - tick).max(1)).ok())
-            .map(Duration::from_millis);
-        let wake = now + due.unwrap_or(IDLE).min(IDLE);
-        self.next_look(now, tick)
-            .map_or(wake, |look| look.min(wake))
+        let road = Road { blocked, closed };
+        let (deeds, wait) = self.book.hand_out(self.tick(), road, rules(&settings));
+        self.follow(deeds);
+        in_ms(wait)
     }
 }
 
-fn ticket_of(meta: &Meta) -> Ticket {
-    let standing = Standing {
-        version: meta.version,
-        deleted: meta.deleted,
-    };
-    let says = Says {
-        standing,
-        fingerprint: meta.fingerprint,
-    };
-    Ticket {
-        seq: meta.seq,
-        position: meta.position,
-        received_ms: meta.received_ms,
-        says: matches!(meta.cause, CauseKind::Delivery).then_some(says),
-        origin: match meta.cause {
-            CauseKind::Delivery => Origin::Webhook,
-            CauseKind::Request(RequestOrigin::Repair) => Origin::Repair,
-            CauseKind::Request(RequestOrigin::Operator | RequestOrigin::Malformed) => {
-                Origin::Operator
-            }
-        },
+fn rules(settings: &Settings) -> Rules {
+    Rules {
+        writers: settings.concurrency,
+        // As many records as make one call: a user brings its profile along.
+        written: settings.batch.div_ceil(2),
+        fetched: FETCH_RECORDS,
+        retry: settings.retry,
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! It cannot tell who asked for a change, and it is the only module that writes to Convex. Promises:
 //! an entry reaches exactly one final state or is a dead letter; a record at fault holds up nobody; a
-//! service that is away costs no attempt. [`guard`], [`batch`], [`failure`], [`instance`] and [`latency`] are pure;
-//! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` owns the queue, [`repairs`] takes
-//! what scans found; [`edits`] is the other direction.
+//! service that is away costs no attempt. [`book`], [`guard`], [`batch`], [`failure`], [`instance`] and [`latency`] are pure;
+//! `work` reads and judges, `fetch` asks Clerk, `call` writes, `applier` carries out what the book decides, [`repairs`]
+//! takes what scans found; [`edits`] is the other direction.
 
 mod applier;
 pub mod batch;
+pub mod book;
 mod call;
 pub mod certain;
 pub mod edits;

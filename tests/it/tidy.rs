@@ -149,6 +149,8 @@ const PURE: &[&str] = &[
     "src/queue/ties.rs",
     "src/apply/guard.rs",
     "src/apply/batch.rs",
+    "src/apply/book.rs",
+    "src/apply/book/deed.rs",
     "src/apply/certain.rs",
     "src/apply/ending.rs",
     "src/apply/failure.rs",

@@ -31,27 +31,27 @@ impl Applier {
                 self.shared.convex.reset();
                 self.shared.clerk.reset();
                 self.shared.served.doubt();
-                self.waiting.hurry();
+                self.book.waiting.hurry();
             }
             Command::Failures {
                 after,
                 limit,
                 answer,
             } => {
-                let page = self.dead_letters.page(after, limit);
-                drop(answer.send((page, self.dead_letters.len())));
+                let page = self.book.dead_letters.page(after, limit);
+                drop(answer.send((page, self.book.dead_letters.len())));
             }
             Command::Failure(seq, answer) => {
-                drop(answer.send(self.dead_letters.get(seq).cloned()));
+                drop(answer.send(self.book.dead_letters.get(seq).cloned()));
             }
             Command::Retry(seqs, answer) => {
-                let seqs = seqs.unwrap_or_else(|| self.dead_letters.seqs());
+                let seqs = seqs.unwrap_or_else(|| self.book.dead_letters.seqs());
                 let retried = seqs.into_iter().filter(|seq| self.retry(*seq)).collect();
                 drop(answer.send(retried));
                 self.clear_if_none();
             }
             Command::Drop(seq, answer) => {
-                let letter = self.dead_letters.remove(seq);
+                let letter = self.book.dead_letters.remove(seq);
                 let dropped = letter.is_some();
                 if let Some(letter) = letter {
                     self.dropped(&letter.meta);
@@ -75,9 +75,9 @@ impl Applier {
     }
 
     fn whereabouts(&self, record: &RecordKey) -> Whereabouts {
-        if self.waiting.holds(record) {
+        if self.book.waiting.holds(record) {
             Whereabouts::Queued
-        } else if self.dead_letters.holds(record) {
+        } else if self.book.dead_letters.holds(record) {
             Whereabouts::DeadLetter
         } else {
             Whereabouts::Nowhere
@@ -85,7 +85,7 @@ impl Applier {
     }
 
     fn retry(&mut self, seq: u64) -> bool {
-        let Some(letter) = self.dead_letters.remove(seq) else {
+        let Some(letter) = self.book.dead_letters.remove(seq) else {
             return false;
         };
         self.shared.journal.unpark(seq);
@@ -95,16 +95,16 @@ impl Applier {
     }
 
     pub(super) fn clear_if_none(&self) {
-        if self.dead_letters.is_empty() {
+        if self.book.dead_letters.is_empty() {
             self.shared.alerts.clear("dead_letters");
         }
     }
 
     fn status(&self) -> Status {
         Status {
-            depth: self.waiting.depth(),
-            oldest_received_ms: self.waiting.oldest_received_ms(),
-            dead_letters: self.dead_letters.len(),
+            depth: self.book.waiting.depth(),
+            oldest_received_ms: self.book.waiting.oldest_received_ms(),
+            dead_letters: self.book.dead_letters.len(),
             paused: self.shared.is_paused(),
             circuit: self.shared.convex.state().1,
             latency_ms: (self.latencies.percentile(50), self.latencies.percentile(99)),
@@ -116,10 +116,10 @@ impl Applier {
         self.shared
             .metrics
             .queue_depth
-            .set(gauge(self.waiting.depth()));
+            .set(gauge(self.book.waiting.depth()));
         self.shared
             .metrics
             .dead_letters
-            .set(gauge(self.dead_letters.len()));
+            .set(gauge(self.book.dead_letters.len()));
     }
 }

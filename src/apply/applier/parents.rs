@@ -7,18 +7,12 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{Applier, workers::Message};
 use crate::{
     apply::{Shared, call::Done, load::Fate, work::Work},
     model::{Key, Outcome, RecordKey, Table},
-    queue::order::Millis,
     store::journal::{Related, RequestOrigin},
 };
-
-/// Records looked for at once; each is an index range in Convex.
-const AT_ONCE: usize = 200;
 
 /// What came of a look.
 pub(super) struct Looked {
@@ -29,27 +23,11 @@ pub(super) struct Looked {
 }
 
 impl Applier {
-    /// Remembers who was mentioned without having been heard of.
-    pub(super) fn hear_of(&mut self, mentioned: Vec<RecordKey>) {
-        let now = self.tick();
-        for record in mentioned {
-            self.mentioned.add(record, now);
-        }
-    }
-
-    /// Looks for those who had time enough to arrive, one look at a time.
-    pub(super) fn look_for_parents(&mut self, now: Millis) {
-        if self.looking {
-            return;
-        }
-        let due = self.mentioned.take_due(now, AT_ONCE);
-        if due.is_empty() {
-            return;
-        }
-        self.looking = true;
+    /// Looks for those who had time enough to arrive.
+    pub(super) fn look_for(&self, records: Vec<RecordKey>) {
         let (shared, reports) = (Arc::clone(&self.shared), self.reports.clone());
-        let kept = due.clone();
-        let look = tokio::spawn(async move { shared.look_for(due).await });
+        let kept = records.clone();
+        let look = tokio::spawn(async move { shared.look_for(records).await });
         tokio::spawn(async move {
             let failed = |_| Looked {
                 missing: Vec::new(),
@@ -61,7 +39,6 @@ impl Applier {
     }
 
     pub(super) fn looked(&mut self, looked: Looked) {
-        self.looking = false;
         for record in looked.missing {
             tracing::debug!(
                 table = record.table.name(),
@@ -70,14 +47,7 @@ impl Applier {
             );
             self.request(record, RequestOrigin::Repair, Related::default());
         }
-        self.hear_of(looked.unknown);
-    }
-
-    /// When to look again, as an instant.
-    pub(super) fn next_look(&self, now: Instant, tick: Millis) -> Option<Instant> {
-        let at = self.mentioned.next_due().filter(|_| !self.looking)?;
-        let wait = u64::try_from(at.saturating_sub(tick)).unwrap_or(0);
-        Some(now + std::time::Duration::from_millis(wait))
+        self.book.looked(looked.unknown, self.tick());
     }
 }
 

@@ -1,11 +1,12 @@
 //! The workers: read and judge leases, ask Clerk, write to Convex, report.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use super::{Applier, parents::Looked};
 use crate::{
     apply::{
         Lease, Shared,
+        book::Worker,
         call::Done,
         ending::{Ending, Final, refused},
         work::Work,
@@ -13,10 +14,8 @@ use crate::{
     model::RecordKey,
 };
 
-/// Workers that ask Clerk, at once.
-const FETCHERS: usize = 2;
-/// Records that one of them asks about.
-const FETCH_RECORDS: usize = 100;
+/// Records that one of those asks about who ask Clerk.
+pub(super) const FETCH_RECORDS: usize = 100;
 
 /// What a worker brings back.
 #[derive(Default)]
@@ -39,33 +38,7 @@ pub(super) enum Message {
     HandedOver,
 }
 
-/// Who reports.
-#[derive(Clone, Copy)]
-pub(super) enum Worker {
-    Writer,
-    Fetcher,
-}
-
 impl Applier {
-    /// Lets fetchers ask about these. When too many wait already, they come back later, so that a
-    /// slow Clerk holds up nobody whose event is enough.
-    pub(super) fn doubt(&mut self, leases: Vec<Lease>) {
-        const LATER: Duration = Duration::from_millis(500);
-        for lease in leases {
-            if self.in_doubt.len() < FETCHERS * FETCH_RECORDS {
-                self.in_doubt.push(lease);
-            } else {
-                self.put_back(lease, None, true, Some(LATER));
-            }
-        }
-        while self.fetchers < FETCHERS && !self.in_doubt.is_empty() {
-            let first = self.in_doubt.len().min(FETCH_RECORDS);
-            let leases = self.in_doubt.drain(..first).collect();
-            self.fetchers += 1;
-            self.spawn_fetcher(leases);
-        }
-    }
-
     pub(super) fn spawn_writer(&self, leases: Vec<Lease>) {
         let shared = Arc::clone(&self.shared);
         let work = |leases: Vec<Lease>| async move {
@@ -177,9 +150,14 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{super::rules, *};
     use crate::{
-        apply::tests::{Bench, event},
+        apply::{
+            book::{Deed, Road},
+            tests::{Bench, event},
+        },
         queue::order,
     };
 
@@ -190,22 +168,30 @@ mod tests {
         for user in ["user_1", "user_2"] {
             bench.store(event(user, 1)).await;
         }
-        while applier.waiting.depth() < 2 {
+        while applier.book.waiting.depth() < 2 {
             let notice = applier.notices.recv().await.unwrap();
             applier.hear(notice);
         }
-        let leases = applier.waiting.lease(0, 10);
-        assert_eq!(leases.len(), 2);
-        applier.writers += 1;
+        let road = Road {
+            blocked: Duration::ZERO,
+            closed: true,
+        };
+        let rules = rules(&applier.shared.settings.load());
+        let (mut deeds, _) = applier.book.hand_out(applier.tick(), road, rules);
+        let Some(Deed::Start(Worker::Writer, leases)) = deeds.pop() else {
+            panic!("nobody is to write");
+        };
+        assert_eq!((leases.len(), applier.book.workers()), (2, 1));
         applier.spawn(Worker::Writer, leases, |leases| async move {
             panic!("on purpose, with {} leases in hand", leases.len());
         });
         let message = applier.reported.recv().await.unwrap();
         applier.take_back(message);
-        assert_eq!((applier.writers, applier.waiting.depth()), (0, 2));
-        assert_eq!(applier.waiting.leased(), 0, "both were given back");
+        assert_eq!(applier.book.workers(), 0);
+        assert_eq!(applier.book.waiting.depth(), 2);
+        assert_eq!(applier.book.waiting.leased(), 0, "both were given back");
         let later = order::Millis::MAX;
-        let first = applier.waiting.lease(later, 10);
+        let first = applier.book.waiting.lease(later, 10);
         assert_eq!(
             first.len(),
             1,

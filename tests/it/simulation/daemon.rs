@@ -1,7 +1,8 @@
 //! The daemon's queue, driven as the applier drives it: taken in, leased, given to workers, taken back.
 //!
-//! The queue, the order, the guard, the waits, the dead letters, the pin and the circuits are the program's own.
-//! What is written here is only what stands between them in asynchronous code; each part names its original.
+//! The applier's book (the queue, the order, the waits, the dead letters, and who is given what when), the guard,
+//! the pin and the circuits are the program's own. What is written here is only how that is carried out, in the place
+//! of threads, disks and sockets; each part names its original.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,14 +11,15 @@ use std::{
 };
 
 use clerk_convex_sync::{
-    apply::{Lease, certain::Certain, ending::Final, permits::Permits},
-    model::{Origin, Standing},
-    queue::{
-        dead_letters::DeadLetters,
-        order::{self, Says, Waiting},
-        ties::Ties,
+    apply::{
+        Lease,
+        book::{Book, IDLE_MS, Road, Rules, ticket_of},
+        certain::Certain,
+        ending::Final,
+        permits::Permits,
     },
-    store::journal::{CauseKind, Meta, Position},
+    queue::backoff::RetryRule,
+    store::journal::CauseKind,
 };
 
 use super::{
@@ -30,13 +32,8 @@ use super::{
     world::World,
 };
 
-pub type Ticket = order::Ticket<Position>;
-
-/// Leases that wait for a fetcher, and fetchers at once; as in `applier/workers.rs`.
-const FETCHERS: usize = 2;
-const FETCH_RECORDS: usize = 10;
-/// The longest that the applier sleeps while something waits.
-const IDLE: i64 = 5_000;
+/// Records that one fetcher is given: few, so that there are worlds in which more are in doubt.
+const FETCHED: usize = 10;
 
 /// See the module's words.
 pub struct Daemon {
@@ -55,23 +52,6 @@ pub struct Daemon {
     pub seats: RefCell<[bool; 2]>,
 }
 
-#[derive(Debug)]
-pub struct Book {
-    pub waiting: Waiting<Position>,
-    pub ties: Ties<Position>,
-    pub dead_letters: DeadLetters,
-    pub writers: usize,
-    pub fetchers: usize,
-    in_doubt: Vec<Lease>,
-}
-
-/// Who reports.
-#[derive(Clone, Copy)]
-pub enum Worker {
-    Writer,
-    Fetcher,
-}
-
 impl Daemon {
     /// Takes over what an earlier life left, and begins; as `Applier::new`.
     pub fn start(world: &Rc<World>, life: u32) -> Rc<Daemon> {
@@ -79,14 +59,7 @@ impl Daemon {
             world: Rc::clone(world),
             life,
             born: world.machine.now(),
-            book: RefCell::new(Book {
-                waiting: Waiting::default(),
-                ties: Ties::default(),
-                dead_letters: DeadLetters::new(10_000),
-                writers: 0,
-                fetchers: 0,
-                in_doubt: Vec::new(),
-            }),
+            book: RefCell::new(Book::new(10_000)),
             convex: Gate::new(200),
             clerk: Gate::new(500),
             permits: Permits::new(world.drawn.concurrency),
@@ -187,18 +160,21 @@ impl Daemon {
             return self.settle(stored.meta.seq, Final::Superseded);
         }
         let ticket = ticket_of(&stored.meta);
-        let lost = self.book.borrow_mut().waiting.push(record, ticket);
-        self.lost(&ticket, lost);
+        let deeds = self.book.borrow_mut().take_in(record, ticket);
+        self.follow(deeds);
+        self.forget_ties([ticket.seq]);
     }
 
-    pub fn lost(self: &Rc<Self>, handed_in: &Ticket, lost: Option<Ticket>) {
-        let Some(lost) = lost else { return };
-        let final_now = match self.world.is_broken(Breach::TiesForgotten) {
-            true => vec![lost],
-            false => self.book.borrow_mut().ties.lost(handed_in, lost),
-        };
-        for lost in final_now {
-            self.settle(lost.seq, Final::Superseded);
+    /// Where that is broken: what ties with one of these is final before Clerk was asked.
+    pub fn forget_ties(self: &Rc<Self>, seqs: impl IntoIterator<Item = u64>) {
+        if !self.world.is_broken(Breach::TiesForgotten) {
+            return;
+        }
+        for seq in seqs {
+            let tied = self.book.borrow_mut().ties.ended(seq);
+            for tied in tied {
+                self.settle(tied.seq, Final::Superseded);
+            }
         }
     }
 
@@ -225,43 +201,34 @@ impl Daemon {
     /// Starts workers for what is ready; as `Applier::dispatch`.
     pub fn dispatch(self: &Rc<Self>) {
         let (blocked, closed) = self.convex.state(&self.world);
-        let writers = if closed {
-            self.world.drawn.concurrency
-        } else {
-            1
-        };
-        if !blocked.is_zero() && (closed || self.book.borrow().writers == 0) {
-            return self.wake_in(whole_ms(blocked));
-        }
-        let tick = self.tick();
-        self.doubt(Vec::new());
-        let records = self.world.drawn.batch;
-        loop {
-            let leases = {
-                let mut book = self.book.borrow_mut();
-                if book.writers >= writers || !book.waiting.has_ready(tick) {
-                    break;
-                }
-                book.waiting.lease(tick, records)
-            };
-            leases.iter().for_each(|lease| self.leased(lease));
-            let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
-            if !sure.is_empty() {
-                self.book.borrow_mut().writers += 1;
-                self.spawn_writer(sure);
-            }
-            self.doubt(doubtful);
-        }
-        let room = self.book.borrow().writers < writers;
-        let due = self.book.borrow().waiting.next_due();
-        if let Some(due) = due.filter(|_| room) {
-            self.wake_in((due - tick).max(1));
-        } else if self.depth() > 0 {
-            self.wake_in(IDLE);
+        let road = Road { blocked, closed };
+        let (now, rules) = (self.tick(), self.rules());
+        let (deeds, wait) = self.book.borrow_mut().hand_out(now, road, rules);
+        self.follow(deeds);
+        if self.depth() > 0 || wait < IDLE_MS {
+            self.wake_in(wait);
         }
     }
 
-    fn leased(&self, lease: &Lease) {
+    /// As `rules` beside `Applier::dispatch`.
+    pub fn rules(&self) -> Rules {
+        let delay = match self.world.is_broken(Breach::NoBackoff) {
+            true => Duration::ZERO,
+            false => Duration::from_millis(self.world.delay_ms as u64),
+        };
+        Rules {
+            writers: self.world.drawn.concurrency,
+            written: self.world.drawn.batch,
+            fetched: FETCHED,
+            retry: RetryRule {
+                max_attempts: self.world.max_attempts,
+                delay,
+            },
+        }
+    }
+
+    /// A worker is given this.
+    pub fn leased(&self, lease: &Lease) {
         self.world.leased(&lease.record);
         if self.world.is_broken(Breach::NoLease) {
             let record = lease.record.clone();
@@ -273,7 +240,7 @@ impl Daemon {
     }
 
     fn wake_in(self: &Rc<Self>, wait: i64) {
-        let at = self.world.machine.now() + wait.min(IDLE);
+        let at = self.world.machine.now() + wait.min(IDLE_MS);
         if self.wake.get().is_some_and(|wake| wake <= at) {
             return;
         }
@@ -289,54 +256,8 @@ impl Daemon {
         });
     }
 
-    /// Lets fetchers ask about these; as `Applier::doubt`.
-    fn doubt(self: &Rc<Self>, leases: Vec<Lease>) {
-        for lease in leases {
-            let full = self.book.borrow().in_doubt.len() >= FETCHERS * FETCH_RECORDS;
-            if full {
-                self.put_back(lease, None, true, Some(Duration::from_millis(500)));
-            } else {
-                self.book.borrow_mut().in_doubt.push(lease);
-            }
-        }
-        loop {
-            let mut book = self.book.borrow_mut();
-            if book.fetchers >= FETCHERS || book.in_doubt.is_empty() {
-                return;
-            }
-            let some = book.in_doubt.len().min(FETCH_RECORDS);
-            let leases = book.in_doubt.drain(..some).collect();
-            book.fetchers += 1;
-            drop(book);
-            self.spawn_fetcher(leases);
-        }
-    }
-
     /// Nobody but this daemon's own tasks.
     pub fn spawn(&self, job: impl Future<Output = ()> + 'static) {
         self.world.machine.spawn(self.life, job);
     }
-}
-
-pub fn ticket_of(meta: &Meta) -> Ticket {
-    let standing = Standing {
-        version: meta.version,
-        deleted: meta.deleted,
-    };
-    let says = Says {
-        standing,
-        fingerprint: meta.fingerprint,
-    };
-    Ticket {
-        seq: meta.seq,
-        position: meta.position,
-        received_ms: meta.received_ms,
-        says: matches!(meta.cause, CauseKind::Delivery).then_some(says),
-        origin: Origin::Webhook,
-    }
-}
-
-/// A part of a millisecond is one: this clock stands still until everybody sleeps.
-pub fn whole_ms(wait: Duration) -> i64 {
-    i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX / 2)
 }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use clerk_convex_sync::{
     apply::{
         Lease,
+        book::Worker,
         ending::{Ending, Final},
         guard::{self, Verdict},
         instance::{Absence, Belonging, absence},
@@ -19,7 +20,7 @@ use clerk_convex_sync::{
 use super::{
     clerk::{Message, OURS, User, hash_of},
     convex::{Behalf, Write},
-    daemon::{Daemon, Worker},
+    daemon::Daemon,
     faults::Breach,
     writing::{Fate, Load},
 };
@@ -41,7 +42,7 @@ fn seen(standing: Standing, hash: ContentHash) -> Seen {
     }
 }
 
-fn refused(code: &str) -> Ending {
+pub fn refused(code: &str) -> Ending {
     Ending::Refused {
         code: code.into(),
         reason: code.into(),

@@ -8,6 +8,7 @@ use std::{num::NonZeroUsize, rc::Rc, time::Duration};
 use clerk_convex_sync::{
     apply::{
         batch::{Call, Calls, Size},
+        book::whole_ms,
         failure::{MISSING_HOLD, Meaning, THROUGHPUT_WINDOW, meaning},
         guard,
     },
@@ -19,7 +20,7 @@ use clerk_convex_sync::{
 use super::{
     clerk::{User, record_of},
     convex::{Behalf, Write},
-    daemon::{Daemon, whole_ms},
+    daemon::Daemon,
     faults::Breach,
 };
 
