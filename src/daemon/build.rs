@@ -79,10 +79,11 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let (alerts, now_ms) = (Alerts::default(), Clock.now_ms());
     let damaged = loaded == Loaded::Damaged;
     let mut known = loaded.found();
+    let highest = known.as_ref().map_or(0, |file| file.highest_seq);
     let options = journal::Options {
         max_entries: section.max_queue_events,
         max_bytes: section.max_journal_bytes,
-        first_seq: known.as_ref().map_or(1, |file| file.highest_seq + 1),
+        first_seq: highest + 1,
         keys: keys.clone(),
         ..journal::Options::default()
     };
@@ -91,13 +92,13 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         recovered,
         notices,
     } = Journal::open(&dir.join(journal::DIR), options)?;
-    let mut doubt = report_recovery(&recovered, known.as_ref(), &alerts, now_ms);
+    let mut doubt = report_recovery(&recovered, damaged || highest > 0, &alerts, now_ms);
     if damaged {
         let path = state_file::set_aside(dir)?;
         let message = format!("STATE was damaged and is kept as {}", path.display());
         alerts.raise("state_damaged", message, now_ms);
     }
-    let new = recovered.segments == 0 && !dir.join(state::DIR).is_dir();
+    let new = !damaged && recovered.segments == 0 && !dir.join(state::DIR).is_dir();
     let recorded = announce(dir, &mut known, new, &keys)?;
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
@@ -120,9 +121,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
-        highest_seq: recovered
-            .highest_seq
-            .max(known.as_ref().map_or(0, |file| file.highest_seq)),
+        highest_seq: recovered.highest_seq.max(highest),
         instance: known.and_then(|file| file.instance),
         keys: recorded,
     };
@@ -173,7 +172,7 @@ fn announce(
 /// Says what was found. Answers with what was lost, if anything was.
 fn report_recovery(
     found: &Recovered,
-    known: Option<&StateFile>,
+    had_journal: bool,
     alerts: &Alerts,
     now_ms: i64,
 ) -> Option<&'static str> {
@@ -193,7 +192,7 @@ fn report_recovery(
         alerts.raise("journal_damaged", message, now_ms);
         lost = Some("the journal was damaged");
     }
-    if found.segments == 0 && known.is_some_and(|file| file.highest_seq > 0) {
+    if found.segments == 0 && had_journal {
         let message = "the journal is gone although this directory had one; acknowledged deliveries \
                        may be missing until the next full comparison";
         alerts.raise("journal_lost", message, now_ms);

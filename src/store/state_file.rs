@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -48,7 +49,7 @@ pub enum Loaded {
     Absent,
     /// A file of this release or an older one.
     Found(StateFile),
-    /// Something else; [`set_aside`] takes it away.
+    /// Something else, or nothing that the disk can read; [`set_aside`] takes it away.
     Damaged,
 }
 
@@ -135,6 +136,10 @@ impl StateFile {
         match read {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Absent),
+            Err(error) if is_lost(&error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot be read");
+                return Ok(Loaded::Damaged);
+            }
             Err(source) => return Err(StateFileError::Io { path, source }),
         }
         /// All that must be understood of a newer file.
@@ -182,6 +187,13 @@ impl StateFile {
             source,
         })
     }
+}
+
+/// True if the disk cannot give the file's bytes back. If the whole disk is away, nothing else there opens
+/// either, and the start ends before the file is set aside.
+fn is_lost(error: &io::Error) -> bool {
+    let damage = [Errno::IO, Errno::BADMSG, Errno::UCLEAN];
+    Errno::from_io_error(error).is_some_and(|errno| damage.contains(&errno))
 }
 
 /// Renames a damaged file, and says where it is kept.
@@ -301,5 +313,19 @@ mod tests {
             assert_eq!(fs::read_to_string(aside).unwrap(), text);
             assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Absent);
         }
+    }
+
+    #[test]
+    fn a_file_that_the_disk_cannot_read_is_a_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing is mapped at the address zero: it opens, and reading it is an EIO.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join(NAME)).unwrap();
+        assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Damaged);
+        set_aside(dir.path()).unwrap();
+        state().store(dir.path()).unwrap();
+        assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Found(state()));
+        // Whose rights are missing is not damaged.
+        let other = io::Error::from(Errno::ACCESS);
+        assert!(!is_lost(&other));
     }
 }
