@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::{
     hand::{Hand, new_id, user},
     soak::Dice,
+    world::eventually,
 };
 
 /// Senders at once.
@@ -149,9 +150,13 @@ impl Load {
     /// Waits until each delivery that was begun is acknowledged, and ends. The daemon must take them in.
     pub async fn end(mut self) -> Truth {
         self.told.stop.store(true, Ordering::Relaxed);
-        let all = async { while self.senders.join_next().await.is_some() {} };
-        let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
-        ended.expect("all is acknowledged within a minute");
+        eventually("all is acknowledged", async || {
+            while let Some(ended) = self.senders.try_join_next() {
+                ended.expect("a sender that goes on to its end");
+            }
+            self.senders.is_empty()
+        })
+        .await;
         let users = std::mem::take(&mut *self.told.users.lock().expect("no panic while held"));
         let cuts = std::mem::take(&mut *self.told.cuts.lock().expect("no panic while held"));
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
