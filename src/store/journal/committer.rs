@@ -222,6 +222,10 @@ impl Committer {
     fn write(&mut self, out: &[u8], sync: bool) -> Result<(u32, u32), WriteError> {
         let mut base = 0;
         if twin::broken(Twin::AckBeforeStore) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread of its own, in a build that nobody uses"
+            )]
             std::thread::sleep(TWIN_DELAY);
         }
         if !out.is_empty() {
