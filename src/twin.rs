@@ -8,7 +8,7 @@
 /// A promise that a broken build does not keep. `CCS_TWIN` takes the name in kebab-case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twin {
-    /// An event is acknowledged before it is written.
+    /// An event is acknowledged half a second before it is written.
     AckBeforeStore,
     /// `fdatasync` of the journal does nothing.
     NoSync,

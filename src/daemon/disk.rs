@@ -61,10 +61,11 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let damaged = loaded == Loaded::Damaged;
     let unproved = matches!(loaded, Loaded::Unproved(_));
     let mut known = loaded.found();
+    let highest = known.as_ref().map_or(0, |file| file.highest_seq);
     let options = journal::Options {
         max_entries: section.max_queue_events,
         max_bytes: section.max_journal_bytes,
-        first_seq: known.as_ref().map_or(1, |file| file.highest_seq + 1),
+        first_seq: highest + 1,
         keys: keys.clone(),
         ..journal::Options::default()
     };
@@ -74,14 +75,13 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         notices,
     } = Journal::open(&dir.join(journal::DIR), options)?;
     // A directory with `STATE` had a journal, unless the file says that nothing was ever written to it.
-    let had = damaged || known.as_ref().is_some_and(|file| file.highest_seq > 0);
-    let mut doubt = report_recovery(&recovered, had, &alerts, now_ms);
+    let mut doubt = report_recovery(&recovered, damaged || highest > 0, &alerts, now_ms);
     if damaged {
         let path = state_file::set_aside(dir)?;
         let message = format!("STATE was damaged and is kept as {}", path.display());
         alerts.raise("state_damaged", message, now_ms);
     }
-    let new = recovered.segments == 0 && !dir.join(state::DIR).is_dir();
+    let new = !damaged && recovered.segments == 0 && !dir.join(state::DIR).is_dir();
     let recorded = announce(dir, &mut known, new, &keys)?;
     let generation = known.as_ref().map(|file| file.generation);
     let options = state::Options {
@@ -105,9 +105,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
-        highest_seq: recovered
-            .highest_seq
-            .max(known.as_ref().map_or(0, |file| file.highest_seq)),
+        highest_seq: recovered.highest_seq.max(highest),
         instance: known.and_then(|file| file.instance),
         keys: recorded,
     };

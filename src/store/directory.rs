@@ -122,14 +122,19 @@ fn mode(path: &Path) -> io::Result<u32> {
 
 /// Makes the directory, or takes others' access to it away.
 pub fn make_private(dir: &Path) -> io::Result<()> {
-    if !dir.is_dir() {
+    // Also those above it that are made with it have a name that a power cut could take.
+    let named = |path: &&Path| !path.as_os_str().is_empty();
+    let above = dir.ancestors().filter(named);
+    let new: Vec<&Path> = above.take_while(|path| !path.is_dir()).collect();
+    if !new.is_empty() {
         DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
             .create(dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent)?;
-        }
+    }
+    for path in new {
+        let parent = path.parent().filter(named);
+        sync(parent.unwrap_or(Path::new(".")))?;
     }
     if mode(dir)? & OTHERS != 0 {
         fs::set_permissions(dir, Permissions::from_mode(DIR_MODE))?;

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -57,7 +58,7 @@ pub enum Loaded {
     /// A file without a proof, although there are keys: of an older release, of the time before there were keys, or
     /// changed. Whoever knows that there was a proof can tell.
     Unproved(StateFile),
-    /// Something else, or not what the holder of the key wrote; [`set_aside`] takes it away.
+    /// Something else, nothing that the disk can read, or not what the holder of the key wrote; [`set_aside`] takes it away.
     Damaged,
 }
 
@@ -160,6 +161,10 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok((Loaded::Absent, text));
             }
+            Err(error) if is_lost(&error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot be read");
+                return Ok((Loaded::Damaged, text));
+            }
             Err(source) => return Err(StateFileError::Io { path, source }),
         }
         /// All that must be understood of a newer file.
@@ -232,6 +237,13 @@ fn proved(text: &[u8], keys: &Keyring) -> Option<Result<(), Unreadable>> {
         return Some(Err(Unreadable::Changed));
     };
     Some(keys.vouches(&voucher, &vouched(&whole)))
+}
+
+/// True if the disk cannot give the file's bytes back. If the whole disk is away, nothing else there opens
+/// either, and the start ends before the file is set aside.
+fn is_lost(error: &io::Error) -> bool {
+    let damage = [Errno::IO, Errno::BADMSG, Errno::UCLEAN];
+    Errno::from_io_error(error).is_some_and(|errno| damage.contains(&errno))
 }
 
 /// Renames a damaged file, and says where it is kept.
@@ -395,5 +407,19 @@ mod tests {
             assert_eq!(fs::read_to_string(aside).unwrap(), text);
             assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Absent);
         }
+    }
+
+    #[test]
+    fn a_file_that_the_disk_cannot_read_is_a_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing is mapped at the address zero: it opens, and reading it is an EIO.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join(NAME)).unwrap();
+        assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Damaged);
+        set_aside(dir.path()).unwrap();
+        state().store(dir.path(), &Keyring::default()).unwrap();
+        assert_eq!(StateFile::load(dir.path()).unwrap(), Loaded::Found(state()));
+        // Whose rights are missing is not damaged.
+        let other = io::Error::from(Errno::ACCESS);
+        assert!(!is_lost(&other));
     }
 }

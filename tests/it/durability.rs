@@ -4,6 +4,7 @@
 //! afterwards. Short here; `make soak` makes them long. Those that need root, loop devices or a C compiler say
 //! so when they are not there.
 
+mod bare;
 mod blocked;
 mod damage;
 mod failing;

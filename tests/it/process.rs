@@ -122,7 +122,11 @@ impl System {
 
     /// The command with its environment, not yet run.
     fn command(&self, arguments: &[&str]) -> Command {
-        let binary = env!("CARGO_BIN_EXE_clerk-convex-sync");
+        // A long form may want the program as it is released, without the tests being built so.
+        let other = std::env::var("CCS_SOAK_PROGRAM").ok();
+        let binary = other
+            .as_deref()
+            .unwrap_or(env!("CARGO_BIN_EXE_clerk-convex-sync"));
         let mut words = self.prefix.iter().map(String::as_str).chain([binary]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).args(arguments).args(&self.arguments);

@@ -22,6 +22,7 @@ use super::remover::Remover;
 use super::writer::{WriteError, Writer};
 use super::{Health, Notice, Options, Shared};
 use crate::store::lock::Lock;
+use crate::twin::{self, Twin};
 
 /// How long a verdict may wait for a group to go with.
 const NOTE_DELAY: Duration = Duration::from_millis(20);
@@ -29,6 +30,8 @@ const NOTE_DELAY: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(1);
 /// How much is copied out of an old segment with one group, in bytes: little beside a sync.
 const CARRY_BYTES: usize = 1024 * 1024;
+/// How long the twin that acknowledges first keeps from writing: a kill in between finds it for certain.
+const TWIN_DELAY: Duration = Duration::from_millis(500);
 /// How large the write buffer stays between groups, in bytes.
 const IDLE_BUFFER_BYTES: usize = 1024 * 1024;
 
@@ -219,6 +222,13 @@ impl Committer {
 
     fn write(&mut self, out: &[u8], sync: bool) -> Result<(u32, u32), WriteError> {
         let mut base = 0;
+        if twin::broken(Twin::AckBeforeStore) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread of its own, in a build that nobody uses"
+            )]
+            std::thread::sleep(TWIN_DELAY);
+        }
         if !out.is_empty() {
             let written = self.writer.append(out, self.next_seq);
             // Also after a failure: a new segment may have been begun.

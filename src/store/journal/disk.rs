@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{Advice, fadvise};
+
 use crate::store::{directory, room::Room};
 use crate::twin::{self, Twin};
 
@@ -36,6 +38,8 @@ pub trait SegmentFile: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file, and says how long it is then.
     fn truncate(&mut self, len: u64) -> io::Result<u64>;
+    /// Lets go of what memory holds of the file, so that what is read next is what is on the disk.
+    fn forget(&mut self);
 }
 
 /// The real one.
@@ -85,5 +89,10 @@ impl SegmentFile for File {
     fn truncate(&mut self, len: u64) -> io::Result<u64> {
         self.set_len(len)?;
         Ok(self.metadata()?.len())
+    }
+
+    fn forget(&mut self) {
+        // Advice: a file system that keeps nothing in memory has nothing to do.
+        let _ = fadvise(&*self, 0, None, Advice::DontNeed);
     }
 }

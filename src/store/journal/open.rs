@@ -1,7 +1,8 @@
 //! How a journal comes to life: the settings, the lock, the scan, the committer's thread.
 //!
 //! Promises that a second process is refused before anything is touched, that damage never stops the
-//! start, and that opening needs no free space once a segment exists.
+//! start, that opening needs no free space once a segment exists, and that nothing is known here that a power
+//! cut could still take.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -18,10 +19,10 @@ use super::frame::FORMAT;
 use super::handle::{Health, Journal, Notice, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
 use super::reader::Reader;
-use super::recover::{Recovered, Scan, Tail};
+use super::recover::{Recovered, Scan, Tail, segment_numbers};
 use super::remover::Remover;
 use super::rewrite::remove_unfinished;
-use super::writer::{WriteError, Writer};
+use super::writer::{WriteError, Writer, segment_path};
 use crate::store::crypt::Keyring;
 use crate::store::directory;
 use crate::store::lock::Lock;
@@ -114,6 +115,7 @@ impl Journal {
         let hasher = RandomState::new();
         let hash = |id: &str| hasher.hash_one(id).max(1);
         let index = Index::new(options.remembered_deliveries);
+        secure_newest(disk.as_ref(), dir)?;
         let mut scan = Scan::new(dir, &options.keys, &hash, index);
         let tail = scan.run(Some(disk.as_ref()))?;
         let (recovered, mut index, next_seq) = scan.finish();
@@ -155,6 +157,24 @@ impl Journal {
             notices: notices_out,
         })
     }
+}
+
+/// Puts what an earlier process left on stable storage, before anybody hears of it. A process that was killed
+/// between a write and its sync left entries that are in memory only: nobody was told of them, but whoever repeats
+/// one is answered at once. And after a sync that failed, memory holds what the disk does not: that is forgotten,
+/// and read anew. Only the newest segment can hold such; the others were synced before the next was begun.
+fn secure_newest(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let Some(newest) = segment_numbers(dir)?.pop() else {
+        return Ok(());
+    };
+    let path = segment_path(dir, newest);
+    // One that cannot be opened is damage, which the scan finds.
+    let Ok(mut file) = disk.open(&path) else {
+        return Ok(());
+    };
+    let synced = file.sync().and_then(|()| disk.sync_dir(dir));
+    file.forget();
+    synced.map_err(|source| OpenError::Io { path, source })
 }
 
 /// Goes on where the last process stopped, or begins the first or the next segment.

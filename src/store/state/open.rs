@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -26,6 +26,9 @@ use crate::store::lock::Lock;
 /// How long sled may take to open before it counts as damaged. A healthy store of this size takes
 /// well under a second.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
+/// In how many steps that is waited for: while this process is stopped, or the machine sleeps, sled does not
+/// work either, and no more than one step of that counts.
+const OPEN_STEPS: u32 = 80;
 /// The most damaged stores kept for inspection.
 const KEPT_ASIDE: usize = 3;
 /// The cell that holds the generation.
@@ -200,8 +203,14 @@ pub(super) fn in_time<T: Send + 'static>(
         .spawn(move || {
             let _ = sender.send(guarded(open));
         })?;
-    let late = |_| StateError::Damaged("sled did not open in time".into());
-    receiver.recv_timeout(OPEN_TIMEOUT).map_err(late)?
+    for _ in 0..OPEN_STEPS {
+        match receiver.recv_timeout(OPEN_TIMEOUT / OPEN_STEPS) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Err(StateError::Damaged("sled did not open in time".into()))
 }
 
 fn read_store(config: &sled::Config, limit: usize, keys: &Keyring) -> Result<Parts, StateError> {

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::load::{Breach, Load, Sent};
 use crate::{
+    hand::created,
     process::System,
     soak::{self, Dice},
+    world::eventually,
 };
 
 /// Kills after which the rows are looked at, and forgotten.
@@ -92,4 +96,34 @@ async fn g01_kills_at_any_moment_lose_nothing_and_do_nothing_twice() {
     );
     assert!(acknowledged > kills as u64, "there was no load");
     assert!(killed.breach.is_none(), "{:?}", killed.breach);
+}
+
+/// While a process is stopped, so is what it waits for: what opens late for that is not damaged, and must not be
+/// replaced while it is still being opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_held_up_takes_nothing_for_damage() {
+    // Longer than the derived state may take to open.
+    const HELD_UP: Duration = Duration::from_secs(9);
+    let mut system = System::with(&[]).await;
+    system.hand().say(&created("user_1", 1, "Ada")).await;
+    system.door().idle().await;
+    system.kill().await;
+    let starts = system.log.count("recovered from the journal");
+    system.launch();
+    // The last word before the derived state is opened.
+    eventually("the journal is open", async || {
+        system.log.count("recovered from the journal") > starts
+    })
+    .await;
+    system.signal(Signal::STOP);
+    tokio::time::sleep(HELD_UP).await;
+    system.signal(Signal::CONT);
+    eventually("it is ready", async || {
+        system.log.count("ready to take deliveries in") > starts
+    })
+    .await;
+    assert_eq!(system.log.count("state_rebuilt"), 0);
+    system.hand().say(&created("user_2", 1, "Bea")).await;
+    system.door().idle().await;
+    assert_eq!(system.convex.count("users"), 2);
 }

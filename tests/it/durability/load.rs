@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clerk_convex_sync::sandbox::convex::ConvexSim;
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::{
     hand::{Hand, new_id, user},
     soak::Dice,
+    world::eventually,
 };
 
 /// Senders at once.
@@ -36,13 +37,19 @@ pub struct Load {
 #[derive(Default)]
 struct Told {
     stop: AtomicBool,
-    /// The power is being cut: what is answered now is not answered by a machine that still runs.
-    dark: AtomicBool,
+    /// Even while there is power, odd from the order to cut it until the daemon is gone. An answer counts only if
+    /// this was the same even number before its request and after it: what came later came from a machine that
+    /// a real cut would have stopped, and its file system may say yes to a sync that it does not do.
+    power: AtomicU64,
+    /// When it was cut.
+    cuts: Mutex<Vec<Instant>>,
     acknowledged: AtomicU64,
     repeated: AtomicU64,
     refused: AtomicU64,
-    /// The newest version of each user that was acknowledged.
-    users: Mutex<BTreeMap<String, i64>>,
+    late: AtomicU64,
+    late_lost: AtomicU64,
+    /// The newest version of each user that was acknowledged, and when.
+    users: Mutex<BTreeMap<String, (i64, Instant)>>,
 }
 
 /// What differs between what was acknowledged and what is there.
@@ -62,6 +69,10 @@ pub struct Sent {
     pub acknowledged: u64,
     pub repeated: u64,
     pub refused: u64,
+    /// Yes was said, and not counted, for the power was being cut.
+    pub late: u64,
+    /// Of those, how many the next daemon knew nothing of.
+    pub late_lost: u64,
 }
 
 impl Breach {
@@ -92,6 +103,8 @@ impl Sent {
             acknowledged: self.acknowledged + other.acknowledged,
             repeated: self.repeated + other.repeated,
             refused: self.refused + other.refused,
+            late: self.late + other.late,
+            late_lost: self.late_lost + other.late_lost,
         }
     }
 }
@@ -115,9 +128,18 @@ impl Load {
         self.told.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// From now on, or no more, answers come from a machine whose power is being cut, and do not count.
-    pub fn dark(&self, dark: bool) {
-        self.told.dark.store(dark, Ordering::Relaxed);
+    /// From now on no answer counts.
+    pub fn power_goes(&self) {
+        let before = self.told.power.fetch_add(1, Ordering::SeqCst);
+        assert!(before.is_multiple_of(2), "it is gone");
+        let mut cuts = self.told.cuts.lock().expect("no panic while held");
+        cuts.push(Instant::now());
+    }
+
+    /// Nobody is there any more to answer: what is answered to requests from now on counts.
+    pub fn power_is_gone(&self) {
+        let before = self.told.power.fetch_add(1, Ordering::SeqCst);
+        assert!(!before.is_multiple_of(2), "it is on");
     }
 
     /// How many were refused with 503 so far.
@@ -128,17 +150,25 @@ impl Load {
     /// Waits until each delivery that was begun is acknowledged, and ends. The daemon must take them in.
     pub async fn end(mut self) -> Truth {
         self.told.stop.store(true, Ordering::Relaxed);
-        let all = async { while self.senders.join_next().await.is_some() {} };
-        let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
-        ended.expect("all is acknowledged within a minute");
+        eventually("all is acknowledged", async || {
+            while let Some(ended) = self.senders.try_join_next() {
+                ended.expect("a sender that goes on to its end");
+            }
+            self.senders.is_empty()
+        })
+        .await;
         let users = std::mem::take(&mut *self.told.users.lock().expect("no panic while held"));
+        let cuts = std::mem::take(&mut *self.told.cuts.lock().expect("no panic while held"));
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Truth {
             users,
+            cuts,
             sent: Sent {
                 acknowledged: load(&self.told.acknowledged),
                 repeated: load(&self.told.repeated),
                 refused: load(&self.told.refused),
+                late: load(&self.told.late),
+                late_lost: load(&self.told.late_lost),
             },
         }
     }
@@ -146,7 +176,8 @@ impl Load {
 
 /// What a load was told.
 pub struct Truth {
-    users: BTreeMap<String, i64>,
+    users: BTreeMap<String, (i64, Instant)>,
+    cuts: Vec<Instant>,
     pub sent: Sent,
 }
 
@@ -167,16 +198,17 @@ impl Truth {
             }
         }
         let mut breach = Breach::default();
-        for (key, version) in &self.users {
+        for (key, (version, at)) in &self.users {
             let row = names.get(key).and_then(|name| version_of(name));
             let times = written.get(key).copied().unwrap_or(0);
+            let lost = || format!("{key}, version {version}, {}", self.moment(*at));
             if row.is_none() {
-                breach.lost.push(key.clone());
+                breach.lost.push(lost());
             } else if row < Some(*version) {
                 // Whoever wrote as often as there were events and holds an older one went back.
                 match times >= *version {
                     true => breach.regressed.push(key.clone()),
-                    false => breach.lost.push(key.clone()),
+                    false => breach.lost.push(lost()),
                 }
             }
             if times > *version {
@@ -184,6 +216,17 @@ impl Truth {
             }
         }
         breach
+    }
+
+    /// When something was acknowledged, beside the cuts of power.
+    fn moment(&self, at: Instant) -> String {
+        match self.cuts.iter().position(|cut| *cut > at) {
+            Some(n) => format!(
+                "acknowledged {:?} before cut {n} of this epoch",
+                self.cuts[n] - at
+            ),
+            None => "acknowledged after the last cut".into(),
+        }
     }
 }
 
@@ -225,9 +268,8 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
     while !told.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(REST).await;
         if dice.percent(10) && !done.is_empty() {
-            if until_taken(hand, told, dice.one(&done)).await {
-                told.repeated.fetch_add(1, Ordering::Relaxed);
-            }
+            until_taken(hand, told, dice.one(&done)).await;
+            told.repeated.fetch_add(1, Ordering::Relaxed);
             continue;
         }
         if dice.percent(60) || users.is_empty() {
@@ -248,12 +290,10 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
             *dice.one(fillings)
         };
         let delivery = Delivery::new(user, *version, filling);
-        if !until_taken(hand, told, &delivery).await {
-            return;
-        }
+        let taken = until_taken(hand, told, &delivery).await;
         told.acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut known = told.users.lock().expect("no panic while held");
-        known.insert(user.clone(), *version);
+        known.insert(user.clone(), (*version, taken));
         drop(known);
         if done.len() < 50 {
             done.push(delivery);
@@ -264,12 +304,25 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
     }
 }
 
-/// Repeats a delivery until it is taken in. False if that was given up, for the load has ended.
-async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> bool {
+/// Repeats a delivery until it is taken in, and says when that was.
+async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> Instant {
+    let mut late = false;
     loop {
-        match hand.try_post(&delivery.id, delivery.body.clone()).await {
-            Ok(_) if told.dark.load(Ordering::Relaxed) => {}
-            Ok(answer) if answer.status == 200 => return true,
+        let power = told.power.load(Ordering::SeqCst);
+        let answer = hand.try_post(&delivery.id, delivery.body.clone()).await;
+        let at = Instant::now();
+        let counts = power.is_multiple_of(2) && told.power.load(Ordering::SeqCst) == power;
+        match answer {
+            Ok(answer) if !counts => {
+                let first = answer.status == 200 && !late;
+                told.late.fetch_add(first.into(), Ordering::Relaxed);
+                late |= first;
+            }
+            Ok(answer) if answer.status == 200 => {
+                let lost = late && answer.text == "stored\n";
+                told.late_lost.fetch_add(lost.into(), Ordering::Relaxed);
+                return at;
+            }
             Ok(answer) if answer.status == 503 => {
                 assert!(answer.retry_after.is_some(), "{answer:?}");
                 told.refused.fetch_add(1, Ordering::Relaxed);

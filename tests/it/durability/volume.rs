@@ -6,9 +6,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+
+/// How long a file system may stay alive after it was unmounted.
+const GONE: Duration = Duration::from_secs(60);
 
 /// See the module's words.
 pub struct Volume {
@@ -63,9 +67,35 @@ impl Volume {
         )
     }
 
-    /// Nobody may have anything open there.
+    /// Nobody may have anything open there. Returns when the file system itself is gone: a process that has mounts
+    /// of its own may hold it longer, and whoever mounts it meanwhile gets the one that has no power.
     pub fn unmount(&self) {
         run("umount", &[text(&self.at)]).expect("unmounted");
+        let begun = Instant::now();
+        while self.is_attached() {
+            assert!(begun.elapsed() < GONE, "somebody else holds {:?}", self.at);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Mounts it as after a reboot, which reads its journal, and has it looked through. What is wrong with the file
+    /// system itself, in words.
+    pub fn recover(&self) -> Option<String> {
+        self.mount().expect("as after a reboot");
+        self.unmount();
+        let found = run("e2fsck", &["-fn", text(&self.image_file())]).err();
+        self.mount().expect("as before");
+        found
+    }
+
+    /// Whether a loop device still has the image.
+    fn is_attached(&self) -> bool {
+        let image = self.image_file();
+        let devices = fs::read_dir("/sys/block").expect("the system's devices");
+        devices.flatten().any(|device| {
+            let file = fs::read_to_string(device.path().join("loop/backing_file"));
+            file.is_ok_and(|file| Path::new(file.trim_end()) == image)
+        })
     }
 
     /// Holds every write and sync up.
@@ -128,9 +158,10 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!(
-            "{program}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
+        false => {
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            Err(format!("{program}: {}", said.trim()))
+        }
     }
 }

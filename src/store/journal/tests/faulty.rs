@@ -49,6 +49,32 @@ async fn no_answer_comes_before_the_sync_that_covers_it() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_did_not_sync_is_synced_before_it_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    disk.set(|faults| faults.pretend = true);
+    let opened = open_faulty(&disk, dir.path(), small());
+    // Written, and killed before its sync: the next process finds it in memory.
+    let written = store(&opened.journal, big(1)).await;
+    drop(opened);
+    disk.set(|faults| faults.pretend = false);
+    disk.asked();
+    let again = open_faulty(&disk, dir.path(), small());
+    assert_eq!(disk.asked()[..2], [Asked::Sync, Asked::SyncDir]);
+    let repeated = again.journal.append(big(1)).await;
+    assert_eq!(repeated, Ok(Appended::Known { settled: false }));
+    let left = tempfile::tempdir().unwrap();
+    disk.power_cut(dir.path(), left.path(), 0);
+    assert_eq!(pending(&open(left.path()).recovered), [written]);
+    drop(again);
+
+    // What cannot be synced may be gone after all.
+    disk.set(|faults| faults.sync = Some(Errno::IO));
+    let refused = Journal::open_on(Arc::new(disk), dir.path(), small());
+    assert!(matches!(refused, Err(OpenError::Io { .. })));
+}
+
+#[tokio::test]
 async fn many_that_wait_share_one_sync() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();

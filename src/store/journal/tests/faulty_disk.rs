@@ -172,7 +172,9 @@ impl SegmentFile for FaultyFile {
         faults.asked.push(Asked::Sync);
         fail(faults.sync)?;
         if !faults.pretend {
-            faults.synced.insert(self.path.clone(), self.len);
+            // All of it, whoever wrote it.
+            let len = std::fs::metadata(&self.path)?.len();
+            faults.synced.insert(self.path.clone(), len);
         }
         self.file.sync()
     }
@@ -182,5 +184,9 @@ impl SegmentFile for FaultyFile {
         faults.asked.push(Asked::Truncate);
         fail(faults.truncate)?;
         self.file.truncate(len)
+    }
+
+    fn forget(&mut self) {
+        self.file.forget();
     }
 }
