@@ -22,7 +22,7 @@ use super::Shared;
 use crate::{
     clerk::{ClerkError, Lookup, RawRecord},
     mapping,
-    model::{Ensured, Fault, Key, Origin, Outcome, RecordKey, Table},
+    model::{Asked, DriftKind, Ensured, Fault, Key, Origin, Outcome, RecordKey, Table},
     queue::repairs::{Lane, Repair, Repaired, Wish},
 };
 
@@ -100,7 +100,7 @@ impl Ensurer {
     pub fn new(shared: Arc<Shared>, lane: Lane, runtime: Handle) -> Arc<Ensurer> {
         Arc::new(Ensurer {
             shared,
-            lane,
+            lane: lane.on_behalf(Asked::SignIn),
             runtime,
             tasks: TaskTracker::new(),
             looks: Semaphore::new(LOOKS_AT_ONCE),
@@ -250,6 +250,7 @@ impl Ensurer {
                 version: record.version(),
                 rows,
             },
+            why: Some(DriftKind::Missing),
         };
         self.lane.apply(vec![repair], Origin::SignIn).await?.pop()
     }

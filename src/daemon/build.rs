@@ -7,25 +7,23 @@ use chrono::DateTime;
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{StartError, skew};
+use super::{StartError, settings::settings, skew};
 use crate::{
-    apply::{
-        Clock, Edges, Settings, Shared,
-        edits::{self, verdict::Field},
-    },
+    apply::{Clock, Edges, Shared},
     clerk::{
         self, ClerkClient, Pace, Rate,
         client::{ClerkWriter, Permit},
     },
-    config::{self, Config, ExtraType},
+    config::{self, Config},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     inbound::body::Limits,
     intake::{Intake, Oversized, Room, Secrets},
-    mapping::{ExtraField, ExtraKind, UserRules},
     outbound::{Dialer, OnRequest},
-    queue::backoff::RetryRule,
     reconcile::unhealed,
-    report::alert::Alerts,
+    report::{
+        alert::Alerts,
+        oplog::{self, OperationsLog},
+    },
     store::{
         crypt::{KeyId, Keyring},
         directory,
@@ -52,6 +50,8 @@ pub struct Disk {
     /// As `STATE` has it.
     pub file: StateFile,
     pub alerts: Alerts,
+    /// What was written to both services.
+    pub oplog: OperationsLog,
     /// What was lost of the state, in words; then only a full diff can tell what is missing.
     pub doubt: Option<&'static str>,
 }
@@ -117,6 +117,15 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         doubt = Some("the derived state was built anew");
     }
     unhealed::keep(&opened.state, &alerts)?;
+    let oplog = OperationsLog::open(
+        dir,
+        oplog::Options {
+            keep: section.operations_log_bytes,
+            keys: keyring(section),
+            alerts: alerts.clone(),
+            now_ms: || Clock.now_ms(),
+        },
+    )?;
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -134,6 +143,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         state: opened.state,
         file,
         alerts,
+        oplog,
         doubt,
     })
 }
@@ -337,62 +347,6 @@ pub fn edges(
         reader,
         writer: Writer::new(deployment),
     })
-}
-
-/// What is carried to Clerk, as the configuration has it now.
-fn carried(config: &Config) -> edits::Options {
-    let fields = config.profile_edits.fields.iter();
-    let fields = fields.filter(|_| config.profile_edits.enabled);
-    edits::Options {
-        fields: fields.filter_map(|name| Field::parse(name)).collect(),
-        write_back: config.clerk.write_back,
-    }
-}
-
-/// How users become rows, by this section of the configuration.
-pub fn user_rules(users: &config::Users) -> UserRules {
-    let extra = |(column, field): (&String, &config::ExtraField)| {
-        let pointer = field.pointer.clone();
-        (
-            column.clone(),
-            ExtraField {
-                pointer,
-                kind: match field.kind {
-                    ExtraType::Any => ExtraKind::Any,
-                    ExtraType::String => ExtraKind::String,
-                    ExtraType::Number => ExtraKind::Number,
-                    ExtraType::Boolean => ExtraKind::Boolean,
-                    ExtraType::Json => ExtraKind::Json,
-                },
-            },
-        )
-    };
-    UserRules {
-        app_id: users.app_id.clone(),
-        roles: users.roles.clone(),
-        default_role: users.default_role.clone(),
-        insert_defaults: users.insert_defaults.clone(),
-        extra_fields: users.extra_fields.iter().map(extra).collect(),
-        link_by_email: users.link_by_email,
-    }
-}
-
-/// What can be changed while running, as the configuration has it now.
-pub fn settings(config: &Config) -> Settings {
-    let users = &config.users;
-    Settings {
-        enabled: config.sync.enabled,
-        retry: RetryRule {
-            max_attempts: config.sync.retry_max_attempts,
-            delay: Duration::from_millis(config.sync.retry_delay_ms),
-        },
-        concurrency: config.convex.concurrency,
-        batch: config.convex.batch,
-        user_rules: user_rules(users),
-        delete_mode: users.delete_mode,
-        files_on_delete: users.files_on_delete,
-        carried: carried(config),
-    }
 }
 
 fn secret(secret: &config::Secret) -> SecretString {

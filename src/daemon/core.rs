@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     queue::repairs::{self, Batch, Lane},
     reconcile::desk::Desk,
+    report::oplog::OperationsLog,
     store::{
         journal::{Journal, Notice, Recovered},
         state::State,
@@ -41,6 +42,8 @@ pub struct Core {
     pub wants_full: WantsFull,
     /// Cancelled when the applier is gone.
     pub applier_ended: CancellationToken,
+    /// What is written to both services.
+    pub oplog: OperationsLog,
     dir: PathBuf,
     file: StateFile,
     stop: CancellationToken,
@@ -97,10 +100,12 @@ impl Core {
             state,
             file,
             alerts,
+            oplog,
             doubt,
         } = disk;
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
+        shared.keep_log(oplog.clone());
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
         if let Some(why) = doubt {
@@ -115,6 +120,7 @@ impl Core {
             shared,
             lane,
             applier_ended: CancellationToken::new(),
+            oplog,
             dir: config.state.dir.clone(),
             file,
             stop: CancellationToken::new(),
@@ -147,6 +153,11 @@ impl Core {
 
     /// Closes the disk; the last thing.
     pub async fn close_disk(&self) {
+        if timeout(LAST_WORDS, self.oplog.close()).await.is_err() {
+            tracing::error!(
+                "the operations log did not close in time; its last entries may be lost"
+            );
+        }
         match timeout(LAST_WORDS, self.journal.close()).await {
             Ok(Ok(())) => self.leave_state(),
             Ok(Err(error)) => tracing::error!("the journal did not close well: {error}"),

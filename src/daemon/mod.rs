@@ -14,6 +14,7 @@ mod headless;
 mod reload;
 mod runs;
 mod scans;
+mod settings;
 mod sign_in;
 mod skew;
 mod start_error;
@@ -48,10 +49,11 @@ use self::{
 };
 
 pub use self::{
-    build::{keyring, user_rules},
+    build::keyring,
     doors::OTHER_FILES,
     foreground::run,
     headless::{Headless, Purpose},
+    settings::user_rules,
     start_error::StartError,
 };
 
@@ -236,6 +238,7 @@ impl Handle {
             alerts: self.core.shared.alerts.clone(),
             desk: self.core.desk.clone(),
             started_ms: Clock.now_ms(),
+            oplog: self.core.oplog.clone(),
             reload: Arc::new(move || reloader.reload()),
         };
         let router = admin.router();

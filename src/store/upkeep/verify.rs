@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::files::{self, PLANS, REPORTS, RUNS};
+use super::files::{self, OPLOG, PLANS, REPORTS, RUNS};
 use super::rekey::set_aside;
 use super::{Locks, UpkeepError, at};
 use crate::store::crypt::{KeyId, Keyring};
@@ -69,7 +69,7 @@ pub struct Counts {
     pub journal: u64,
     /// Values of the derived state.
     pub derived: u64,
-    /// Plans, reports, and lines of lists.
+    /// Plans, reports, and lines of lists and of the operations log.
     pub files: u64,
 }
 
@@ -251,7 +251,7 @@ fn look_at_files(
     survey: &mut Survey,
     records: &mut ByKey,
 ) -> Result<(), UpkeepError> {
-    for kind in [PLANS, REPORTS, RUNS] {
+    for kind in [PLANS, REPORTS, RUNS, OPLOG] {
         for file in files::list(dir, kind).map_err(at(&dir.join(kind)))? {
             let mut tally = Tally::default();
             file.count(keys, &mut tally).map_err(at(&file.path))?;
