@@ -3,6 +3,8 @@
 //! Reads the files as a command without a daemon would, after all that was handed in is written, so that whoever
 //! has just done something sees it. Entries hold no personal value.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -10,8 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::problem;
 use crate::{
@@ -21,6 +24,18 @@ use crate::{
 
 /// Entries in an answer if nobody says how many.
 const USUAL: usize = 100;
+
+/// The log, and the turn to read it: a segment is in memory meanwhile.
+#[derive(Clone)]
+struct Log {
+    log: OperationsLog,
+    turn: Arc<Semaphore>,
+}
+
+#[derive(Serialize)]
+struct Entries {
+    entries: Vec<Box<RawValue>>,
+}
 
 #[derive(Debug, Deserialize)]
 struct Which {
@@ -34,10 +49,13 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(log: OperationsLog) -> Ro
     Router::new()
         .route("/log", get(newest))
         .route("/log/verify", get(verify))
-        .with_state(log)
+        .with_state(Log {
+            log,
+            turn: Arc::new(Semaphore::new(1)),
+        })
 }
 
-async fn newest(State(log): State<OperationsLog>, Query(which): Query<Which>) -> Response {
+async fn newest(State(log): State<Log>, Query(which): Query<Which>) -> Response {
     let key = match which.key.as_deref().map(Key::parse) {
         Some(None) => return problem(StatusCode::BAD_REQUEST, "this is no id of Clerk's"),
         key => key.flatten(),
@@ -48,27 +66,29 @@ async fn newest(State(log): State<OperationsLog>, Query(which): Query<Which>) ->
         limit: which.limit.unwrap_or(USUAL),
     };
     let entries = read(&log, move |reader| reader.newest(&wanted)).await;
-    answer(entries.map(|entries| json!({ "entries": entries })))
+    answer(entries.map(|entries| Entries { entries }))
 }
 
-async fn verify(State(log): State<OperationsLog>) -> Response {
+async fn verify(State(log): State<Log>) -> Response {
     let verified = read(&log, Reader::verify).await;
-    answer(verified.map(|verified| json!(verified)))
+    answer(verified)
 }
 
 async fn read<T: Send + 'static>(
-    log: &OperationsLog,
+    log: &Log,
     read: impl FnOnce(&Reader) -> Result<T, OplogError> + Send + 'static,
 ) -> Result<T, String> {
-    log.written().await;
-    let reader = log.reader().clone();
+    // The turns end only with the process.
+    let _turn = log.turn.acquire().await;
+    log.log.written().await;
+    let reader = log.log.reader().clone();
     match tokio::task::spawn_blocking(move || read(&reader)).await {
         Ok(read) => read.map_err(|error| error.to_string()),
         Err(_) => Err("reading the operations log failed; see the log".to_owned()),
     }
 }
 
-fn answer(read: Result<serde_json::Value, String>) -> Response {
+fn answer(read: Result<impl Serialize, String>) -> Response {
     match read {
         Ok(document) => Json(document).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use humantime_serde::re::humantime;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     Context, Exit, Failure, JsonArg,
@@ -59,7 +59,7 @@ pub struct VerifyArgs {
 
 #[derive(Deserialize, Serialize)]
 struct Entries {
-    entries: Vec<Value>,
+    entries: Vec<Box<RawValue>>,
 }
 
 fn key(text: &str) -> Result<Key, String> {
@@ -119,7 +119,9 @@ async fn newest(args: LogArgs, local: &Local, context: &Context) -> Result<Exit,
         return Ok(Exit::Done);
     }
     let paint = context.output.paint();
-    let text: String = found.entries.iter().map(|one| shown(one, paint)).collect();
+    let entries = found.entries.iter();
+    let entries = entries.filter_map(|one| serde_json::from_str::<Value>(one.get()).ok());
+    let text: String = entries.map(|one| shown(&one, paint)).collect();
     context.output.write(&text)?;
     if found.entries.is_empty() {
         context.output.note("no such entry");
@@ -278,7 +280,7 @@ fn verdict(verified: &Verified, paint: Paint) -> String {
             "{} the chain breaks at entry {}: {}.\n{} entries before it are as they were written.\n",
             paint.tone(Tone::Bad, "broken:"),
             broken.n,
-            clean(&json!(broken.problem)),
+            clean(&Value::from(broken.problem.as_str())),
             verified.entries,
         ),
     };
@@ -305,6 +307,8 @@ fn verdict(verified: &Verified, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

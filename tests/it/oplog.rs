@@ -74,7 +74,7 @@ async fn a_delivery_is_an_entry_with_its_id_and_its_columns_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_is_an_entry_with_its_run_and_a_move_is_one_entry_a_call() {
+async fn repairs_are_entries_with_their_run_and_operators_wishes_are_entries_too() {
     let world = World::start().await;
     world.clerk.set_webhook_url(None);
     for n in 0..150 {
@@ -92,7 +92,6 @@ async fn a_repair_is_an_entry_with_its_run_and_a_move_is_one_entry_a_call() {
         .map(|one| one["count"].as_u64().unwrap_or(1))
         .sum();
     assert_eq!(rows, 150, "each row once");
-    assert!(written.len() < 60, "{} entries", written.len());
     for one in &written {
         assert_eq!(
             one["by"],
@@ -145,8 +144,9 @@ async fn a_field_that_both_sides_changed_is_told_with_both_words_masked() {
         world.clerk.create_user(user).expect("a user")
     };
     let (first, second) = (user("Ada"), user("Grace"));
+    let awake = user("Edsger");
     world.quiet().await;
-    let wait = std::time::Duration::from_secs(3);
+    let wait = std::time::Duration::from_secs(6);
     world.clerk.delay(wait, wait);
     let edit = |id: &str, name: &str| {
         let edited = world.convex.edit_profile(id, &json!({"firstName": name}));
@@ -156,6 +156,12 @@ async fn a_field_that_both_sides_changed_is_told_with_both_words_masked() {
         let change = json!({"first_name": "Zuse, by the administrator"});
         world.clerk.update_user(id, change).expect("changed");
     };
+    // Who has just carried something looks again within two seconds.
+    edit(&awake, "Edsger W.");
+    eventually("the first edit is carried", async || {
+        world.clerk.user(&awake).expect("a user")["first_name"] == "Edsger W."
+    })
+    .await;
     let later = async || tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     edit(&first, "Augusta");
     later().await;
@@ -274,7 +280,7 @@ async fn after_a_kill_the_chain_holds_with_a_daemon_and_without() {
     let again = system.run_json(&["log", "verify", "--json"]).await;
     assert_eq!(
         (&again["ok"], &again["last"]),
-        (&json!(true), &lasting(&system).await["last"])
+        (&json!(true), &verified["last"])
     );
     system.start_daemon().await;
     system.door().idle().await;
@@ -285,10 +291,6 @@ async fn after_a_kill_the_chain_holds_with_a_daemon_and_without() {
     system.set(KEY, "");
     assert_eq!(system.terminate().await, 0);
     assert_eq!(lines(&system, &["log"]).await.0, Some(2), "without the key");
-}
-
-async fn lasting(system: &System) -> Value {
-    system.run_json(&["log", "verify", "--json"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,11 +13,15 @@ use super::{
     files::{Files, Kept, Segment, at},
     line::Lines,
 };
+use crate::store::room::Room;
 
 /// Segments that retention is made of at least, so that removing one takes little away.
 const SEGMENTS: u64 = 16;
 /// The smallest segment, in bytes.
 const SMALLEST: u64 = 64 * 1024;
+
+/// The part of a small file system that the log may have: one in so many.
+const SHARE: u64 = 16;
 
 /// See the module's words.
 pub struct Book {
@@ -57,6 +61,11 @@ impl Book {
     /// The disk refused.
     pub fn open(files: Files, keep: u64) -> Result<(Book, Found), OplogError> {
         let lock = files.make()?;
+        let room = Room::at(files.dir()).map_err(at(files.dir()))?;
+        let keep = match room.total {
+            0 => keep,
+            total => keep.min(total / SHARE).max(SMALLEST * SEGMENTS),
+        };
         let marks = files.marks()?;
         let mut segments: VecDeque<Segment> = files.segments()?.into();
         let mut found = Found {
@@ -92,6 +101,12 @@ impl Book {
             book.apart = true;
         }
         book.waiting_last = book.last;
+        let unsynced = book.segments.back().filter(|_| book.last != known.tail);
+        if let Some(first) = unsynced.map(|segment| segment.first) {
+            // What a kill has left is synced with what comes next.
+            book.file = Some(book.files.open(first)?);
+            book.dirty = true;
+        }
         Ok((book, found))
     }
 
@@ -265,6 +280,11 @@ impl Book {
     /// Where it lies.
     pub fn dir(&self) -> &Path {
         self.files.dir()
+    }
+
+    /// True if what is left of the disk is not for the log.
+    pub fn has_no_room(&self) -> bool {
+        Room::at(self.files.dir()).is_ok_and(Room::is_kept_back)
     }
 
     /// How many entries were lost since this was asked last.

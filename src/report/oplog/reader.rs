@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     OplogError,
@@ -60,11 +60,11 @@ impl Reader {
         Reader(Files::of(state, keys))
     }
 
-    /// The newest entries, oldest first.
+    /// The newest entries as they were written, oldest first.
     ///
     /// # Errors
     /// The disk refused. What cannot be read is left out: [`Reader::verify`] tells of it.
-    pub fn newest(&self, wanted: &Wanted) -> Result<Vec<Value>, OplogError> {
+    pub fn newest(&self, wanted: &Wanted) -> Result<Vec<Box<RawValue>>, OplogError> {
         let limit = wanted.limit.min(MOST);
         let mut found = Vec::new();
         let since = wanted.since_ms.and_then(super::rfc3339);
@@ -75,14 +75,7 @@ impl Reader {
                     break;
                 }
                 let Kept::Line(line) = kept else { continue };
-                let Some(entry) = entry(&line, wanted.key.as_ref()) else {
-                    continue;
-                };
-                // Times are written in one form, which sorts as the times do.
-                let at = entry["at"].as_str().unwrap_or_default();
-                if since.as_deref().is_none_or(|since| at >= since) {
-                    found.push(entry);
-                }
+                found.extend(entry(line, wanted.key.as_ref(), since.as_deref()));
             }
             if found.len() >= limit {
                 break;
@@ -170,20 +163,32 @@ fn unreadable(walk: &Walk, why: &str) -> Break {
     }
 }
 
-/// The entry of a line, if it is about this record.
-fn entry(line: &[u8], key: Option<&Key>) -> Option<Value> {
-    let Some(key) = key else {
-        return serde_json::from_slice(line).ok();
-    };
+/// What is looked at of an entry.
+#[derive(Deserialize)]
+struct About<'l> {
+    at: &'l str,
+    key: Option<&'l str>,
+    first: Option<&'l str>,
+    last: Option<&'l str>,
+}
+
+/// The entry of a line, if it is about this record and not older than this.
+fn entry(line: Vec<u8>, key: Option<&Key>, since: Option<&str>) -> Option<Box<RawValue>> {
+    let text = String::from_utf8(line).ok()?;
     // Most lines are about somebody else: that is seen without reading them.
-    let text = std::str::from_utf8(line).ok()?;
-    if !text.contains(key.as_str()) {
+    if key.is_some_and(|key| !text.contains(key.as_str())) {
         return None;
     }
-    let entry: Value = serde_json::from_str(text).ok()?;
-    let names = ["key", "first", "last"];
-    let named = names.iter().any(|name| entry[*name] == key.as_str());
-    named.then_some(entry)
+    let About {
+        at,
+        key: own,
+        first,
+        last,
+    } = serde_json::from_str(&text).ok()?;
+    let named = |key: &Key| [own, first, last].contains(&Some(key.as_str()));
+    // Times are written in one form, which sorts as the times do.
+    let wanted = key.is_none_or(named) && since.is_none_or(|since| at >= since);
+    wanted.then(|| RawValue::from_string(text).ok()).flatten()
 }
 
 impl Verified {

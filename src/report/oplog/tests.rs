@@ -1,5 +1,7 @@
 //! The log on a disk: kills, torn ends, room, tampering, keys.
 
+mod handed;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -7,18 +9,17 @@ use std::{
 };
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
     book::{Book, Found},
-    chain::Marks,
     files::Files,
-    note::{Call, Conflict, Note, Place, Row, Word},
+    note::{Note, Place},
     *,
 };
 use crate::{
-    model::{Asked, Columns, DeliveryId, DriftKind, Key, Outcome, RecordKey, Table, Version},
+    model::{Asked, DeliveryId, Key, RecordKey, Table},
     store::crypt::Keyring,
 };
 
@@ -68,7 +69,11 @@ impl Disk {
             since_ms: None,
             limit: MOST,
         };
-        self.reader().newest(&wanted).unwrap()
+        let found = self.reader().newest(&wanted).unwrap();
+        found
+            .iter()
+            .map(|one| serde_json::from_str(one.get()).unwrap())
+            .collect()
     }
 
     /// Segments, oldest first.
@@ -255,143 +260,6 @@ fn files_are_the_owners_alone_and_nothing_is_plain_under_a_key() {
     let blind = Reader::look(disk.dir.path(), &Keyring::default());
     let found = blind.verify().unwrap();
     assert!(!found.ok && found.broken.unwrap().problem.contains("cannot be read"));
-}
-
-#[tokio::test]
-async fn calls_and_notes_become_entries_in_their_order() {
-    let disk = Disk::new();
-    let log = disk.log();
-    let user = |n: usize| RecordKey::new(Table::Users, Key::parse(&format!("user_{n}")).unwrap());
-    let fields = json!({"email": "ada@post.example", "name": "Ada"});
-    let columns = Columns::of(fields.as_object().unwrap());
-    let row = |record: RecordKey, outcome| Row {
-        record,
-        asked: None,
-        columns: [
-            Some((Table::Users, columns.clone())),
-            Some((Table::Profiles, columns.clone())),
-        ],
-        version: Version(5),
-        why: Some(DriftKind::Stale),
-        outcome,
-    };
-    let run = Asked::Run {
-        run: "reconcile",
-        id: "0190".into(),
-        by: "operator",
-    };
-    let mut few = Call::begin(NOON, Some(&run), 2);
-    few.add(&user(1), Outcome::Updated, || {
-        row(user(1), Outcome::Updated)
-    });
-    few.add(&user(2), Outcome::Unchanged, || {
-        row(user(2), Outcome::Unchanged)
-    });
-    log.call(few).await;
-    let mut many = Call::begin(NOON, Some(&run), 500);
-    for n in 0..500 {
-        let outcome = if n % 5 == 0 {
-            Outcome::Unchanged
-        } else {
-            Outcome::Created
-        };
-        many.add(&user(n), outcome, || row(user(n), outcome));
-    }
-    log.call(many).await;
-    log.note(note("user_9").code(Some("bad\n\u{1b}[2Jcode ada@post.example")))
-        .await;
-    log.written().await;
-    let entries = disk.entries(None);
-    assert_eq!(entries.len(), 4);
-    assert_eq!(
-        entries[0]["fields"],
-        json!(["email", "name", "profiles.email", "profiles.name"])
-    );
-    assert_eq!(
-        (&entries[0]["outcome"], &entries[0]["why"]),
-        (&json!("updated"), &json!("stale"))
-    );
-    assert_eq!(entries[0]["by"]["id"], "0190");
-    assert_eq!(entries[1].get("fields"), None, "nothing was written");
-    assert_eq!(
-        entries[2]["outcomes"],
-        json!({"created": 400, "unchanged": 100})
-    );
-    assert_eq!(
-        (&entries[2]["first"], &entries[2]["last"]),
-        (&json!("user_0"), &json!("user_499"))
-    );
-    assert_eq!(entries[3]["reason"], "bad2Jcodeadapost.example");
-    assert_eq!(disk.entries(Some("user_1")).len(), 1);
-    assert_eq!(disk.entries(Some("user_499")).len(), 1, "it ends the call");
-    log.close().await;
-    let verified = disk.verify();
-    assert_eq!((verified.ok, verified.entries), (true, 4));
-    assert_eq!(
-        Files::of(disk.dir.path(), &disk.keys)
-            .marks()
-            .unwrap()
-            .map(|marks: Marks| marks.tail.n),
-        Some(4)
-    );
-}
-
-#[test]
-fn both_words_of_a_conflict_are_masked() {
-    let word = |at_ms, value| Word {
-        at_ms,
-        value: Some(value),
-    };
-    let conflict = Conflict::of(
-        "firstName",
-        Place::Clerk,
-        word(NOON, Some("Quixotic")),
-        word(NOON - 1, None),
-    );
-    assert_eq!(
-        serde_json::to_value(conflict).unwrap(),
-        json!({
-            "field": "firstName", "winner": "clerk",
-            "clerk": {"at": "2026-03-01T12:00:00.000Z", "value": "Q…"},
-            "convex": {"at": "2026-03-01T11:59:59.999Z", "value": null},
-        })
-    );
-}
-
-#[tokio::test]
-async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
-    let disk = Disk::new();
-    let log = disk.log();
-    log.note(note("user_1")).await;
-    log.written().await;
-    let path = disk.segments()[0].clone();
-    // A segment that cannot be begun: something else has its name.
-    drop(log);
-    let taken = path.with_file_name(format!("{:020}.ndjson", 2));
-    let aside = Disk {
-        keep: MIB,
-        dir: disk.dir,
-        keys: disk.keys,
-    };
-    let full = vec![b'\n'; 70_000];
-    fs::create_dir(&taken).unwrap();
-    let log = aside.log();
-    add_to(&path, b"");
-    let long = Note {
-        reason: Some("x".repeat(full.len())),
-        ..note("user_2")
-    };
-    log.note(long.clone()).await;
-    log.written().await;
-    assert_eq!(aside.entries(None).len(), 1, "it was not taken");
-    fs::remove_dir(&taken).unwrap();
-    log.note(note("user_3")).await;
-    log.close().await;
-    let entries = aside.entries(None);
-    let told: Vec<_> = entries.iter().map(|one| &one["what"]).collect();
-    assert_eq!(told, ["upsert", "left out", "upsert"]);
-    assert_eq!(entries[1]["count"], 1);
-    assert!(aside.verify().ok);
 }
 
 proptest! {

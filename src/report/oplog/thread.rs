@@ -162,6 +162,8 @@ pub fn start(
         failing: false,
         time: (i64::MIN, "".into()),
         synced: Instant::now(),
+        no_room: false,
+        looked: None,
     };
     writer.tell(found);
     let thread = thread::Builder::new().name("oplog".to_owned());
@@ -178,6 +180,9 @@ struct Writer {
     /// The last time that was written, and how.
     time: (i64, Arc<str>),
     synced: Instant,
+    /// True if too little room is left.
+    no_room: bool,
+    looked: Option<Instant>,
 }
 
 impl Writer {
@@ -193,6 +198,7 @@ impl Writer {
                 return;
             };
             self.lost += queue.left_out.swap(0, Ordering::Relaxed);
+            self.look_for_room();
             self.own_up();
             let (mut weight, mut ask, mut close) = (0, Vec::new(), None);
             for handed in handed {
@@ -228,8 +234,28 @@ impl Writer {
         }
     }
 
+    /// The last of the disk is for what lets work go on.
+    fn look_for_room(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < SYNC) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.no_room = self.book.has_no_room();
+        if self.no_room {
+            self.failing = true;
+            let message = "too little room is left on the disk for the operations log; its entries are counted, \
+                           not kept";
+            let now_ms = (self.options.now_ms)();
+            self.options.alerts.raise("oplog_failed", message, now_ms);
+        }
+    }
+
     fn call(&mut self, call: &Call) {
         let at = self.at(call.at_ms);
+        if self.no_room {
+            self.lost += call.weight() as u64;
+            return;
+        }
         for row in &call.rows {
             self.after(|book| book.append(|lines| lines.row(&at, call, row)));
         }
@@ -239,6 +265,10 @@ impl Writer {
     }
 
     fn note(&mut self, note: &Note) {
+        if self.no_room {
+            self.lost += 1;
+            return;
+        }
         let at = self.at(note.at_ms);
         self.after(|book| book.append(|lines| lines.note(&at, note)));
     }
@@ -265,7 +295,7 @@ impl Writer {
 
     /// Says how many entries are missing, once the disk takes an entry again.
     fn own_up(&mut self) {
-        if self.lost == 0 && !self.failing {
+        if self.no_room || (self.lost == 0 && !self.failing) {
             return;
         }
         let lost = std::mem::take(&mut self.lost);
