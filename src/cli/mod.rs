@@ -88,7 +88,7 @@ enum Command {
     /// Look at past runs: what differed, what was done about it
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
-    /// Show what was written to Convex and to Clerk, newest last; `log verify` checks that nobody changed it
+    /// Show what was written to Convex and to Clerk, and check that nobody changed it
     Log(log::LogArgs),
     /// Look through the state directory, or bring it under a new key, while no daemon runs
     #[command(subcommand)]

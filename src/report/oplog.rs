@@ -2,8 +2,8 @@
 //!
 //! Who writes hands in what was done and goes on; one thread makes entries of it and writes them in groups. Each
 //! entry names the hash of the one before ([`chain`]). Promises: nothing of anybody's values is in it but masked
-//! ones; memory is bounded: who hands in more than can be written waits, and if the disk does not take it for a
-//! second, entries are left out, and an entry says how many; the log on the disk is bounded by bytes, oldest first.
+//! ones; memory is bounded: who hands in more than can be written waits, and if the disk does not take it for five
+//! seconds, entries are left out, and an entry says how many; the log on the disk is bounded by bytes, oldest first.
 //! What was written down outlives a kill, and a power cut all but its last second. Knows no service.
 
 mod book;
@@ -38,7 +38,7 @@ pub use reader::{MOST, Reader, Verified, Wanted};
 /// The largest segment, in bytes: what is read at once.
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// How long whoever hands something in waits for room, before it is left out.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the log cannot be written or read.
 #[derive(Debug, Error)]
@@ -91,7 +91,7 @@ impl OperationsLog {
         Ok(OperationsLog(Arc::new(Inner { queue, reader })))
     }
 
-    /// Hands a call in. Waits while too much waits already, for a second at most.
+    /// Hands a call in. Waits while too much waits already, for five seconds at most.
     pub async fn call(&self, call: Call) {
         let weight = call.weight();
         if weight > 0 {

@@ -263,10 +263,10 @@ fn files_are_the_owners_alone_and_nothing_is_plain_under_a_key() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn whatever_a_kill_leaves_the_chain_holds_after_the_next_start(
-        rounds in prop::collection::vec((0_u64..400, any::<bool>(), 0_usize..600, any::<bool>()), 1..8),
+        rounds in prop::collection::vec((0_u64..200, any::<bool>(), 0_usize..600, any::<bool>()), 1..8),
         encrypted in any::<bool>(),
     ) {
         let mut disk = Disk { keep: MIB / 4, ..Disk::new() };
