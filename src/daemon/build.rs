@@ -22,7 +22,7 @@ use crate::{
     reconcile::unhealed,
     report::{
         alert::Alerts,
-        oplog::{self, OperationsLog},
+        oplog::{self, OperationsLog, OplogError},
     },
     store::{
         crypt::{KeyId, Keyring},
@@ -117,15 +117,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         doubt = Some("the derived state was built anew");
     }
     unhealed::keep(&opened.state, &alerts)?;
-    let oplog = OperationsLog::open(
-        dir,
-        oplog::Options {
-            keep: section.operations_log_bytes,
-            keys: keyring(section),
-            alerts: alerts.clone(),
-            now_ms: || Clock.now_ms(),
-        },
-    )?;
+    let oplog = open_log(section, &alerts)?;
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -146,6 +138,16 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         oplog,
         doubt,
     })
+}
+
+fn open_log(section: &config::State, alerts: &Alerts) -> Result<OperationsLog, OplogError> {
+    let options = oplog::Options {
+        keep: section.operations_log_bytes,
+        keys: keyring(section),
+        alerts: alerts.clone(),
+        now_ms: || Clock.now_ms(),
+    };
+    OperationsLog::open(&section.dir, options)
 }
 
 /// Its owner's alone, and with room.

@@ -56,7 +56,7 @@ impl Carrier {
             };
             self.shared.note_now(|at_ms| {
                 let asked = asked(std::slice::from_ref(&one.id));
-                let note = Note::new(at_ms, Place::Convex, asked, "settle", outcome).code(code);
+                let note = Note::new(at_ms, Place::Convex, asked, "outbox", outcome).code(code);
                 match self.waiting.key_of(&one.id) {
                     Some(key) => note.about(user(key)),
                     None => note,

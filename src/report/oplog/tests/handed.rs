@@ -14,24 +14,31 @@ use crate::{
     },
 };
 
-#[tokio::test]
-async fn calls_and_notes_become_entries_in_their_order() {
-    let disk = Disk::new();
-    let log = disk.log();
-    let user = |n: usize| RecordKey::new(Table::Users, Key::parse(&format!("user_{n}")).unwrap());
+fn user(n: usize) -> RecordKey {
+    RecordKey::new(Table::Users, Key::parse(&format!("user_{n}")).unwrap())
+}
+
+/// What became of a user and its profile.
+fn row(record: RecordKey, outcome: Outcome) -> Row {
     let fields = json!({"email": "ada@post.example", "name": "Ada"});
     let columns = Columns::of(fields.as_object().unwrap());
-    let row = |record: RecordKey, outcome| Row {
+    Row {
         record,
         asked: None,
         columns: [
             Some((Table::Users, columns.clone())),
-            Some((Table::Profiles, columns.clone())),
+            Some((Table::Profiles, columns)),
         ],
         version: Version(5),
         why: Some(DriftKind::Stale),
         outcome,
-    };
+    }
+}
+
+#[tokio::test]
+async fn calls_and_notes_become_entries_in_their_order() {
+    let disk = Disk::new();
+    let log = disk.log();
     let run = Asked::Run {
         run: "reconcile",
         id: "0190".into(),
