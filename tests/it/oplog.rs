@@ -60,10 +60,8 @@ async fn a_delivery_is_an_entry_with_its_id_and_its_columns_by_name() {
         "{told:?}"
     );
     assert_eq!(told[0]["by"], json!({"kind": "delivery", "id": id}));
-    assert_eq!(
-        (&told[0]["table"], &told[0]["version"]),
-        (&json!("users"), &json!(5))
-    );
+    assert_eq!(told[0]["table"], "users");
+    assert!(told[0]["version"].is_i64(), "{told:?}");
     let fields = told[0]["fields"].to_string();
     for name in ["\"email\"", "\"name\"", "\"profiles.firstName\""] {
         assert!(fields.contains(name), "{fields}");
