@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
@@ -18,7 +18,15 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::net::unix::UCred;
 
 use super::problem;
-use crate::config::Secret;
+use crate::{
+    apply::Clock,
+    config::Secret,
+    model::Asked,
+    report::oplog::{
+        OperationsLog,
+        note::{Note, Place},
+    },
+};
 
 /// The longest path that is logged, in characters: longer than any that leads somewhere.
 const LONGEST_PATH: usize = 128;
@@ -134,8 +142,30 @@ fn needed(method: &Method, path: &str) -> Scope {
     }
 }
 
+/// Where what changes something is noted for good.
+#[derive(Clone)]
+pub(super) struct Audit {
+    pub(super) log: OperationsLog,
+    pub(super) clock: Clock,
+}
+
+impl Audit {
+    async fn note(&self, caller: &Caller, what: &str, did: Option<String>, status: StatusCode) {
+        let asked = Asked::Operator {
+            who: Arc::clone(&caller.name),
+        };
+        let (at_ms, outcome) = (self.clock.now_ms(), status.as_str());
+        let note = Note::new(at_ms, Place::Daemon, asked, what, outcome);
+        self.log.note(note.did(did)).await;
+    }
+}
+
 /// Lets through who may, logs what changes something, and keeps answers out of caches.
-pub(super) async fn authorise(request: Request, next: Next) -> Response {
+pub(super) async fn authorise(
+    State(audit): State<Audit>,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = request.method().clone();
     let path: String = request.uri().path().chars().take(LONGEST_PATH).collect();
     let caller = request.extensions().get::<Caller>().cloned();
@@ -145,12 +175,19 @@ pub(super) async fn authorise(request: Request, next: Next) -> Response {
         _ => problem(StatusCode::FORBIDDEN, "this is not yours to do"),
     };
     if let Some(caller) = caller.filter(|_| changes) {
-        let did = response.extensions_mut().remove::<Did>();
+        let did = response.extensions_mut().remove::<Did>().map(|did| did.0);
+        // Whoever may change nothing could fill the log with tries.
+        if caller.may(Scope::Operate) {
+            let what = format!("{method} {path}");
+            audit
+                .note(&caller, &what, did.clone(), response.status())
+                .await;
+        }
         tracing::info!(
             target: "audit",
             who = &*caller.name,
             what = %format_args!("{method} {path}"),
-            did = did.map(|did| did.0),
+            did,
             status = response.status().as_u16(),
             "an operator asked for a change"
         );

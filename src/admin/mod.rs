@@ -8,6 +8,7 @@ mod access;
 mod bound;
 mod failures;
 mod listen;
+mod log;
 mod runs;
 mod status;
 
@@ -26,7 +27,7 @@ use serde_json::json;
 use crate::{
     apply,
     reconcile::desk::Desk,
-    report::alert::Alerts,
+    report::{alert::Alerts, oplog::OperationsLog},
     store::journal::Journal,
     telemetry::{METRICS_TYPE, Metrics},
 };
@@ -52,6 +53,8 @@ pub struct Admin {
     pub alerts: Alerts,
     /// Where runs are asked for.
     pub desk: Desk,
+    /// What was written to both services; what operators change is noted there.
+    pub oplog: OperationsLog,
     /// When the daemon started, milliseconds since the epoch.
     pub started_ms: i64,
     /// Reads the configuration again.
@@ -62,6 +65,11 @@ impl Admin {
     /// All routes, for a [`Caller`] that the way here has put into the request.
     pub fn router(self) -> Router {
         let runs = runs::router(self.desk.clone());
+        let log = log::router(self.oplog.clone());
+        let audit = access::Audit {
+            log: self.oplog.clone(),
+            clock: self.shared.clock,
+        };
         Router::new()
             .route("/status", get(status::status))
             .route("/metrics", get(metrics))
@@ -75,13 +83,14 @@ impl Admin {
                 get(failures::show).delete(failures::drop_one),
             )
             .merge(runs)
+            .merge(log)
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
             .with_state(self)
             .layer(middleware::from_fn_with_state(
                 bound::Bound::default(),
                 bound::bound,
             ))
-            .layer(middleware::from_fn(access::authorise))
+            .layer(middleware::from_fn_with_state(audit, access::authorise))
     }
 }
 

@@ -101,13 +101,17 @@ async fn start(
     }
 }
 
-async fn sync(State(desk): State<Desk>, Json(which): Json<Which>) -> Response {
+async fn sync(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Json(which): Json<Which>,
+) -> Response {
     let Some(key) = Key::parse(&which.key) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of Clerk's");
     };
     let did = format!("{} {}", which.table.name(), key.as_str());
     let record = RecordKey::new(which.table, key);
-    let mut response = match desk.sync_one(record, which.revive).await {
+    let mut response = match desk.sync_one(record, which.revive, caller.name).await {
         Err(error) => refusal(&error),
         Ok(synced) => Json(json!({
             "table": synced.record.table.name(),

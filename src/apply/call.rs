@@ -17,6 +17,7 @@ use super::{
     failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning, THROUGHPUT_WINDOW},
     guard,
     load::{Fate, Load, Manner},
+    noting::row,
 };
 use crate::{
     convex::{
@@ -27,6 +28,7 @@ use crate::{
         writer::MAX_CHANGES,
     },
     model::{Key, Outcome, RecordKey, Table},
+    report::oplog::note,
     store::state::Seen,
 };
 
@@ -70,12 +72,13 @@ impl Shared {
                 Ok(applied) => {
                     there = true;
                     self.convex.answered(ticket);
-                    self.applied(call, applied, manner, &mut done);
+                    let noted = self.applied(call, applied, manner, &mut done);
+                    self.noted(noted).await;
                 }
                 Err(error) => {
                     self.written(call.items.iter().map(|load| (load.record(), false)));
                     let verdict = self.judge(error, ticket, &mut there).await;
-                    self.failed(verdict, call, &mut calls, &mut done);
+                    self.failed(verdict, call, manner, &mut calls, &mut done);
                 }
             }
         }
@@ -99,14 +102,15 @@ impl Shared {
         writer.apply_encoded(&changes).await
     }
 
-    /// Everything of a call was answered: one outcome for each change, in order.
+    /// Everything of a call was answered: one outcome for each change, in order. Answers what is to be noted.
     fn applied<L: Load>(
         &self,
         call: Call<L>,
         applied: Vec<Applied>,
         manner: Manner<'_>,
         done: &mut Vec<Done<L>>,
-    ) {
+    ) -> Option<note::Call> {
+        let mut noting = self.noting(&call, manner);
         self.refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -128,6 +132,9 @@ impl Shared {
                 self.tell_of_user(&load, outcome);
             }
             self.row_written(load.record(), outcome, id.as_deref());
+            if let Some(noting) = &mut noting {
+                noting.add(load.record(), outcome, || row(&load, outcome));
+            }
             if outcome == Outcome::Linked {
                 tracing::info!(
                     table = load.record().table.name(),
@@ -149,6 +156,7 @@ impl Shared {
                 .iter()
                 .map(|(record, learnt)| (record, *learnt && kept)),
         );
+        noting
     }
 
     /// Until its answer has come, nobody knows what a row is like.
@@ -229,6 +237,7 @@ impl Shared {
         &self,
         verdict: Verdict,
         call: Call<L>,
+        manner: Manner<'_>,
         calls: &mut Calls<L>,
         done: &mut Vec<Done<L>>,
     ) {
@@ -251,6 +260,7 @@ impl Shared {
                     None => calls.split(call),
                 };
                 if let Some(load) = bad {
+                    self.note_refusal(&load, &code, manner);
                     self.refuse(load, code, reason, calls, done);
                 }
             }

@@ -9,7 +9,9 @@
 
 mod calls;
 mod carry;
+pub mod contest;
 pub mod loops;
+mod noting;
 pub mod pace;
 mod tell;
 pub mod verdict;
@@ -25,7 +27,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting, write_back::WriteBacks,
+    contest::Contests, loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting,
+    write_back::WriteBacks,
 };
 use super::Shared;
 use crate::{clerk::ClerkError, model::Fault};
@@ -74,6 +77,7 @@ pub struct Carrier {
     shared: Arc<Shared>,
     options: Options,
     waiting: Waiting,
+    contests: Contests,
     pace: Pace,
     loops: LoopBreaker,
     hold: Hold,
@@ -95,6 +99,7 @@ impl Carrier {
             shared,
             options: Options::default(),
             waiting: Waiting::default(),
+            contests: Contests::default(),
             pace: Pace::default(),
             loops: LoopBreaker::new(EDITS_NO_LOOP),
             hold: Hold::default(),
@@ -144,6 +149,7 @@ impl Carrier {
         }
         if self.options.fields.is_empty() {
             self.waiting.see(&[], now.into_std());
+            self.contests.forget();
         }
         if self.is_stopped() {
             self.write_backs.wait_until(now + LOOK);

@@ -24,7 +24,7 @@ use crate::{
     clerk::{ClerkError, Lookup, RawRecord},
     convex::circuit::Ticket,
     mapping,
-    model::{Ensured, Fault, Key, Origin, Outcome, RecordKey, Table},
+    model::{Asked, DriftKind, Ensured, Fault, Key, Origin, Outcome, RecordKey, Table},
     queue::repairs::{Lane, Repair, Repaired, Wish},
 };
 
@@ -102,7 +102,7 @@ impl Ensurer {
     pub fn new(shared: Arc<Shared>, lane: Lane, runtime: Handle) -> Arc<Ensurer> {
         Arc::new(Ensurer {
             shared,
-            lane,
+            lane: lane.on_behalf(Asked::SignIn),
             runtime,
             tasks: TaskTracker::new(),
             looks: Semaphore::new(LOOKS_AT_ONCE),
@@ -252,6 +252,7 @@ impl Ensurer {
                 version: record.version(),
                 rows,
             },
+            why: Some(DriftKind::Missing),
         };
         self.lane.apply(vec![repair], Origin::SignIn).await?.pop()
     }

@@ -165,6 +165,7 @@ impl Shared {
             instance,
             arbitrate,
             insist,
+            asked,
             ..
         } = question;
         match lookup {
@@ -176,7 +177,7 @@ impl Shared {
                     self.prove_key(key);
                 }
                 match self.fetched(lease, &record, insist) {
-                    Ok(work) => answers.works.push(work),
+                    Ok(work) => answers.works.push(work.on_behalf(asked)),
                     Err(ended) => answers.endings.push(ended),
                 }
             }
@@ -186,7 +187,7 @@ impl Shared {
                 let ending = match absence(says_gone(&lease), arbitrate, mentioned, proved) {
                     Absence::Gone => {
                         let work = self.gone(lease, &deletion, self.clock.now_ms());
-                        return answers.works.push(work);
+                        return answers.works.push(work.on_behalf(asked));
                     }
                     Absence::Foreign => Ending::Final(Final::Foreign),
                     Absence::Unproved => Ending::Final(Final::Unproved),

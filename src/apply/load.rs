@@ -8,7 +8,7 @@ use std::{num::NonZeroUsize, sync::atomic::AtomicU64, time::Duration};
 use super::batch::Size;
 use crate::{
     convex::wire::Encoded,
-    model::{Change, Outcome, RecordKey, Table},
+    model::{Asked, Change, DriftKind, Outcome, RecordKey, Table},
     store::state::Seen,
 };
 
@@ -25,6 +25,16 @@ pub(super) trait Load: Send {
 
     /// What the ledger will remember once they are written.
     fn seen(&self) -> Seen;
+
+    /// On whose behalf, where that is not the same for all that is written together. For the operations log.
+    fn asked(&self) -> Option<&Asked> {
+        None
+    }
+
+    /// Why a scan wants it. For the operations log.
+    fn why(&self) -> Option<DriftKind> {
+        None
+    }
 }
 
 /// A record that is ready to be written, while somebody else may be writing it too.
@@ -34,6 +44,7 @@ pub(super) struct Ready<P> {
     pub(super) record: RecordKey,
     pub(super) rows: Rows,
     pub(super) seen: Seen,
+    pub(super) why: Option<DriftKind>,
 }
 
 impl<P: Send> Load for Ready<P> {
@@ -49,6 +60,10 @@ impl<P: Send> Load for Ready<P> {
 
     fn seen(&self) -> Seen {
         self.seen
+    }
+
+    fn why(&self) -> Option<DriftKind> {
+        self.why
     }
 }
 
@@ -117,6 +132,8 @@ pub(super) struct Manner<'c> {
     pub(super) many: bool,
     /// Counts the calls, for whoever wants to know what they cost.
     pub(super) calls: Option<&'c AtomicU64>,
+    /// On whose behalf, where the loads do not say.
+    pub(super) asked: Option<&'c Asked>,
 }
 
 /// What became of a load.

@@ -22,6 +22,7 @@ mod handle;
 pub mod instance;
 pub mod latency;
 mod load;
+mod noting;
 pub mod permits;
 mod probe;
 pub mod repairs;

@@ -109,6 +109,7 @@ async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: Cancellatio
     let Batch {
         repairs,
         origin,
+        asked,
         fills,
         calls: counted,
         answer,
@@ -118,6 +119,7 @@ async fn deal(shared: Arc<Shared>, batch: Batch, urgent: bool, stop: Cancellatio
         urgent,
         many: repairs.len() > MANY,
         calls: Some(&*counted),
+        asked: Some(&asked),
     };
     shared.learn_tables().await;
     let mut answers: Vec<Option<Repaired>> = Vec::new();
@@ -161,7 +163,7 @@ impl Shared {
         repair: Repair,
         fills: bool,
     ) -> Result<RepairWork, Repaired> {
-        let Repair { record, wish } = repair;
+        let Repair { record, wish, why } = repair;
         if !self.serves(record.table) {
             return Err(Repaired::Refused {
                 code: NOT_SERVED.into(),
@@ -184,6 +186,7 @@ impl Shared {
             record,
             rows,
             seen,
+            why,
         })
     }
 

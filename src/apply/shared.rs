@@ -35,7 +35,7 @@ use crate::{
     mapping::UserRules,
     model::{DeleteMode, FilesOnDelete, RecordKey, Table},
     queue::backoff::RetryRule,
-    report::alert::Alerts,
+    report::{alert::Alerts, oplog::OperationsLog},
     store::{
         journal::Journal,
         state::{State, StateError},
@@ -159,6 +159,8 @@ pub struct Shared {
     pub(super) written: OnceLock<mpsc::Sender<Written>>,
     /// Wakes who carries changes to Clerk.
     pub(super) reloaded: Notify,
+    /// Where all that is written is noted, once there is such a log.
+    pub(super) oplog: OnceLock<OperationsLog>,
 }
 
 impl Shared {
@@ -201,6 +203,7 @@ impl Shared {
             applier: OnceLock::new(),
             written: OnceLock::new(),
             reloaded: Notify::new(),
+            oplog: OnceLock::new(),
         })
     }
 
@@ -279,6 +282,7 @@ impl Shared {
             urgent: true,
             many: false,
             calls: None,
+            asked: None,
         }
     }
 

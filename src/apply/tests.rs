@@ -212,5 +212,6 @@ pub(super) fn user(key: &str, version: i64, name: &str) -> repairs::Repair {
                 row(Table::Profiles, key, version, profile),
             ],
         },
+        why: None,
     }
 }

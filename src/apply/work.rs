@@ -11,6 +11,7 @@ use super::{
     guard::{self, Verdict},
     instance::Belonging,
     load::{Load, Rows},
+    noting,
 };
 use crate::{
     clerk::{
@@ -19,7 +20,9 @@ use crate::{
         wire::{Envelope, Head, Parents},
     },
     mapping,
-    model::{Change, ConfirmedDelete, ContentHash, Key, RecordKey, Standing, Table, Version},
+    model::{
+        Asked, Change, ConfirmedDelete, ContentHash, Key, RecordKey, Standing, Table, Version,
+    },
     store::{
         journal::{Cause, Entry, ReadError, RequestOrigin},
         state::Seen,
@@ -43,6 +46,8 @@ pub struct Work {
     pub mentions: Vec<RecordKey>,
     /// When it happened by the event, in milliseconds; for latency.
     pub happened_ms: Option<i64>,
+    /// On whose behalf; for the operations log.
+    asked: Asked,
 }
 
 impl Load for Work {
@@ -59,6 +64,10 @@ impl Load for Work {
     fn seen(&self) -> Seen {
         self.seen
     }
+
+    fn asked(&self) -> Option<&Asked> {
+        Some(&self.asked)
+    }
 }
 
 /// An entry that Clerk has to be asked about, with what the request needs.
@@ -74,6 +83,8 @@ pub struct Question {
     pub arbitrate: bool,
     /// Somebody wants this record written, whatever the ledger believes.
     pub insist: bool,
+    /// On whose behalf it is asked.
+    pub asked: Asked,
 }
 
 impl Shared {
@@ -116,7 +127,8 @@ impl Shared {
         if says.standing.deleted {
             // Intake has read this very body as a deletion, after its signature held.
             let deletion = ConfirmedDelete::by_event(table, key);
-            return Ok(self.deletion(lease, &deletion, says.standing, happened_ms));
+            let work = self.deletion(lease, &deletion, says.standing, happened_ms);
+            return Ok(work.asked_by(entry.content.cause));
         }
         // What the event says cannot become a row; what Clerk says now may.
         let Ok(Ok(mut changes)) = envelope.data().map(|data| self.map(table, data)) else {
@@ -128,7 +140,8 @@ impl Shared {
         let hash = hash_of(&changes);
         let verdict = guard::judge(seen, floor, says.standing, hash);
         match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
-            Verdict::Write => Ok(work(lease, &changes, says.standing, hash, happened_ms)),
+            Verdict::Write => Ok(work(lease, &changes, says.standing, hash, happened_ms)
+                .asked_by(entry.content.cause)),
             verdict => Err(self.ended(lease, verdict, Some((says.standing, hash)))),
         }
     }
@@ -162,6 +175,7 @@ impl Shared {
             instance,
             arbitrate,
             insist,
+            asked: noting::asked(entry.content.cause),
         })
     }
 
@@ -300,6 +314,18 @@ fn work(
         mentions: mentions(changes),
         seen: seen(standing, hash),
         happened_ms,
+        asked: Asked::Daemon,
+    }
+}
+
+impl Work {
+    fn asked_by(self, cause: Cause) -> Work {
+        self.on_behalf(noting::asked(cause))
+    }
+
+    /// The same, with whose doing it is.
+    pub(super) fn on_behalf(self, asked: Asked) -> Work {
+        Work { asked, ..self }
     }
 }
 

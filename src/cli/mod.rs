@@ -16,6 +16,7 @@ mod ends;
 mod exit;
 mod failures;
 mod init;
+mod log;
 mod man;
 mod output;
 mod reports;
@@ -87,6 +88,8 @@ enum Command {
     /// Look at past runs: what differed, what was done about it
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
+    /// Show what was written to Convex and to Clerk, and check that nobody changed it
+    Log(log::LogArgs),
     /// Look through the state directory, or bring it under a new key, while no daemon runs
     #[command(subcommand)]
     State(state::StateCommand),
@@ -220,6 +223,7 @@ async fn dispatch(
         Command::Status(args) => status::status(&args, context).await?,
         Command::Failures(command) => failures::failures(command, context).await?,
         Command::Reports(command) => reports::reports(&command, context)?,
+        Command::Log(args) => log::log(args, context).await?,
         Command::State(command) => state::state(&command, context)?,
         Command::Pause(args) => switch::pause(&args, context).await?,
         Command::Resume(args) => switch::resume(&args, context).await?,

@@ -11,7 +11,10 @@ use serde_json::json;
 use super::{Context, Exit, Failure, JsonArg};
 use crate::{
     daemon::keyring,
-    store::upkeep::{self, Kept, Rekeyed, Step, UpkeepError},
+    store::{
+        state_file::StateFileError,
+        upkeep::{self, Kept, Rekeyed, Step, UpkeepError},
+    },
 };
 
 mod render;
@@ -19,6 +22,15 @@ mod render;
 /// What to do about a key that is not there.
 pub const KEYS_HELP: &str = "put the key back (CCS_STATE__ENCRYPTION_KEY, CCS_STATE__ENCRYPTION_KEY_FILE or the \
     credential state-encryption-key); a new key goes before the old one, which stays until `state rekey` is done";
+
+/// Why a state directory is not read.
+pub(super) fn refused(error: StateFileError) -> Failure {
+    let message = error.to_string();
+    match error {
+        StateFileError::Keys { .. } => Failure::usage(message).help(KEYS_HELP),
+        StateFileError::Newer { .. } | StateFileError::Io { .. } => Failure::failed(message),
+    }
+}
 
 /// What to do with the state directory.
 #[derive(Debug, Subcommand)]

@@ -46,7 +46,7 @@ const RESTART: &[(&str, Differs)] = keys! {
         max_connections, max_connections_per_peer, rate_per_peer, allow, trusted_proxies;
     admin.socket, address, token, operate_token, read_token, readers;
     state.dir, encryption_key, backend, max_queue_events, max_journal_bytes, ledger_records,
-        max_dead_letters;
+        max_dead_letters, operations_log_bytes;
     schedule.sweep, census, full, digest;
     repair.mode, max_deletes, max_delete_ratio, merge_duplicates;
     users.purge_after;

@@ -23,6 +23,8 @@ pub struct State {
     pub ledger_records: usize,
     /// Dead letters kept.
     pub max_dead_letters: usize,
+    /// The operations log's size, in bytes.
+    pub operations_log_bytes: u64,
 }
 
 /// Which store.
@@ -46,6 +48,7 @@ impl State {
         let max_journal_bytes = r.whole("state.max_journal_bytes", 1 << 20..=1 << 40);
         let ledger_records = r.count("state.ledger_records", 1..=100_000_000);
         let max_dead_letters = r.count("state.max_dead_letters", 1..=1_000_000);
+        let operations_log_bytes = r.whole("state.operations_log_bytes", 1 << 20..=1 << 40);
         if backend == Some(Backend::Nats) {
             r.mistake(
                 "state.backend",
@@ -62,6 +65,7 @@ impl State {
             max_journal_bytes: max_journal_bytes?,
             ledger_records: ledger_records?,
             max_dead_letters: max_dead_letters?,
+            operations_log_bytes: operations_log_bytes?,
         })
     }
 }

@@ -10,13 +10,15 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, Visitor},
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-use crate::model::{Change, Fields, Key, Outcome, Table, Version};
+use crate::model::{Fields, Key, Outcome, Table, Version};
 
 pub mod beyond;
+mod encoded;
 mod listed;
 
+pub use encoded::Encoded;
 pub(super) use listed::ListedRecords;
 pub use listed::{ListedPage, ListedRow};
 
@@ -90,65 +92,6 @@ pub(super) struct GetArgs<'a> {
 #[derive(Serialize)]
 pub(super) struct ApplyArgs<'a> {
     pub changes: Vec<&'a RawValue>,
-}
-
-/// A change as it goes over the wire, serialised once: its exact size is known for packing, and a
-/// batch that is split or sent again copies bytes only.
-#[derive(Clone)]
-pub struct Encoded {
-    table: Table,
-    key: Key,
-    created_at: Option<i64>,
-    json: Box<RawValue>,
-}
-
-impl Encoded {
-    /// Serialises a change.
-    pub fn of(change: &Change) -> Encoded {
-        // A change holds strings, JSON values and finite integers only, under string keys: there is
-        // nothing in it that serde_json could refuse.
-        let json = to_raw_value(change).expect("a change is always JSON");
-        Encoded {
-            table: change.table(),
-            key: change.key().clone(),
-            created_at: match change {
-                Change::Upsert(upsert) => Some(upsert.created_at),
-                Change::Delete { .. } => None,
-            },
-            json,
-        }
-    }
-
-    /// The table of the row.
-    pub fn table(&self) -> Table {
-        self.table
-    }
-
-    /// The key of the row.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// Clerk's `created_at` of the record, in milliseconds; a deletion does not say it.
-    pub fn created_at(&self) -> Option<i64> {
-        self.created_at
-    }
-
-    /// Its size on the wire, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.json.get().len()
-    }
-
-    pub(super) fn json(&self) -> &RawValue {
-        &self.json
-    }
-}
-
-impl fmt::Debug for Encoded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.bytes();
-        write!(f, "Encoded({}/{}, {bytes} bytes)", self.table, self.key)
-    }
 }
 
 /// What `describe` says.

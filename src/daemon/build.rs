@@ -6,23 +6,18 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::{StartError, skew};
+use super::{StartError, settings::settings, skew};
 use crate::{
-    apply::{
-        Edges, Settings, Shared,
-        edits::{self, verdict::Field},
-    },
+    apply::{Edges, Shared},
     clerk::{
         self, ClerkClient, Pace, Rate,
         client::{ClerkWriter, Permit},
     },
-    config::{self, Config, ExtraType},
+    config::{self, Config},
     convex::{self, Deployment, reader::Reader, writer::Writer},
     inbound::body::Limits,
     intake::{Intake, Oversized, Room, Secrets},
-    mapping::{ExtraField, ExtraKind, UserRules},
     outbound::{Dialer, OnRequest},
-    queue::backoff::RetryRule,
     report::alert::Alerts,
     store::{crypt::Keyring, journal::Journal, state::State},
     telemetry::{ClerkLabels, ConvexLabels, Metrics},
@@ -174,62 +169,6 @@ pub fn edges(
         reader,
         writer: Writer::new(deployment),
     })
-}
-
-/// What is carried to Clerk, as the configuration has it now.
-fn carried(config: &Config) -> edits::Options {
-    let fields = config.profile_edits.fields.iter();
-    let fields = fields.filter(|_| config.profile_edits.enabled);
-    edits::Options {
-        fields: fields.filter_map(|name| Field::parse(name)).collect(),
-        write_back: config.clerk.write_back,
-    }
-}
-
-/// How users become rows, by this section of the configuration.
-pub fn user_rules(users: &config::Users) -> UserRules {
-    let extra = |(column, field): (&String, &config::ExtraField)| {
-        let pointer = field.pointer.clone();
-        (
-            column.clone(),
-            ExtraField {
-                pointer,
-                kind: match field.kind {
-                    ExtraType::Any => ExtraKind::Any,
-                    ExtraType::String => ExtraKind::String,
-                    ExtraType::Number => ExtraKind::Number,
-                    ExtraType::Boolean => ExtraKind::Boolean,
-                    ExtraType::Json => ExtraKind::Json,
-                },
-            },
-        )
-    };
-    UserRules {
-        app_id: users.app_id.clone(),
-        roles: users.roles.clone(),
-        default_role: users.default_role.clone(),
-        insert_defaults: users.insert_defaults.clone(),
-        extra_fields: users.extra_fields.iter().map(extra).collect(),
-        link_by_email: users.link_by_email,
-    }
-}
-
-/// What can be changed while running, as the configuration has it now.
-pub fn settings(config: &Config) -> Settings {
-    let users = &config.users;
-    Settings {
-        enabled: config.sync.enabled,
-        retry: RetryRule {
-            max_attempts: config.sync.retry_max_attempts,
-            delay: Duration::from_millis(config.sync.retry_delay_ms),
-        },
-        concurrency: config.convex.concurrency,
-        batch: config.convex.batch,
-        user_rules: user_rules(users),
-        delete_mode: users.delete_mode,
-        files_on_delete: users.files_on_delete,
-        carried: carried(config),
-    }
 }
 
 fn secret(secret: &config::Secret) -> SecretString {

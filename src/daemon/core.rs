@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     queue::repairs::{self, Batch, Lane},
     reconcile::desk::Desk,
+    report::oplog::OperationsLog,
     store::{
         crypt::Keyring,
         journal::{Journal, Notice, Recovered},
@@ -43,6 +44,8 @@ pub struct Core {
     pub wants_full: WantsFull,
     /// Cancelled when the applier is gone.
     pub applier_ended: CancellationToken,
+    /// What is written to both services.
+    pub oplog: OperationsLog,
     dir: PathBuf,
     file: StateFile,
     keys: Keyring,
@@ -100,11 +103,13 @@ impl Core {
             state,
             file,
             alerts,
+            oplog,
             doubt,
             keys,
         } = disk;
         let parts = Parts::build(config, journal.clone(), state.clone(), alerts)?;
         let shared = Arc::clone(&parts.shared);
+        shared.keep_log(oplog.clone());
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
         if let Some(why) = doubt {
@@ -119,6 +124,7 @@ impl Core {
             shared,
             lane,
             applier_ended: CancellationToken::new(),
+            oplog,
             dir: config.state.dir.clone(),
             file,
             keys,
@@ -152,6 +158,11 @@ impl Core {
 
     /// Closes the disk; the last thing.
     pub async fn close_disk(&self) {
+        if timeout(LAST_WORDS, self.oplog.close()).await.is_err() {
+            tracing::error!(
+                "the operations log did not close in time; its last entries may be lost"
+            );
+        }
         match timeout(LAST_WORDS, self.journal.close()).await {
             Ok(Ok(())) => self.leave_state(),
             Ok(Err(error)) => tracing::error!("the journal did not close well: {error}"),

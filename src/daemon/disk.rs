@@ -13,7 +13,10 @@ use crate::{
     apply::Clock,
     config::{self, Config},
     reconcile::unhealed,
-    report::alert::Alerts,
+    report::{
+        alert::Alerts,
+        oplog::{self, OperationsLog, OplogError},
+    },
     store::{
         crypt::{KeyId, Keyring},
         directory,
@@ -36,6 +39,8 @@ pub struct Disk {
     /// As `STATE` has it.
     pub file: StateFile,
     pub alerts: Alerts,
+    /// What was written to both services.
+    pub oplog: OperationsLog,
     /// What was lost of the state, in words; then only a full diff can tell what is missing.
     pub doubt: Option<&'static str>,
     /// The keys that all of it is under.
@@ -102,6 +107,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     }
     doubt = lost_proof(unproved, &opened.state, &alerts, now_ms)?.or(doubt);
     unhealed::keep(&opened.state, &alerts)?;
+    let oplog = open_log(section, &alerts)?;
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -118,9 +124,20 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         state: opened.state,
         file,
         alerts,
+        oplog,
         doubt,
         keys,
     })
+}
+
+fn open_log(section: &config::State, alerts: &Alerts) -> Result<OperationsLog, OplogError> {
+    let options = oplog::Options {
+        keep: section.operations_log_bytes,
+        keys: keyring(section),
+        alerts: alerts.clone(),
+        now_ms: || Clock.now_ms(),
+    };
+    OperationsLog::open(&section.dir, options)
 }
 
 /// Its owner's alone, and with room.

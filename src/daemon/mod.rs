@@ -16,6 +16,7 @@ mod headless;
 mod reload;
 mod runs;
 mod scans;
+mod settings;
 mod sign_in;
 mod skew;
 mod start_error;
@@ -50,11 +51,12 @@ use self::{
 };
 
 pub use self::{
-    build::{keyring, user_rules},
+    build::keyring,
     doors::OTHER_FILES,
     foreground::run,
     handed::handed_over,
     headless::{Headless, Purpose},
+    settings::user_rules,
     start_error::StartError,
 };
 
@@ -241,6 +243,7 @@ impl Handle {
             alerts: self.core.shared.alerts.clone(),
             desk: self.core.desk.clone(),
             started_ms: Clock.now_ms(),
+            oplog: self.core.oplog.clone(),
             reload: Arc::new(move || reloader.reload()),
         };
         let router = admin.router();

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Surroundings, build};
+use super::{Surroundings, build, settings};
 use crate::{
     apply::{self, Shared},
     config::Config,
@@ -107,7 +107,7 @@ impl Reloader {
         self.shared.edges.store(Arc::new(edges));
         self.shared
             .resize(config.convex.concurrency, next.convex.concurrency);
-        self.shared.set(build::settings(&next));
+        self.shared.set(settings::settings(&next));
         self.intake
             .secrets
             .store(Arc::new(Secrets::new(&next.clerk.webhook_secrets)));

@@ -3,7 +3,9 @@
 //! Values only: no I/O, no clock, no runtime. Everything here can be compared, printed without
 //! giving away a personal value, and tested by tables of inputs and outputs.
 
+mod asked;
 mod change;
+mod columns;
 mod drift;
 mod ensured;
 mod fault;
@@ -12,7 +14,9 @@ mod record;
 mod row_mark;
 mod version;
 
+pub use asked::Asked;
 pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Outcome, Upsert};
+pub use columns::Columns;
 pub use drift::{Action, Difference, DriftKind, FieldDrift};
 pub use ensured::Ensured;
 pub use fault::Fault;

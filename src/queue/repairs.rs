@@ -8,7 +8,9 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{ConfirmedDelete, Origin, Outcome, RecordKey, Upsert, Version};
+use crate::model::{
+    Asked, ConfirmedDelete, DriftKind, Origin, Outcome, RecordKey, Upsert, Version,
+};
 
 /// Batches that wait for the applier; whoever offers more waits.
 const WAITING: usize = 4;
@@ -20,6 +22,8 @@ pub struct Repair {
     pub record: RecordKey,
     /// What is to be.
     pub wish: Wish,
+    /// In which way it differs, if a comparison said so. For the operations log.
+    pub why: Option<DriftKind>,
 }
 
 /// What a repair wants.
@@ -69,6 +73,8 @@ pub struct Batch {
     pub repairs: Vec<Repair>,
     /// For logs and metrics.
     pub origin: Origin,
+    /// On whose behalf. For the operations log.
+    pub asked: Asked,
     /// True if all of it goes into a table that held nothing: each row is an insert.
     pub fills: bool,
     /// Counts the calls that it took, for what a run cost.
@@ -82,6 +88,7 @@ pub struct Batch {
 pub struct Lane {
     batches: mpsc::Sender<Batch>,
     calls: Arc<AtomicU64>,
+    asked: Asked,
 }
 
 /// A lane and the end where the applier takes batches out.
@@ -90,6 +97,7 @@ pub fn lane() -> (Lane, mpsc::Receiver<Batch>) {
     let lane = Lane {
         batches: sender,
         calls: Arc::default(),
+        asked: Asked::Daemon,
     };
     (lane, receiver)
 }
@@ -101,8 +109,19 @@ impl Lane {
         let lane = Lane {
             batches: self.batches.clone(),
             calls: Arc::clone(&calls),
+            asked: self.asked.clone(),
         };
         (lane, calls)
+    }
+
+    /// The same lane, for what is put in on somebody's behalf.
+    pub fn on_behalf(self, asked: Asked) -> Lane {
+        Lane { asked, ..self }
+    }
+
+    /// On whose behalf repairs are put in.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Waits until all of this was dealt with. `None` once the applier has ended: then some may be written.
@@ -128,6 +147,7 @@ impl Lane {
         let batch = Batch {
             repairs,
             origin,
+            asked: self.asked.clone(),
             fills,
             calls: Arc::clone(&self.calls),
             answer,

@@ -212,16 +212,21 @@ impl Desk {
         })
     }
 
-    /// Makes Convex agree with Clerk about one record; `revive` brings back what was deleted in Convex.
+    /// Makes Convex agree with Clerk about one record; `revive` brings back what was deleted in Convex. `who` wants it.
     ///
     /// # Errors
     /// As [`Desk::start`].
-    pub async fn sync_one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, RunError> {
+    pub async fn sync_one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+        who: Arc<str>,
+    ) -> Result<SyncedOne, RunError> {
         if let Some(hold) = self.hold() {
             return Err(hold.refusal());
         }
         tokio::select! {
-            synced = self.0.options.runs.sync_one(record, revive) => synced,
+            synced = self.0.options.runs.sync_one(record, revive, who) => synced,
             () = self.0.stop.cancelled() => Err(ending()),
         }
     }

@@ -7,13 +7,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::run::AskedBy;
 use crate::{
     clerk::ClerkClient,
     convex::reader::Reader,
     mapping::UserRules,
-    model::{Key, Table},
+    model::{Asked, Key, Table},
     queue::repairs::Lane,
-    report::{Bytes, Calls, alert::Alerts},
+    report::{Bytes, Calls, RunKind, alert::Alerts},
     store::state::State,
 };
 
@@ -51,6 +54,29 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// The same ends, on behalf of a run.
+    pub fn for_run(self, kind: RunKind, id: String, by: AskedBy) -> Ends {
+        self.on_behalf(Asked::Run {
+            run: kind.name(),
+            id: id.into(),
+            by: by.name(),
+        })
+    }
+
+    /// The same ends, on somebody's behalf.
+    pub fn on_behalf(self, asked: Asked) -> Ends {
+        let lane = self.lane.on_behalf(asked);
+        Ends { lane, ..self }
+    }
+
+    /// The id of the run on whose behalf repairs are put in; a new one if there is none.
+    pub fn run_id(&self, started_ms: i64) -> String {
+        match self.lane.asked() {
+            Asked::Run { id, .. } => id.to_string(),
+            _ => new_id(started_ms),
+        }
+    }
+
     /// The same ends with a bill of their own.
     pub fn metered(self) -> Ends {
         let (lane, mutations) = self.lane.counted();
@@ -75,6 +101,13 @@ impl Ends {
             ..self
         }
     }
+}
+
+/// The id of a run that begins at this time.
+pub fn new_id(now_ms: i64) -> String {
+    let ms = u64::try_from(now_ms).unwrap_or(0);
+    let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1000, nanos)).to_string()
 }
 
 /// What a run costs, counted where requests are made.

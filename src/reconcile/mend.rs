@@ -106,6 +106,7 @@ pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result
                 repairs.push(Repair {
                     record: RecordKey::new(group.own_table(), name.key),
                     wish: Wish::Write { version, rows },
+                    why: verdict.differences.first().map(|one| one.kind),
                 });
                 waiting.push((verdict.differences, created_at));
             }

@@ -153,6 +153,7 @@ fn wish(group: Group, double: &Double, candidate: Candidate) -> Result<Repair, S
             version: candidate.version,
             rows,
         },
+        why: Some(DriftKind::Duplicate),
     })
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Trouble,
     belief::Beliefs,
-    ends::Ends,
+    ends::{Ends, new_id},
     full::group::Group,
     memory::counts,
     mend::Orphan,
@@ -106,6 +106,8 @@ impl Reconciler {
 
     async fn carry_out(&self, request: RunRequest, progress: Watch) -> Result<Report, RunError> {
         let ends = (self.options.ends)().metered();
+        let id = new_id((ends.now)());
+        let ends = ends.for_run(request.kind, id, request.asked_by);
         let rules = (self.options.rules)();
         if request.kind == RunKind::Reconcile && !rules.repair {
             let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
@@ -238,8 +240,9 @@ impl Runs for Reconciler {
         &self,
         record: RecordKey,
         revive: bool,
+        who: Arc<str>,
     ) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
-        self.one(record, revive).boxed()
+        self.one(record, revive, who).boxed()
     }
 }
 

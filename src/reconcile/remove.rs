@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clerk::{Lookup, RawRecord},
-    model::{Action, ConfirmedDelete, Difference, Outcome, RecordKey},
+    model::{Action, ConfirmedDelete, Difference, DriftKind, Outcome, RecordKey},
     queue::repairs::{Repair, Repaired, Wish},
     twin::{self, Twin},
 };
@@ -64,7 +64,8 @@ pub async fn remove(
                 Ok(Lookup::Gone(proof)) => {
                     let record = orphan.record(group);
                     let wish = Wish::Delete(proof);
-                    repairs.push(Repair { record, wish });
+                    let why = Some(DriftKind::Orphaned);
+                    repairs.push(Repair { record, wish, why });
                     waiting.push(orphan);
                 }
                 Ok(Lookup::Found(_)) => removed.spared.push(orphan.name),

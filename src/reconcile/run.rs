@@ -1,5 +1,7 @@
 //! One run, from the wish to the report.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,16 @@ pub enum AskedBy {
     Schedule,
     /// A person.
     Operator,
+}
+
+impl AskedBy {
+    /// The name in the operations log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AskedBy::Schedule => "schedule",
+            AskedBy::Operator => "operator",
+        }
+    }
 }
 
 /// What is to be run.
@@ -95,10 +107,11 @@ pub trait Runs: Send + Sync {
     ) -> BoxFuture<'_, Result<Report, RunError>>;
 
     /// Makes Convex agree with Clerk about one record, now. `revive` brings back what was deleted in Convex,
-    /// if Clerk has it.
+    /// if Clerk has it. `who` wants it, for the operations log.
     fn sync_one(
         &self,
         record: RecordKey,
         revive: bool,
+        who: Arc<str>,
     ) -> BoxFuture<'_, Result<SyncedOne, RunError>>;
 }

@@ -1,4 +1,4 @@
-//! What people are told: alerts, and reports of what a run found and did.
+//! What people are told: alerts, reports of what a run found and did, and the log of all that was written.
 //!
 //! A [`Report`] is a value, built once by a run and rendered by others. It tells what it was given and asks
 //! nobody.
@@ -10,6 +10,7 @@ pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod mask;
+pub mod oplog;
 #[cfg(test)]
 mod samples;
 mod summary;

@@ -20,6 +20,7 @@ use super::lock::Lock;
 use super::state::{self, StateError};
 use super::state_file::{StateFile, StateFileError};
 
+pub use files::OPLOG;
 pub use rekey::{Kept, Rekeyed, Step, migrate, rekey};
 pub use verify::{Counts, Finding, JournalCounts, Survey, verify};
 

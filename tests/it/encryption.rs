@@ -127,6 +127,7 @@ async fn nothing_of_anybody_is_in_the_state_directory_with_a_key() {
         found.contains(".seg") && found.contains("reports"),
         "what is searched is there: {found}"
     );
+    assert!(!found.contains("oplog"), "{found}");
 }
 
 /// What the binary says when it refuses, which it does with exit code 2.

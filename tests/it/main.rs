@@ -42,6 +42,7 @@ mod measure;
 mod merging;
 mod migration;
 mod operator;
+mod oplog;
 mod order;
 mod orders;
 mod organizations;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Edits in one look.
-const MAX_LOOK: u32 = 1000;
+pub(super) const MAX_LOOK: u32 = 1000;
 /// How long to leave the outbox alone when its functions do not work.
 const BROKEN_HOLD: Duration = Duration::from_secs(60);
 
@@ -117,7 +117,7 @@ impl Carrier {
     }
 
     /// Tells Convex what became of edits.
-    pub(super) async fn settle(&self, settled: &[Settlement]) -> Result<(), Duration> {
+    pub(super) async fn settle(&mut self, settled: &[Settlement]) -> Result<(), Duration> {
         if settled.is_empty() {
             return Ok(());
         }
@@ -125,9 +125,15 @@ impl Carrier {
         let _permit = self.shared.permits.acquire(true).await;
         let ticket = self.shared.convex.admit()?;
         let edges = self.shared.edges.load_full();
+        for one in settled {
+            if let Some(key) = self.waiting.key_of(&one.id) {
+                self.contests.settled(key);
+            }
+        }
         match edges.writer.settle(settled).await {
             Ok(_) => {
                 self.shared.convex.answered(ticket);
+                self.note_settled(settled);
                 for settlement in settled {
                     let result = match &settlement.result {
                         EditResult::Done => "done",

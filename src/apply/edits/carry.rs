@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Carrier, IDLE_LOOK, LOOK, NEXT_LOOK,
+    calls::MAX_LOOK,
     verdict::{self, Field, Verdict, judge},
     waiting::{Known, Piece, coalesce},
 };
@@ -22,6 +23,7 @@ use crate::{
     },
     convex::wire::{EditResult, Settlement},
     model::{Fault, Outcome, RecordKey, Table},
+    report::oplog::note::Conflict,
 };
 
 /// Users that are dealt with in one look; the others are next.
@@ -38,6 +40,8 @@ struct Load {
     shown: RawRecord,
     patch: ProfilePatch,
     fields: Vec<Field>,
+    /// What of it Clerk had changed too.
+    conflicts: Vec<Conflict>,
 }
 
 /// What one look has come to so far.
@@ -68,11 +72,19 @@ impl Carrier {
             let next = now + self.idle;
             self.idle = (self.idle * 2).min(IDLE_LOOK);
             self.waiting.see(&[], now.into_std());
+            let overruled = self.contests.see(&[]);
+            self.note_overruled(overruled);
             return next;
         }
         self.idle = LOOK;
+        // Of more than one look shows, some may wait without having been seen.
+        if edits.len() >= MAX_LOOK as usize {
+            self.contests.forget();
+        }
         let (pieces, odd) = coalesce(edits);
         self.waiting.see(&pieces, now.into_std());
+        let overruled = self.contests.see(&pieces);
+        self.note_overruled(overruled);
         let odd = odd.into_iter().map(|id| refusal(id, verdict::NO_USER));
         let odd: Vec<Settlement> = odd.collect();
         let (ready, next) = self.ready(pieces, now);
@@ -150,7 +162,15 @@ impl Carrier {
         let written = self.shared.seen(&name).map(|seen| seen.version);
         known.judged = known.judged.max(written);
         let verdict = match User::parse(record.text()) {
-            Ok(user) => judge(&piece, &user, known, &self.options.fields),
+            Ok(user) => {
+                let verdict = judge(&piece, &user, known, &self.options.fields);
+                match &verdict {
+                    Verdict::Show => self.remember_shown(&piece, &record, &user),
+                    Verdict::Refuse(verdict::CHANGED) => self.note_changed(&piece, &user),
+                    _ => {}
+                }
+                verdict
+            }
             // It could be listed, so this is a member that profiles need: it becomes a dead letter.
             Err(_) => Verdict::Refuse(verdict::NO_USER),
         };
@@ -166,6 +186,7 @@ impl Carrier {
                     return round.refused.push((piece, code, Some(record)));
                 }
                 round.loads.push(Load {
+                    conflicts: self.conflicts(&piece, &fields),
                     piece,
                     shown: record,
                     patch,
@@ -220,6 +241,7 @@ impl Carrier {
             piece,
             shown,
             fields,
+            conflicts,
             ..
         } = load;
         let now = Instant::now().into_std();
@@ -227,6 +249,7 @@ impl Carrier {
             Ok(record) => {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
+                self.note_carried(&piece, &fields, None, conflicts);
                 for field in fields {
                     self.loops.wrote(&piece.key, field.name(), now);
                 }
@@ -237,6 +260,7 @@ impl Carrier {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
                 let code = error.code().to_owned();
+                self.note_carried(&piece, &fields, Some(&code), Vec::new());
                 round.refused.push((piece, code, Some(shown)));
             }
             // It was there a moment ago: the next look finds out.

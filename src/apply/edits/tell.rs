@@ -4,17 +4,17 @@
 //! same record. Knows nothing of edits. A record that Convex refuses is left out: it comes again as a
 //! delivery, and becomes a dead letter there.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     apply::{
         Shared,
-        load::{Fate, Ready, Rows},
+        load::{Fate, Manner, Ready, Rows},
         work,
     },
     clerk::RawRecord,
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Fault, Key, Outcome, Standing, Table},
+    model::{Asked, Fault, Key, Outcome, Standing, Table},
 };
 
 /// How long to leave Convex alone when the functions are not there or not callable.
@@ -47,11 +47,19 @@ impl Shared {
                 record: name,
                 seen: work::seen(standing, work::hash_of(&changes)),
                 rows: Rows::of(&changes),
+                why: None,
             });
         }
         let mut held = None;
         // Somebody has just changed these, and there are few of them.
-        for (load, fate) in self.write(loads, self.as_deliveries()).await {
+        let edits = Asked::Edit {
+            ids: Arc::default(),
+        };
+        let manner = Manner {
+            asked: Some(&edits),
+            ..self.as_deliveries()
+        };
+        for (load, fate) in self.write(loads, manner).await {
             match fate {
                 Fate::Written { outcome, .. } => {
                     outcomes.insert(load.record.key, outcome);

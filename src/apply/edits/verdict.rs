@@ -35,7 +35,8 @@ impl Field {
         }
     }
 
-    fn of<'u>(self, user: &'u User<'_>) -> Option<&'u str> {
+    /// What Clerk has there.
+    pub(super) fn of<'u>(self, user: &'u User<'_>) -> Option<&'u str> {
         let text = match self {
             Field::FirstName => user.first_name.as_ref(),
             Field::LastName => user.last_name.as_ref(),

@@ -114,6 +114,14 @@ impl Waiting {
         Some(long_enough.min(held.changed + Self::QUIET))
     }
 
+    /// Whose piece this edit belongs to.
+    pub fn key_of(&self, id: &str) -> Option<&Key> {
+        let mut users = self.users.iter();
+        users
+            .find(|(_, held)| held.ids.iter().any(|one| one == id))
+            .map(|(key, _)| key)
+    }
+
     /// What has happened to the piece of this user.
     pub fn known(&self, key: &Key) -> Known {
         self.users

@@ -223,6 +223,8 @@ impl Carrier {
                 return;
             }
         };
+        let code = answer.as_ref().err().map(ClerkError::code);
+        self.note_written_back(row, result, code);
         self.write_backs.waiting.remove(&row.key);
         self.shared.metrics.carried.write_back(result);
     }

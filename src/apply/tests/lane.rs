@@ -157,6 +157,7 @@ async fn a_deletion_takes_the_profile_along_and_is_remembered() {
             Table::Users,
             Key::parse("user_1").unwrap(),
         )),
+        why: None,
     };
     let done = running.repair(vec![delete()]).await;
     assert_eq!(outcome(&done[0]), Some(Outcome::Deleted));

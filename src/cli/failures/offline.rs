@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
-    cli::{exit::Failure, state::KEYS_HELP},
+    cli::{
+        exit::Failure,
+        state::{KEYS_HELP, refused},
+    },
     config::State,
     daemon::keyring,
     queue::dead_letters::{DROPPED, name_of, seq_of},
@@ -18,7 +21,7 @@ use crate::{
         journal::{
             self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
         },
-        state_file::{StateFile, StateFileError},
+        state_file::StateFile,
     },
 };
 
@@ -26,14 +29,6 @@ use crate::{
 pub struct OfflineFailures {
     journal: Journal,
     letters: BTreeMap<u64, ParkedMeta>,
-}
-
-fn refused(error: StateFileError) -> Failure {
-    let message = error.to_string();
-    match error {
-        StateFileError::Keys { .. } => Failure::usage(message).help(KEYS_HELP),
-        StateFileError::Newer { .. } | StateFileError::Io { .. } => Failure::failed(message),
-    }
 }
 
 impl OfflineFailures {

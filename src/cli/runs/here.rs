@@ -97,7 +97,12 @@ impl Here {
     /// # Errors
     /// Exit code 1 when a service does not answer.
     pub async fn sync_one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, Failure> {
-        let synced = self.headless.desk().sync_one(record, revive).await;
+        let who = format!(
+            "uid {}, without a daemon",
+            rustix::process::geteuid().as_raw()
+        );
+        let desk = self.headless.desk();
+        let synced = desk.sync_one(record, revive, who.into()).await;
         synced.map_err(|error| failure(&error))
     }
 

@@ -52,7 +52,12 @@ impl Runs for ByOrder {
         })
     }
 
-    fn sync_one(&self, record: RecordKey, _: bool) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
+    fn sync_one(
+        &self,
+        record: RecordKey,
+        _: bool,
+        _: Arc<str>,
+    ) -> BoxFuture<'_, Result<SyncedOne, RunError>> {
         Box::pin(async move {
             Ok(SyncedOne {
                 record,
@@ -232,11 +237,13 @@ async fn nothing_that_writes_starts_while_it_is_held_but_a_look_does() {
         assert!(matches!(refused, RunError::Refused(_)), "{refused}");
     }
     let user = RecordKey::new(Table::Users, Key::parse("user_1").unwrap());
-    let refused = world.desk.sync_one(user.clone(), false).await.unwrap_err();
+    let by = || "a test".into();
+    let refused = world.desk.sync_one(user.clone(), false, by()).await;
+    let refused = refused.unwrap_err();
     assert!(matches!(refused, RunError::Refused(_)), "{refused}");
     assert!(world.desk.start(request(RunKind::Audit)).is_ok());
     world.paused.store(false, Ordering::Relaxed);
-    let synced = world.desk.sync_one(user, false).await.unwrap();
+    let synced = world.desk.sync_one(user, false, by()).await.unwrap();
     assert_eq!(synced.action, Action::Updated);
 }
 

@@ -118,7 +118,7 @@ impl Reconciler {
             ));
         }
         let failed = differences.iter().any(|one| one.action == Action::Failed);
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = ends.run_id(started_ms);
         let mut log = self.options.history.log(&id)?;
         for one in &differences {
             log.append(one)?;

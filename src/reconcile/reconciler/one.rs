@@ -3,10 +3,12 @@
 //! With an organization come its memberships. Promises: nothing is deleted but by Clerk's word about that very
 //! id, under a key that has shown a record of ours.
 
+use std::sync::Arc;
+
 use super::{Reconciler, pins};
 use crate::{
     clerk::{Lookup, Priority},
-    model::{Action, Outcome, RecordKey, Table},
+    model::{Action, Asked, Outcome, RecordKey, Table},
     queue::repairs::{Repair, Repaired, Wish},
     reconcile::{
         Trouble,
@@ -23,8 +25,14 @@ use crate::{
 const NOT_ENABLED: &str = "organization_not_enabled_in_instance";
 
 impl Reconciler {
-    pub(super) async fn one(&self, record: RecordKey, revive: bool) -> Result<SyncedOne, RunError> {
-        let mut ends = (self.options.ends)().metered();
+    pub(super) async fn one(
+        &self,
+        record: RecordKey,
+        revive: bool,
+        who: Arc<str>,
+    ) -> Result<SyncedOne, RunError> {
+        let ends = (self.options.ends)().metered();
+        let mut ends = ends.on_behalf(Asked::Operator { who });
         ends.tables = super::described(&ends).await?;
         ends.clerk = ends.clerk.at(Priority::Live);
         pins::check(&ends, self.options.identity.as_ref()).await?;
@@ -65,7 +73,12 @@ impl Reconciler {
             Lookup::Gone(proof) => ("gone", Wish::Delete(proof)),
         };
         let own = RecordKey::new(group.own_table(), record.key.clone());
-        let done = ends.repair(vec![Repair { record: own, wish }]).await?.pop();
+        let repair = Repair {
+            record: own,
+            wish,
+            why: None,
+        };
+        let done = ends.repair(vec![repair]).await?.pop();
         let (mut action, mut reason) = told(done.ok_or(Trouble::Ending)?)?;
         if group == Group::Organizations && clerk == "found" {
             let members = self.members(&ends, &record.key).await?;

@@ -28,7 +28,7 @@ use crate::{
         parts::Parts,
         patiently,
         repair::{brake::Limits, lately::Lately, plan::Plan},
-        run::{RunError, RunRequest, Watch},
+        run::{AskedBy, RunError, RunRequest, Watch},
     },
     report::{FileFigures, Report, RunKind},
 };
@@ -43,6 +43,7 @@ pub(super) struct Whole<'r> {
     rules: Rules,
     limits: Limits,
     may: May,
+    asked_by: AskedBy,
     /// What scans removed of late, if this is one of them.
     lately: Lately,
     tables: Vec<Table>,
@@ -111,6 +112,7 @@ impl Reconciler {
             plan: Plan::new(String::new(), now_ms),
             unnamed: Arc::new(Unnamed::noted(ends.tell_clerk.is_some())),
             lately: Lately::of(&ends, request.asked_by),
+            asked_by: request.asked_by,
             ends,
             may: May {
                 repair,
@@ -144,6 +146,8 @@ impl Whole<'_> {
         };
         parts.remove_others()?;
         let report_id = if resumed { new_id() } else { run.id.clone() };
+        let (ends, by) = (self.ends.clone(), self.asked_by);
+        self.ends = ends.for_run(kind, report_id.clone(), by);
         self.plan = Plan::new(report_id.clone(), (self.ends.now)());
         let begun = run.group;
         let groups: Vec<Group> = Group::ALL

@@ -14,8 +14,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use uuid::{NoContext, Timestamp, Uuid};
-
 use self::missed::{Cause, Known, Trickle};
 use super::ends::Ends;
 use crate::{
@@ -79,11 +77,8 @@ pub(super) fn lost_note(lost: u64) -> Option<String> {
 
 /// A report without its findings, as of now.
 fn report(ends: &Ends, kind: RunKind, started_ms: i64, outcome: RunOutcome) -> Report {
-    let ms = u64::try_from(started_ms).unwrap_or(0);
-    let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
-    let at = Timestamp::from_unix(NoContext, ms / 1000, nanos);
     Report {
-        id: Uuid::new_v7(at).to_string(),
+        id: ends.run_id(started_ms),
         kind,
         started_ms,
         finished_ms: (ends.now)(),

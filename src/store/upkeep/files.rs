@@ -1,4 +1,4 @@
-//! The files beside the two stores that may hold encrypted records: held plans, reports, parts of runs.
+//! The files beside the two stores that may hold encrypted records: plans, reports, parts of runs, the operations log.
 //!
 //! A plan or a report is one record; a list of differences, which grows, is a record a line. Knows where they lie and
 //! how they are encrypted, not what they say. Follows no link.
@@ -16,6 +16,10 @@ use crate::store::directory;
 pub const PLANS: &str = "plans";
 pub const REPORTS: &str = "reports";
 pub const RUNS: &str = "runs";
+/// Where the operations log lies.
+pub const OPLOG: &str = "oplog";
+/// What stands in the place of an entry of the operations log that nobody can decrypt: the entries after it stay.
+const LOST: &[u8] = b"{}";
 /// Runs that found nothing, counted: no value of anybody is in it, and it is read without a key.
 const COUNTED: &str = "quiet.json";
 /// What a file's name begins with until it is whole.
@@ -53,8 +57,8 @@ fn collect(dir: &Path, name: &str, found: &mut Vec<RecordFile>) -> io::Result<()
         if kind.is_dir() {
             collect(&path, &name, found)?;
         } else if kind.is_file() && own != COUNTED && !own.starts_with(UNFINISHED) {
-            let lines =
-                name.starts_with(RUNS) || (name.starts_with(REPORTS) && name.ends_with(".ndjson"));
+            let grows = name.starts_with(REPORTS) || name.starts_with(OPLOG);
+            let lines = name.starts_with(RUNS) || (grows && name.ends_with(".ndjson"));
             found.push(RecordFile { path, name, lines });
         }
     }
@@ -143,9 +147,10 @@ impl RecordFile {
         }
         let mut written = 0;
         self.each_line(|at, line| {
-            let plain = keys
-                .decrypt_line(&self.name, at, line)
-                .map_err(unreadable)?;
+            let plain = match keys.decrypt_line(&self.name, at, line) {
+                Err(_) if self.is_log() => LOST.into(),
+                plain => plain.map_err(unreadable)?,
+            };
             let line = match key_of_line(line).is_some() || plain_too {
                 true => keys.encrypt_line(&self.name, written, &plain),
                 false => [&plain, &b"\n"[..]].concat(),
@@ -155,6 +160,10 @@ impl RecordFile {
         })
     }
 
+    fn is_log(&self) -> bool {
+        self.name.starts_with(OPLOG)
+    }
+
     /// Reads line by line, each with its place and without its end.
     fn each_line(&self, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut reader = BufReader::new(File::open(&self.path)?);
@@ -162,7 +171,8 @@ impl RecordFile {
         loop {
             line.clear();
             let read = io::Read::take(&mut reader, MAX_LINE).read_until(b'\n', &mut line)?;
-            if read == 0 {
+            // A kill may have left an entry of the log without its end; the next start cuts it off.
+            if read == 0 || (self.is_log() && !line.ends_with(b"\n")) {
                 return Ok(());
             }
             each(at, line.strip_suffix(b"\n").unwrap_or(&line))?;

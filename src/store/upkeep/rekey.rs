@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::files::{self, PLANS, REPORTS, RUNS};
+use super::files::{self, OPLOG, PLANS, REPORTS, RUNS};
 use super::{Locks, UpkeepError, at};
 use crate::store::crypt::{KeyId, Keyring};
 use crate::store::journal::{self, Rewritten};
@@ -147,7 +147,11 @@ fn rewrite_files(
     each: &mut dyn FnMut(Step) -> io::Result<()>,
 ) -> Result<u64, UpkeepError> {
     let mut all = Vec::new();
-    for (kind, plain_too) in [(PLANS, true), (REPORTS, reports == Kept::Shown)] {
+    for (kind, plain_too) in [
+        (PLANS, true),
+        (REPORTS, reports == Kept::Shown),
+        (OPLOG, true),
+    ] {
         let path = dir.join(kind);
         files::remove_unfinished(&path).map_err(at(&path))?;
         let found = files::list(dir, kind).map_err(at(&path))?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::files::{self, PLANS, REPORTS, RUNS};
+use super::files::{self, OPLOG, PLANS, REPORTS, RUNS};
 use super::rekey::set_aside;
 use super::{Locks, UpkeepError, at};
 use crate::store::crypt::{KeyId, Keyring};
@@ -69,7 +69,7 @@ pub struct Counts {
     pub journal: u64,
     /// Values of the derived state.
     pub derived: u64,
-    /// Plans, reports, and lines of lists.
+    /// Plans, reports, and lines of lists and of the operations log.
     pub files: u64,
 }
 
@@ -262,7 +262,7 @@ impl Look<'_> {
     }
 
     fn at_files(&mut self) -> Result<(), UpkeepError> {
-        for kind in [PLANS, REPORTS, RUNS] {
+        for kind in [PLANS, REPORTS, RUNS, OPLOG] {
             for file in files::list(self.dir, kind).map_err(at(&self.dir.join(kind)))? {
                 let mut tally = Tally::default();
                 file.count(self.keys, &mut tally).map_err(at(&file.path))?;

@@ -145,7 +145,11 @@ impl Scene {
                 rows: rows(user.text(), &self.ends.rules),
             },
         };
-        let repairs = vec![Repair { record, wish }];
+        let repairs = vec![Repair {
+            record,
+            wish,
+            why: None,
+        }];
         let done = self.ends.lane.apply(repairs, Origin::Webhook).await;
         assert!(
             matches!(done.as_deref(), Some([Repaired::Applied { .. }])),
@@ -168,7 +172,11 @@ impl Scene {
                     version: rows[0].version,
                     rows,
                 };
-                Repair { record, wish }
+                Repair {
+                    record,
+                    wish,
+                    why: None,
+                }
             });
             let done = self
                 .ends

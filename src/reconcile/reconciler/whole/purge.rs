@@ -6,7 +6,7 @@
 use super::Whole;
 use crate::{
     clerk::{Lookup, Priority},
-    model::{Outcome, RecordKey, Table},
+    model::{DriftKind, Outcome, RecordKey, Table},
     queue::repairs::{Repair, Repaired, Wish},
     reconcile::{
         Trouble,
@@ -45,6 +45,7 @@ impl Whole<'_> {
                     repairs.push(Repair {
                         record: RecordKey::new(Table::Users, key.clone()),
                         wish: Wish::Delete(proof.for_good()),
+                        why: Some(DriftKind::Orphaned),
                     });
                 }
             }

@@ -90,7 +90,8 @@ impl Mending<'_> {
                     let version = user.version();
                     let wish = Wish::Write { version, rows };
                     let record = user.name();
-                    repairs.push(Repair { record, wish });
+                    let why = Some(DriftKind::Missing);
+                    repairs.push(Repair { record, wish, why });
                     offered.push((user.key().clone(), self.explain(&user, cause)));
                 }
                 Err(error) => {
@@ -137,7 +138,8 @@ impl Mending<'_> {
                 // Found: it was not in the list for another reason, and stays.
                 if let Lookup::Gone(gone) = self.ends.clerk.get_user(key).await.map_err(words)? {
                     let wish = Wish::Delete(gone);
-                    repairs.push(Repair { record, wish });
+                    let why = Some(DriftKind::Orphaned);
+                    repairs.push(Repair { record, wish, why });
                 }
             }
             let records: Vec<RecordKey> = repairs.iter().map(|one| one.record.clone()).collect();

@@ -206,6 +206,10 @@ impl<'e> Dealing<'e> {
                 version: wanted.version,
                 rows: wanted.rows.clone(),
             },
+            why: Some(match wanted.written_before {
+                true => DriftKind::Stale,
+                false => DriftKind::Missing,
+            }),
         };
         let repairs: Vec<Repair> = batch.iter().map(repair).collect();
         let answers = self.ends.lane.apply(repairs, Origin::Repair).await;

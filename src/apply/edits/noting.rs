@@ -1,0 +1,166 @@
+//! What was carried to Clerk, settled, written back and overruled, for the operations log.
+//!
+//! Decides nothing. Of what users have typed it hands on only what [`Conflict`] masks.
+
+use super::{
+    Carrier,
+    contest::{Overruled, Shown},
+    verdict::Field,
+    waiting::Piece,
+    write_back::Written,
+};
+use crate::{
+    apply::work::hash_of,
+    clerk::{RawRecord, wire::User},
+    convex::wire::{EditResult, Settlement},
+    model::{Asked, Key, RecordKey, Table},
+    report::oplog::note::{Conflict, Note, Place, Word},
+};
+
+fn user(key: &Key) -> RecordKey {
+    RecordKey::new(Table::Users, key.clone())
+}
+
+fn asked(ids: &[String]) -> Asked {
+    Asked::Edit { ids: ids.into() }
+}
+
+impl Carrier {
+    /// Clerk answered a change of a profile; `code` if it refused.
+    pub(super) fn note_carried(
+        &self,
+        piece: &Piece,
+        fields: &[Field],
+        code: Option<&str>,
+        conflicts: Vec<Conflict>,
+    ) {
+        let outcome = if code.is_none() { "updated" } else { "refused" };
+        self.shared.note_now(|at_ms| {
+            let note = Note::new(at_ms, Place::Clerk, asked(&piece.ids), "profile", outcome);
+            Note {
+                conflicts,
+                ..note
+                    .about(user(&piece.key))
+                    .fields(fields.iter().map(|field| field.name()))
+                    .code(code)
+            }
+        });
+    }
+
+    /// Convex was told what became of edits.
+    pub(super) fn note_settled(&self, settled: &[Settlement]) {
+        for one in settled {
+            let (outcome, code) = match &one.result {
+                EditResult::Done => ("done", None),
+                EditResult::Refused { reason } => ("refused", Some(reason.as_str())),
+            };
+            self.shared.note_now(|at_ms| {
+                let asked = asked(std::slice::from_ref(&one.id));
+                let note = Note::new(at_ms, Place::Convex, asked, "outbox", outcome).code(code);
+                match self.waiting.key_of(&one.id) {
+                    Some(key) => note.about(user(key)),
+                    None => note,
+                }
+            });
+        }
+    }
+
+    /// Clerk answered which row a user has.
+    pub(super) fn note_written_back(&self, row: &Written, outcome: &str, code: Option<&str>) {
+        self.shared.note_now(|at_ms| {
+            Note::new(at_ms, Place::Clerk, Asked::Daemon, "metadata", outcome)
+                .about(user(&row.key))
+                .fields(["privateMetadata.convexUserId", "privateMetadata.syncedAt"])
+                .code(code)
+        });
+    }
+
+    /// Edits that were given up because Clerk's word is newer.
+    pub(super) fn note_overruled(&self, overruled: Vec<Overruled>) {
+        for one in overruled {
+            // Who was deleted took the edits along.
+            let seen = self
+                .shared
+                .seen(&user(&one.key))
+                .filter(|seen| !seen.deleted);
+            let Some(seen) = seen else { continue };
+            let shown = one.shown.filter(|(at, _)| *at >= seen.version);
+            let clerk = Word {
+                at_ms: shown.as_ref().map_or(seen.version, |(at, _)| *at).ms(),
+                value: shown.as_ref().map(|(_, value)| value.as_deref()),
+            };
+            let convex = Word {
+                at_ms: one.edited_at,
+                value: Some(one.value.as_deref()),
+            };
+            let conflict = Conflict::of(&one.field, Place::Clerk, clerk, convex);
+            self.shared.note_now(|at_ms| {
+                let note = Note::new(at_ms, Place::Convex, asked(&[]), "edit", "overruled");
+                Note {
+                    conflicts: vec![conflict],
+                    ..note.about(user(&one.key)).fields([one.field.as_str()])
+                }
+            });
+        }
+    }
+
+    /// Remembers what Clerk holds of the fields of an edit that Convex is about to decide on.
+    pub(super) fn remember_shown(&mut self, piece: &Piece, record: &RawRecord, clerk: &User<'_>) {
+        let seen = self.shared.seen(&user(&piece.key));
+        let mapped = self.shared.map(Table::Users, record.text());
+        let changed = seen
+            .zip(mapped.ok())
+            .is_some_and(|(seen, changes)| seen.hash != hash_of(&changes));
+        let fields = piece.fields.keys();
+        let values = fields.filter_map(|name| {
+            let value = Field::parse(name)?.of(clerk).map(str::to_owned);
+            Some((name.clone(), value))
+        });
+        let shown = Shown {
+            at: record.version(),
+            values: values.collect(),
+            changed,
+        };
+        self.contests.shown(&piece.key, shown);
+    }
+
+    /// The fields of an edit that goes to Clerk although Clerk had changed them.
+    pub(super) fn conflicts(&self, piece: &Piece, fields: &[Field]) -> Vec<Conflict> {
+        let Some(shown) = self.contests.stands_against(&piece.key) else {
+            return Vec::new();
+        };
+        let conflict = |field: &Field| {
+            let name = field.name();
+            let clerk = Word {
+                at_ms: shown.at.ms(),
+                value: Some(shown.values.get(name)?.as_deref()),
+            };
+            let convex = Word {
+                at_ms: piece.edited_at,
+                value: Some(piece.fields.get(name)?.as_deref()),
+            };
+            Some(Conflict::of(name, Place::Convex, clerk, convex))
+        };
+        fields.iter().filter_map(conflict).collect()
+    }
+
+    /// An edit that Clerk took, and that was changed there since.
+    pub(super) fn note_changed(&self, piece: &Piece, clerk: &User<'_>) {
+        let overruled = piece.fields.iter().filter_map(|(name, value)| {
+            let held = Field::parse(name)?.of(clerk).map(str::to_owned);
+            Some(Overruled {
+                key: piece.key.clone(),
+                field: name.clone(),
+                value: value.clone(),
+                edited_at: piece.edited_at,
+                shown: Some((clerk.updated_at, held)),
+            })
+        });
+        let differs = |one: &Overruled| {
+            one.shown
+                .as_ref()
+                .is_some_and(|(_, held)| *held != one.value)
+        };
+        self.note_overruled(overruled.filter(differs).collect());
+    }
+}

@@ -1,0 +1,152 @@
+//! What is handed in, and what an entry makes of it.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Disk, MIB, NOON, note};
+use crate::{
+    model::{Asked, Columns, DriftKind, Key, Outcome, RecordKey, Table, Version},
+    report::oplog::{
+        chain::Marks,
+        files::Files,
+        note::{Call, Conflict, Note, Place, Row, Word},
+    },
+};
+
+fn user(n: usize) -> RecordKey {
+    RecordKey::new(Table::Users, Key::parse(&format!("user_{n}")).unwrap())
+}
+
+/// What became of a user and its profile.
+fn row(record: RecordKey, outcome: Outcome) -> Row {
+    let fields = json!({"email": "ada@post.example", "name": "Ada"});
+    let columns = Columns::of(fields.as_object().unwrap());
+    Row {
+        record,
+        asked: None,
+        columns: [
+            Some((Table::Users, columns.clone())),
+            Some((Table::Profiles, columns)),
+        ],
+        version: Version(5),
+        why: Some(DriftKind::Stale),
+        outcome,
+    }
+}
+
+#[tokio::test]
+async fn calls_and_notes_become_entries_in_their_order() {
+    let disk = Disk::new();
+    let log = disk.log();
+    let run = Asked::Run {
+        run: "reconcile",
+        id: "0190".into(),
+        by: "operator",
+    };
+    let mut few = Call::begin(NOON, Some(&run), 2);
+    few.add(&user(1), Outcome::Updated, || {
+        row(user(1), Outcome::Updated)
+    });
+    few.add(&user(2), Outcome::Unchanged, || {
+        row(user(2), Outcome::Unchanged)
+    });
+    log.call(few).await;
+    let mut many = Call::begin(NOON, Some(&run), 500);
+    for n in 0..500 {
+        let outcome = if n % 5 == 0 {
+            Outcome::Unchanged
+        } else {
+            Outcome::Created
+        };
+        many.add(&user(n), outcome, || row(user(n), outcome));
+    }
+    log.call(many).await;
+    log.note(note("user_9").code(Some("bad\n\u{1b}[2Jcode ada@post.example")))
+        .await;
+    log.written().await;
+    let entries = disk.entries(None);
+    assert_eq!(entries.len(), 4);
+    assert_eq!(
+        entries[0]["fields"],
+        json!(["email", "name", "profiles.email", "profiles.name"])
+    );
+    assert_eq!(
+        (&entries[0]["outcome"], &entries[0]["why"]),
+        (&json!("updated"), &json!("stale"))
+    );
+    assert_eq!(entries[0]["by"]["id"], "0190");
+    assert_eq!(entries[1].get("fields"), None, "nothing was written");
+    assert_eq!(
+        entries[2]["outcomes"],
+        json!({"created": 400, "unchanged": 100})
+    );
+    assert_eq!(
+        (&entries[2]["first"], &entries[2]["last"]),
+        (&json!("user_0"), &json!("user_499"))
+    );
+    assert_eq!(entries[3]["reason"], "bad2Jcodeadapost.example");
+    assert_eq!(disk.entries(Some("user_1")).len(), 1);
+    assert_eq!(disk.entries(Some("user_499")).len(), 1, "it ends the call");
+    log.close().await;
+    let verified = disk.verify();
+    assert_eq!((verified.ok, verified.entries), (true, 4));
+    assert_eq!(
+        Files::of(disk.dir.path(), &disk.keys)
+            .marks()
+            .unwrap()
+            .map(|marks: Marks| marks.tail.n),
+        Some(4)
+    );
+}
+
+#[test]
+fn both_words_of_a_conflict_are_masked() {
+    let word = |at_ms, value| Word {
+        at_ms,
+        value: Some(value),
+    };
+    let conflict = Conflict::of(
+        "firstName",
+        Place::Clerk,
+        word(NOON, Some("Quixotic")),
+        word(NOON - 1, None),
+    );
+    assert_eq!(
+        serde_json::to_value(conflict).unwrap(),
+        json!({
+            "field": "firstName", "winner": "clerk",
+            "clerk": {"at": "2026-03-01T12:00:00.000Z", "value": "Q…"},
+            "convex": {"at": "2026-03-01T11:59:59.999Z", "value": null},
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
+    let disk = Disk {
+        keep: MIB,
+        ..Disk::new()
+    };
+    let log = disk.log();
+    log.note(note("user_1")).await;
+    log.written().await;
+    // A segment that cannot be begun: something else has its name.
+    let taken = disk.segments()[0].with_file_name(format!("{:020}.ndjson", 2));
+    fs::create_dir(&taken).unwrap();
+    let long = Note {
+        reason: Some("x".repeat(70_000)),
+        ..note("user_2")
+    };
+    log.note(long).await;
+    log.written().await;
+    assert_eq!(disk.entries(None).len(), 1, "it was not taken");
+    fs::remove_dir(&taken).unwrap();
+    log.note(note("user_3")).await;
+    log.close().await;
+    let entries = disk.entries(None);
+    let told: Vec<_> = entries.iter().map(|one| &one["what"]).collect();
+    assert_eq!(told, ["upsert", "left out", "upsert"]);
+    assert_eq!(entries[1]["count"], 1);
+    assert!(disk.verify().ok);
+}
