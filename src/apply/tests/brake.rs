@@ -148,3 +148,26 @@ async fn a_service_that_nobody_asks_any_more_is_asked_whether_it_is_back() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away() {
+    let mut bench = Bench::start().await;
+    let mut rule = FaultRule::new(FaultKind::Status);
+    (rule.function, rule.code) = (Some("apply".into()), Some("TooManyWrites".into()));
+    // An outage would be one after three in a row.
+    (rule.status, rule.times) = (Some(429), Some(5));
+    bench.convex.fault(rule);
+    bench.store(event("user_1", 1)).await;
+    let (applier, _handle) = bench.applier();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    until(|| {
+        let (_, circuit) = bench.shared.convex.state();
+        assert_eq!(circuit, "closed");
+        bench.convex.count("users") == 1
+    })
+    .await;
+    assert_eq!(bench.convex.calls().mutations, 6);
+    stop.cancel();
+    running.await.unwrap();
+}

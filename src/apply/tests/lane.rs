@@ -217,30 +217,6 @@ async fn calls_that_are_too_large_for_the_app_shrink_and_grow_again() {
 }
 
 #[tokio::test]
-async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away() {
-    let running = Running::start().await;
-    let mut rule = FaultRule::new(FaultKind::Status);
-    (rule.function, rule.code) = (Some("apply".into()), Some("TooManyWrites".into()));
-    // An outage would be one after three in a row.
-    (rule.status, rule.times) = (Some(429), Some(5));
-    running.bench.convex.fault(rule);
-    let repair = running.repair(vec![user("user_1", 5, "Ada")]);
-    let never_away = async {
-        loop {
-            let (_, circuit) = running.bench.shared.convex.state();
-            assert_eq!(circuit, "closed");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let done = tokio::select! {
-        done = repair => done,
-        () = never_away => unreachable!("it never ends"),
-    };
-    assert_eq!(outcome(&done[0]), Some(Outcome::Created));
-    assert_eq!(running.bench.convex.calls().mutations, 6);
-}
-
-#[tokio::test]
 async fn records_at_fault_are_refused_by_name_and_the_others_are_written() {
     let running = Running::start().await;
     let bad = |n: usize| n % 17 == 3;

@@ -43,7 +43,7 @@ pub struct Faults {
     pub truncate: Option<Errno>,
     /// True if the next write panics.
     pub panic: bool,
-    /// True while syncs have to wait.
+    /// True while syncs of what was written have to wait.
     pub hang: bool,
     /// True if syncs are only said to have happened: the twin that must fail.
     pub pretend: bool,
@@ -62,6 +62,8 @@ struct FaultyFile {
     file: Box<dyn SegmentFile>,
     path: PathBuf,
     len: u64,
+    /// True once something was written here.
+    written: bool,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -79,6 +81,7 @@ impl FaultyDisk {
             file,
             path: path.to_owned(),
             len: 0,
+            written: false,
             faults: Arc::clone(&self.0),
         })
     }
@@ -144,6 +147,7 @@ impl Disk for FaultyDisk {
 
 impl SegmentFile for FaultyFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.written = true;
         let mut faults = self.faults.lock().unwrap();
         fail(faults.write.take())?;
         if std::mem::take(&mut faults.panic) {
@@ -165,7 +169,7 @@ impl SegmentFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        while self.faults.lock().unwrap().hang {
+        while self.written && self.faults.lock().unwrap().hang {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let mut faults = self.faults.lock().unwrap();
