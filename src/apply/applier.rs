@@ -108,7 +108,10 @@ impl Applier {
         loop {
             self.hand_over();
             let wake = self.dispatch();
-            let wake = self.verdicts.due().map_or(wake, |due| due.min(wake));
+            let wake = self
+                .verdicts
+                .due(self.book.workers())
+                .map_or(wake, |due| due.min(wake));
             self.publish();
             tokio::select! {
                 biased;

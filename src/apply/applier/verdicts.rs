@@ -43,10 +43,10 @@ impl Verdicts {
         self.underway
     }
 
-    /// When to hand over what waits; `None` if that is not known yet.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When to hand over what waits; `None` if that is not known yet. Where nobody works no company will come.
+    pub(super) fn due(&self, workers: usize) -> Option<Instant> {
         let since = self.since.filter(|_| !self.underway)?;
-        Some(since + COMPANY)
+        Some(if workers == 0 { since } else { since + COMPANY })
     }
 
     /// What was being handed over is in the journal.
@@ -63,7 +63,8 @@ impl Verdicts {
 impl Applier {
     /// Hands over what has waited for long enough.
     pub(super) fn hand_over(&mut self) {
-        if self.verdicts.due().is_none_or(|due| due > Instant::now()) {
+        let due = self.verdicts.due(self.book.workers());
+        if due.is_none_or(|due| due > Instant::now()) {
             return;
         }
         let settled = self.verdicts.take();

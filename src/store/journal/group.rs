@@ -192,9 +192,9 @@ impl Group {
         }
     }
 
-    /// Everything is durable, in this segment from `base` on: notes that in the index, answers
-    /// everybody, then passes the entries' metadata to `tell` in order. A sender waits for its answer;
-    /// who applies the entries can wait until that is on its way.
+    /// Everything is durable, in this segment from `base` on: notes that in the index, passes the
+    /// entries' metadata to `tell` in order, then answers everybody: what was acknowledged is in the
+    /// queue for whoever looks.
     pub fn finish(self, segment: u32, base: u32, index: &mut Index, tell: impl FnOnce(Vec<Meta>)) {
         let mut metas = Vec::with_capacity(self.appends.len());
         let mut answers = Vec::with_capacity(self.appends.len());
@@ -205,6 +205,9 @@ impl Group {
             answers.push((waiting.answer, waiting.meta.seq));
             metas.push(waiting.meta);
         }
+        if !metas.is_empty() {
+            tell(metas);
+        }
         for (answer, seq) in answers {
             let _ = answer.send(Ok(Appended::Stored { seq }));
         }
@@ -213,9 +216,6 @@ impl Group {
         }
         for sync in self.syncs {
             let _ = sync.send(Ok(()));
-        }
-        if !metas.is_empty() {
-            tell(metas);
         }
     }
 }
