@@ -96,3 +96,59 @@ impl Shared {
         self.journal.settle(settled);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::tests::{Bench, event};
+
+    fn verdict(seq: u64) -> Settled {
+        super::super::endings::settle(seq, crate::apply::ending::Final::Known)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_waits_for_company_while_somebody_works_and_the_first_one_sets_the_time() {
+        let mut verdicts = Verdicts::default();
+        assert_eq!(verdicts.due(0), None, "nothing waits");
+        verdicts.add(Vec::new());
+        assert_eq!(verdicts.due(0), None, "nothing came");
+        let first = Instant::now();
+        verdicts.add(vec![verdict(1)]);
+        tokio::time::advance(COMPANY / 2).await;
+        verdicts.add(vec![verdict(2)]);
+        assert_eq!(verdicts.due(1), Some(first + COMPANY));
+        assert_eq!(verdicts.due(0), Some(first), "no company will come");
+        verdicts.underway = true;
+        assert_eq!(verdicts.due(0), None, "one flush after the other");
+        verdicts.handed_over();
+        assert_eq!(verdicts.take().len(), 2);
+        assert_eq!(verdicts.due(0), None, "all of it was taken");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut verdicts = Verdicts::default();
+        verdicts.add((1..MOST as u64).map(verdict).collect());
+        assert!(!verdicts.is_full());
+        verdicts.add(vec![verdict(MOST as u64)]);
+        assert!(verdicts.is_full());
+    }
+
+    #[tokio::test]
+    async fn the_journal_hears_of_a_verdict_at_the_latest_when_the_applier_ends() {
+        let mut bench = Bench::start().await;
+        let mut applier = bench.applier().0;
+        bench.store(event("user_1", 1)).await;
+        let pending = || bench.shared.journal.stats().pending;
+        assert_eq!(pending(), 1);
+        applier.verdicts.add(vec![verdict(1)]);
+        // It is held here until it is handed over.
+        bench.shared.journal.sync().await.unwrap();
+        assert_eq!(pending(), 1);
+        applier
+            .hand_over_rest(Instant::now() + Duration::from_secs(60))
+            .await;
+        bench.shared.journal.sync().await.unwrap();
+        assert_eq!(pending(), 0);
+    }
+}
