@@ -7,17 +7,20 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{PoisonError, atomic::Ordering},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Shared,
     batch::{Call, Calls, Size},
-    failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning, THROUGHPUT_WINDOW},
+    failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning},
     guard,
     load::{Fate, Load, Manner},
     noting::row,
+    throttle::Throttle,
 };
 use crate::{
     convex::{
@@ -116,6 +119,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         self.alerts.clear("all_refused");
+        self.throttle().passed();
         let fit = self.fitting.load(Ordering::Relaxed);
         if fit < MAX_CHANGES && applied.len() >= fit / 2 {
             // Two calls at once may grow it once only.
@@ -157,6 +161,10 @@ impl Shared {
                 .map(|(record, learnt)| (record, *learnt && kept)),
         );
         noting
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until its answer has come, nobody knows what a row is like.
@@ -208,7 +216,7 @@ impl Shared {
             Meaning::Throttled => {
                 // An outage would hold up everybody; this holds up one call, and its neighbours fill the window.
                 self.convex.answered(ticket);
-                Verdict::Away(THROUGHPUT_WINDOW.mul_f64(rand::random_range(0.25..1.0)))
+                Verdict::Away(self.throttle().refused(Instant::now()))
             }
             Meaning::Redacted if !*there => {
                 if let Err(outage) = self.edges.load().reader.describe().await {

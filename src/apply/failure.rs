@@ -23,8 +23,6 @@ const KEY_HOLD: Duration = Duration::from_secs(60);
 /// Convex's code for more bytes written in a second than the deployment's class allows, with status 429
 /// (`snapshot_manager.rs` of its backend). Inside a transaction the same word means that one is too large.
 const OVER_THROUGHPUT: &str = "TooManyWrites";
-/// The window of that limit.
-pub const THROUGHPUT_WINDOW: Duration = Duration::from_secs(1);
 
 /// See the module's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

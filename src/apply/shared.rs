@@ -25,6 +25,7 @@ use super::{
     load::Manner,
     permits::Permits,
     tables::Served,
+    throttle::Throttle,
 };
 use crate::{
     clerk::{ClerkClient, client::ClerkWriter},
@@ -151,6 +152,8 @@ pub struct Shared {
     pub(super) certain: Mutex<Certain>,
     /// Different records that Convex refused since it last took one; bounded by the brake on them.
     pub(super) refusals: Mutex<HashSet<RecordKey>>,
+    /// When calls go again that a deployment's class refused.
+    pub(super) throttle: Mutex<Throttle>,
     /// The key under which Clerk has shown a record of our instance, as a hash.
     pub(super) proved_key: Mutex<Option<[u8; 8]>>,
     /// The one task that owns the queue, once there is one.
@@ -199,6 +202,7 @@ impl Shared {
             pin: Mutex::new(pin),
             certain: Mutex::default(),
             refusals: Mutex::default(),
+            throttle: Mutex::default(),
             proved_key: Mutex::new(proved_key),
             applier: OnceLock::new(),
             written: OnceLock::new(),
