@@ -14,6 +14,10 @@ use std::{
 use rustix::{
     event::{Timespec, epoll},
     fd::OwnedFd,
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    },
 };
 
 use super::events::{self, Requests};
@@ -23,6 +27,8 @@ use crate::support::spread::Spread;
 pub const CONNECTIONS: usize = 64;
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the timer is called among the connections.
+const TICK: u64 = u64::MAX;
 /// The kernel may wake a sleeper this late; the rest of the way to a tick is spent looking.
 const WAKE_EARLY: Duration = Duration::from_micros(90);
 
@@ -50,6 +56,8 @@ struct Connection {
 /// The connections, and who waits on them.
 pub struct Sender {
     epoll: OwnedFd,
+    /// Wakes for the next tick: epoll's own patience counts whole milliseconds.
+    timer: OwnedFd,
     connections: Vec<Connection>,
     idle: VecDeque<usize>,
     events: Vec<epoll::Event>,
@@ -59,6 +67,14 @@ impl Sender {
     /// Opens all connections.
     pub fn connect(to: SocketAddr) -> io::Result<Sender> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(TICK);
+        epoll::add(
+            &epoll,
+            &timer,
+            data,
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )?;
         let mut connections = Vec::with_capacity(CONNECTIONS);
         for index in 0..CONNECTIONS {
             let stream = TcpStream::connect(to)?;
@@ -74,6 +90,7 @@ impl Sender {
         }
         Ok(Sender {
             epoll,
+            timer,
             connections,
             idle: (0..CONNECTIONS).collect(),
             events: Vec::with_capacity(CONNECTIONS),
@@ -163,12 +180,12 @@ impl Sender {
                 let request = requests.get(next).unwrap_or_default();
                 self.send(free, request, at(next))?;
             }
-            let until_tick = if due.len() < total {
-                at(due.len()).saturating_duration_since(Instant::now())
+            if due.len() < total {
+                let until_tick = at(due.len()).saturating_duration_since(Instant::now());
+                self.poll_until(until_tick.saturating_sub(WAKE_EARLY))?;
             } else {
-                PATIENCE
-            };
-            self.poll(until_tick.saturating_sub(WAKE_EARLY))?;
+                self.wait(PATIENCE)?;
+            }
             while let Some(event) = self.events.pop() {
                 let index = event.data.u64() as usize;
                 if let Some(since) = self.answered(index)? {
@@ -230,11 +247,25 @@ impl Sender {
         Ok(())
     }
 
-    fn poll(&mut self, patience: Duration) -> io::Result<()> {
-        let timeout = Timespec {
-            tv_sec: patience.as_secs() as i64,
-            tv_nsec: i64::from(patience.subsec_nanos()),
+    /// As [`Sender::poll`], and to the microsecond.
+    fn poll_until(&mut self, patience: Duration) -> io::Result<()> {
+        if patience.is_zero() {
+            return self.poll(patience);
+        }
+        let never = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
         };
+        let once = Itimerspec {
+            it_interval: never,
+            it_value: timespec(patience),
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
+        self.poll(PATIENCE)
+    }
+
+    fn poll(&mut self, patience: Duration) -> io::Result<()> {
+        let timeout = timespec(patience);
         self.events.clear();
         match epoll::wait(
             &self.epoll,
@@ -248,7 +279,10 @@ impl Sender {
 
     /// When the answered delivery was sent, if its answer is whole now.
     fn answered(&mut self, index: usize) -> io::Result<Option<Instant>> {
-        let connection = &mut self.connections[index];
+        // No connection has the timer's name.
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Ok(None);
+        };
         let mut chunk = [0; 2048];
         match connection.stream.read(&mut chunk) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -266,6 +300,13 @@ impl Sender {
                 "a delivery was answered with {status}"
             ))),
         }
+    }
+}
+
+fn timespec(of: Duration) -> Timespec {
+    Timespec {
+        tv_sec: of.as_secs() as i64,
+        tv_nsec: i64::from(of.subsec_nanos()),
     }
 }
 
