@@ -88,6 +88,10 @@ impl Committer {
                 turn.group.syncs.push(answer);
                 self.commit(turn.group);
                 let outcome = done.blocking_recv();
+                if self.state.poisoned.is_none() {
+                    // Zeros that stay are cut off by the next start.
+                    let _ = self.writer.trim();
+                }
                 self.publish();
                 // Whoever waited for the close may open the directory again at once.
                 self.remover.finish();

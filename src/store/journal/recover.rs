@@ -2,8 +2,8 @@
 //!
 //! Reads every segment from the oldest on and follows its frames. Promises: no panic on any bytes;
 //! every whole frame is found, also behind a damaged one; the torn tail that a kill or a power cut
-//! leaves is cut off (and kept in a `.torn` file unless it is only zeros); damage is counted and
-//! told. Entries that nobody was told of may come back: repeating them is harmless.
+//! leaves is cut off, and kept in a `.torn` file; zeros at the end are what was to be written over. Damage is
+//! counted and told. Entries that nobody was told of may come back: repeating them is harmless.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use super::error::OpenError;
 use super::format::{Payload, decode};
 use super::frame::{FORMAT, HEADER_BYTES, Header};
 use super::index::Index;
-use super::search::Frames;
+use super::search::{Frames, without_zeros};
 use super::writer::segment_path;
 use crate::store::crypt::{KeyId, Keyring};
 
@@ -138,11 +138,13 @@ impl<'a> Scan<'a> {
             let places = self.found.damage.places;
             let unread = self.load(number, &mut buffer);
             let (good, header) = self.segment(number, &buffer)?;
-            self.found.bytes += buffer.len() as u64 + unread;
-            self.index.grow(number, buffer.len() as u64 + unread);
-            let rest = &buffer[good..];
+            let behind = &buffer[good..];
+            let rest = if last { without_zeros(behind) } else { behind };
+            let bytes = (good + rest.len()) as u64 + unread;
+            self.found.bytes += bytes;
+            self.index.grow(number, bytes);
             if last {
-                let torn = !rest.is_empty();
+                let torn = !behind.is_empty();
                 tail = Some(Tail {
                     number,
                     len: good as u64,
@@ -281,13 +283,13 @@ impl<'a> Scan<'a> {
         self.found.damage.bytes += bytes;
     }
 
-    /// Cuts the torn tail off the newest segment; false if that was not possible now.
+    /// Cuts the torn tail and the zeros off the newest segment; false if that was not possible now.
     fn cut(&mut self, disk: Option<&dyn Disk>, number: u32, good: u64, rest: &[u8]) -> bool {
         self.found.damage.torn_bytes += rest.len() as u64;
         let Some(disk) = disk else {
             return false;
         };
-        if rest.iter().any(|byte| *byte != 0) {
+        if !rest.is_empty() {
             match set_aside(self.dir, number, good, rest) {
                 Ok(path) => self.found.damage.set_aside.push(path),
                 Err(error) => {

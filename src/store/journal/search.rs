@@ -121,3 +121,9 @@ impl<'b> Frames<'b> {
         self.whole(at)
     }
 }
+
+/// What stands behind the frames of the newest segment, without the zeros that were to be written over.
+pub fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    &bytes[..end.map_or(0, |at| at + 1)]
+}

@@ -6,6 +6,7 @@ mod damage;
 mod encrypted;
 mod faulty;
 mod faulty_disk;
+mod filled;
 mod life;
 mod model;
 mod relief;

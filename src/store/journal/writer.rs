@@ -1,5 +1,10 @@
 //! The segment that is being written: append, sync, start the next one, mend a torn tail.
 //!
+//! What will be written next is filled with zeros some way ahead, a megabyte at a time: a sync after a write into
+//! bytes that the file has already is one write of the disk, where a file that grows costs the file system an entry
+//! of its own journal as well (measured on ext4: half the time). Zeros at the end mean nothing to a reader, and a
+//! finished segment has none.
+//!
 //! Knows bytes and files, no entries. Promises that after a failed write nothing half-written stands
 //! before what is written next: the tail is cut off, and where that fails a new segment is begun.
 //! Tells a disk that has no room (which passes) from one that cannot be believed (which does not).
@@ -13,6 +18,12 @@ use rustix::io::Errno;
 use super::disk::{Disk, SegmentFile};
 use super::frame::{FORMAT, HEADER_BYTES, Header};
 use crate::store::room::Room;
+
+/// How far ahead a segment is filled with zeros, in bytes: a sync that carries this much takes milliseconds, so it
+/// must be rare, and this is all the room that is taken before it is needed.
+const FILL_BYTES: u64 = 1024 * 1024;
+/// What is written at once of it.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Why bytes did not reach the disk.
 #[derive(Debug)]
@@ -37,6 +48,10 @@ pub struct Writer {
     file: Box<dyn SegmentFile>,
     number: u32,
     len: u64,
+    /// To where the file has zeros; nothing is known to stand behind `len` if it is not more.
+    filled: u64,
+    /// False once a disk had no room for more than is needed; the next segment tries again.
+    fills: bool,
     torn: bool,
     unsynced: bool,
 }
@@ -58,6 +73,8 @@ impl Writer {
             file,
             number,
             len: HEADER_BYTES as u64,
+            filled: 0,
+            fills: true,
             torn: false,
             unsynced: true,
         })
@@ -80,6 +97,8 @@ impl Writer {
             file,
             number,
             len,
+            filled: 0,
+            fills: true,
             torn,
             unsynced: true,
         })
@@ -112,6 +131,7 @@ impl Writer {
             return Err(classify(error));
         }
         self.len += bytes.len() as u64;
+        self.fill();
         // Groups are far below 1 GiB and so is the limit, so an offset fits.
         Ok(offset as u32)
     }
@@ -161,7 +181,37 @@ impl Writer {
         self.roll(next_seq)
     }
 
+    /// Fills ahead, once what was filled is used up. Not doing it costs time and nothing else.
+    fn fill(&mut self) {
+        let until = (self.len + FILL_BYTES).min(self.limit);
+        if !self.fills || self.len < self.filled || until <= self.len {
+            return;
+        }
+        let mut at = self.len;
+        while at < until {
+            let zeros = &ZEROS[..ZEROS.len().min((until - at) as usize)];
+            if write_all(self.file.as_mut(), zeros, at).is_err() {
+                // The room may be needed for entries.
+                self.fills = false;
+                self.torn = self.cut().is_err();
+                return;
+            }
+            at += zeros.len() as u64;
+        }
+        self.filled = until;
+    }
+
+    /// Takes the zeros away that were to be written over: nothing more is written here.
+    pub fn trim(&mut self) -> Result<(), WriteError> {
+        if self.filled > self.len {
+            self.cut().map_err(classify)?;
+            self.unsynced = true;
+        }
+        Ok(())
+    }
+
     fn cut(&mut self) -> io::Result<()> {
+        self.filled = 0;
         if self.file.truncate(self.len)? != self.len {
             return Err(io::Error::other("the file kept its length"));
         }
@@ -170,12 +220,14 @@ impl Writer {
     }
 
     fn roll(&mut self, next_seq: u64) -> Result<(), WriteError> {
-        // Verdicts may have been written without a sync; a finished segment must be whole.
+        // Verdicts may have been written without a sync; a finished segment must be whole, and end with what it holds.
+        self.trim()?;
         self.sync()?;
         let number = self.number + 1;
         self.file = begin_segment(self.disk.as_ref(), &self.dir, number, next_seq)?;
         self.number = number;
         self.len = HEADER_BYTES as u64;
+        (self.filled, self.fills) = (0, true);
         self.torn = false;
         self.unsynced = true;
         Ok(())

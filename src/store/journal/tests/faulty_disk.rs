@@ -13,6 +13,9 @@ use super::super::disk::{Disk, RealDisk, SegmentFile};
 use super::*;
 use crate::store::room::Room;
 
+/// What a disk writes as a whole, in bytes.
+const SECTOR: usize = 512;
+
 /// What was asked of the disk, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -48,8 +51,8 @@ pub struct Faults {
     /// True if syncs are only said to have happened: the twin that must fail.
     pub pretend: bool,
     pub asked: Vec<Asked>,
-    /// How much of each file would survive a power cut.
-    synced: BTreeMap<PathBuf, u64>,
+    /// What of each file would survive a power cut for certain.
+    synced: BTreeMap<PathBuf, Vec<u8>>,
     /// Which names would.
     named: BTreeSet<PathBuf>,
 }
@@ -86,17 +89,23 @@ impl FaultyDisk {
         })
     }
 
-    /// Copies what a power cut at this moment could leave: everything synced, and of the rest as
-    /// much as `luck` (0 to 100) says.
+    /// Copies what a power cut at this moment could leave: everything synced, and so many of a hundred
+    /// sectors that were written since, in no order.
     pub fn power_cut(&self, from: &Path, to: &Path, luck: u64) {
         let faults = self.0.lock().unwrap();
         for path in &faults.named {
-            let Ok(mut bytes) = std::fs::read(path) else {
+            let Ok(now) = std::fs::read(path) else {
                 continue;
             };
-            let synced = faults.synced.get(path).copied().unwrap_or(0);
-            let unsynced = bytes.len() as u64 - synced;
-            bytes.truncate((synced + unsynced * luck / 100) as usize);
+            let mut bytes = faults.synced.get(path).cloned().unwrap_or_default();
+            for (number, sector) in now.chunks(SECTOR).enumerate() {
+                let at = number * SECTOR..number * SECTOR + sector.len();
+                let drawn = (number as u64 + luck).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+                if bytes.get(at.clone()) != Some(sector) && drawn % 100 < luck {
+                    bytes.resize(bytes.len().max(at.end), 0);
+                    bytes[at].copy_from_slice(sector);
+                }
+            }
             std::fs::write(to.join(path.strip_prefix(from).unwrap()), bytes).unwrap();
         }
     }
@@ -177,8 +186,8 @@ impl SegmentFile for FaultyFile {
         fail(faults.sync)?;
         if !faults.pretend {
             // All of it, whoever wrote it.
-            let len = std::fs::metadata(&self.path)?.len();
-            faults.synced.insert(self.path.clone(), len);
+            let bytes = std::fs::read(&self.path)?;
+            faults.synced.insert(self.path.clone(), bytes);
         }
         self.file.sync()
     }
