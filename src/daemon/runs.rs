@@ -120,6 +120,7 @@ fn rules(config: &Config) -> Rules {
         purge_after: config.users.purge_after,
         show_values: config.report.show_values,
         page_rows: u32::try_from(config.convex.page).unwrap_or(u32::MAX),
+        calls: config.convex.concurrency,
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Rules {
     pub show_values: bool,
     /// Rows in one page of Convex's.
     pub page_rows: u32,
+    /// Calls to Convex at once.
+    pub calls: usize,
 }
 
 /// What runs need.

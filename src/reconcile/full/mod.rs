@@ -118,6 +118,8 @@ pub struct Setting<'r> {
     pub show_values: bool,
     /// Rows in one page of Convex's.
     pub page_rows: u32,
+    /// Calls to Convex at once.
+    pub calls: usize,
     /// Where cursors are kept.
     pub cursors: &'r Cursors,
     /// The state directory.
@@ -163,7 +165,12 @@ pub async fn begin(
     };
     let oldest = patiently(|| clerk.list_users(&first)).await?;
     let oldest_ms = oldest.first().map_or(0, |user| user.created_at());
-    let wanted = ranges_for(answer_time);
+    let mut wanted = ranges_for(answer_time);
+    if setting.may.repair && (run.bulk || run.pass > 1) {
+        // Every range writes one call at a time, and a call that carries hundreds of rows takes long. Half of what
+        // Convex takes at once is enough for them, and each costs megabytes.
+        wanted = wanted.max((setting.calls / 2).min(MOST_RANGES));
+    }
     let bounds = slices::cut(&clerk, run.counted, wanted, oldest_ms, (ends.now)()).await?;
     let from = std::iter::once(None).chain(bounds.iter().copied().map(Some));
     let before = bounds.iter().copied().map(Some).chain([None]);

@@ -293,6 +293,7 @@ impl Whole<'_> {
                 may: self.may,
                 show_values: self.rules.show_values,
                 page_rows: self.rules.page_rows,
+                calls: self.rules.calls,
                 cursors: &self.cursors,
                 dir: &self.reconciler.options.dir,
                 keys: &self.reconciler.options.keys,

@@ -70,6 +70,7 @@ impl Stage {
                 purge_after: None,
                 show_values: false,
                 page_rows: 2000,
+                calls: 4,
             }),
             identity: Arc::new(pair),
             dir: dir.path().to_owned(),
