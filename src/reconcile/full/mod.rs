@@ -167,9 +167,9 @@ pub async fn begin(
     let oldest_ms = oldest.first().map_or(0, |user| user.created_at());
     let mut wanted = ranges_for(answer_time);
     if setting.may.repair && (run.bulk || run.pass > 1) {
-        // Every range writes one call at a time, and a call that carries hundreds of rows takes long. Half of what
+        // Every range writes one call at a time, and a call that carries hundreds of rows takes long. Two thirds of what
         // Convex takes at once is enough for them, and each costs megabytes.
-        wanted = wanted.max((setting.calls / 2).min(MOST_RANGES));
+        wanted = wanted.max((setting.calls * 2 / 3).min(MOST_RANGES));
     }
     let bounds = slices::cut(&clerk, run.counted, wanted, oldest_ms, (ends.now)()).await?;
     let from = std::iter::once(None).chain(bounds.iter().copied().map(Some));
