@@ -9,7 +9,7 @@ use clerk_convex_sync::{
     apply::{
         batch::{Call, Calls, Size},
         book::whole_ms,
-        failure::{MISSING_HOLD, Meaning, THROUGHPUT_WINDOW, meaning},
+        failure::{MISSING_HOLD, Meaning, meaning},
         guard,
     },
     convex::{circuit::Ticket, deployment::CallError},
@@ -26,6 +26,8 @@ use super::{
 
 /// How long a repair waits for Convex in all.
 const PATIENCE: i64 = 30_000;
+/// For how long a deployment that takes no more bytes in this second is left alone.
+const THROTTLED: Duration = Duration::from_secs(1);
 
 /// Something to be written, and whose it is.
 pub struct Load<T> {
@@ -140,7 +142,7 @@ impl Daemon {
         match meaning(error) {
             Meaning::Throttled => {
                 self.convex.answered(ticket);
-                Some(THROUGHPUT_WINDOW)
+                Some(THROTTLED)
             }
             Meaning::Away(wait) => Some(self.convex.failed(&self.world, ticket, wait)),
             Meaning::Redacted if !*there && self.world.query().await.is_err() => {
