@@ -1,22 +1,33 @@
 //! Dead letters without a daemon: straight from the journal that it left in the state directory.
 //!
 //! Holds the journal's lock for as long as it lives, so that no daemon starts meanwhile. What is put
-//! back here is applied when the daemon starts next. Touches nothing but the journal.
+//! back here is applied when the daemon starts next. Touches nothing but the journal and the operations log,
+//! in which each change stands before it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat};
+use rustix::process::geteuid;
 use serde_json::Value;
 
 use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
+    apply::Clock,
     cli::{
         exit::Failure,
         state::{KEYS_HELP, refused},
     },
     config::State,
     daemon::keyring,
+    model::Asked,
     queue::dead_letters::{DROPPED, name_of, seq_of},
+    report::{
+        alert::Alerts,
+        oplog::{
+            self, OperationsLog,
+            note::{Note, Place},
+        },
+    },
     store::{
         journal::{
             self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
@@ -28,6 +39,7 @@ use crate::{
 /// The journal of a daemon that does not run.
 pub struct OfflineFailures {
     journal: Journal,
+    state: State,
     letters: BTreeMap<u64, ParkedMeta>,
 }
 
@@ -71,7 +83,11 @@ impl OfflineFailures {
             .into_iter()
             .map(|letter| (letter.meta.seq, letter))
             .collect();
-        Ok(Some(OfflineFailures { journal, letters }))
+        Ok(Some(OfflineFailures {
+            journal,
+            state: state.clone(),
+            letters,
+        }))
     }
 
     /// A page of dead letters, oldest first.
@@ -104,21 +120,19 @@ impl OfflineFailures {
     /// # Errors
     /// Exit code 1 when the disk does not take it.
     pub async fn retry(&self, selection: &Selection) -> Result<Retried, Failure> {
-        let mut unknown = Vec::new();
-        let mut retried = 0;
         let every = self.letters.keys().map(|seq| name_of(*seq));
         let ids: Vec<String> = match selection {
             Selection::All => every.collect(),
             Selection::These(ids) => ids.clone(),
         };
-        for id in ids {
-            match seq_of(&id).filter(|seq| self.letters.contains_key(seq)) {
-                Some(seq) => {
-                    self.journal.unpark(seq);
-                    retried += 1;
-                }
-                None => unknown.push(id),
-            }
+        let known = |id: &String| seq_of(id).is_some_and(|seq| self.letters.contains_key(&seq));
+        let (there, unknown): (Vec<String>, Vec<String>) = ids.into_iter().partition(known);
+        let seqs: BTreeSet<u64> = there.iter().filter_map(|id| seq_of(id)).collect();
+        let retried = seqs.len() as u64;
+        let did = format!("{retried} dead letter(s) put back; no daemon runs");
+        self.note("failures retry", did).await?;
+        for seq in seqs {
+            self.journal.unpark(seq);
         }
         self.written().await?;
         Ok(Retried { retried, unknown })
@@ -132,6 +146,8 @@ impl OfflineFailures {
         let Some(seq) = seq_of(id).filter(|seq| self.letters.contains_key(seq)) else {
             return Ok(false);
         };
+        let did = format!("{} given up; no daemon runs", name_of(seq));
+        self.note("failures drop", did).await?;
         self.journal.settle([Settled {
             seq,
             state: DROPPED,
@@ -139,6 +155,30 @@ impl OfflineFailures {
         }]);
         self.written().await?;
         Ok(true)
+    }
+
+    /// Writes down for good what is about to be changed, and by whom.
+    async fn note(&self, what: &str, did: String) -> Result<(), Failure> {
+        let options = oplog::Options {
+            keep: self.state.operations_log_bytes,
+            keys: keyring(&self.state),
+            alerts: Alerts::default(),
+            now_ms: || Clock.now_ms(),
+        };
+        let alerts = options.alerts.clone();
+        let log = OperationsLog::open(&self.state.dir, options)
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        let asked = Asked::Operator {
+            who: format!("uid {}", geteuid().as_raw()).into(),
+        };
+        let note = Note::new(Clock.now_ms(), Place::Daemon, asked, what, "noted");
+        log.note(note.did(Some(did))).await;
+        log.close().await;
+        let mut raised = alerts.raised().into_iter();
+        let failed = raised.find(|alert| alert.code == "oplog_failed");
+        failed.map_or(Ok(()), |alert| {
+            Err(Failure::failed(alert.message).help("nothing was changed; try again"))
+        })
     }
 
     async fn written(&self) -> Result<(), Failure> {
@@ -202,7 +242,10 @@ mod tests {
         cli::exit::Exit,
         config::{Config, Env},
         model::{DeliveryId, Key, RecordKey, Table, Version},
-        store::journal::{NewEntry, Parked, Related},
+        store::{
+            crypt::Keyring,
+            journal::{NewEntry, Parked, Related},
+        },
     };
 
     fn state(dir: &std::path::Path) -> State {
@@ -294,6 +337,48 @@ mod tests {
         let parked: Vec<u64> = next.recovered.parked.iter().map(|l| l.meta.seq).collect();
         assert_eq!(pending, [1, 4]);
         assert_eq!(parked, [3]);
+        let log = oplog::Reader::look(dir.path(), &Keyring::default());
+        let all = oplog::Wanted {
+            limit: 10,
+            ..oplog::Wanted::default()
+        };
+        let entries = log.newest(&all).unwrap();
+        let entries: Vec<Value> = entries
+            .iter()
+            .map(|entry| serde_json::from_str(entry.get()).unwrap())
+            .collect();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry["what"].as_str(), entry["reason"].as_str()))
+            .collect();
+        let retried = "1 dead letter(s) put back; no daemon runs";
+        let expected = [
+            (Some("failures retry"), Some(retried)),
+            (Some("failures drop"), Some("dl_2 given up; no daemon runs")),
+        ];
+        assert_eq!(told, expected, "what was not there is no change");
+        let who = format!("uid {}", geteuid().as_raw());
+        assert!(entries.iter().all(|entry| entry["by"]["who"] == who));
+        assert!(log.verify().unwrap().ok);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_is_not_done() {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path()).await;
+        std::fs::write(dir.path().join("oplog"), "in the way").unwrap();
+        let failures = open(dir.path()).await;
+        assert_eq!(
+            failures.drop_one("dl_2").await.unwrap_err().exit,
+            Exit::Failed
+        );
+        assert_eq!(
+            failures.retry(&Selection::All).await.unwrap_err().exit,
+            Exit::Failed
+        );
+        failures.journal.close().await.unwrap();
+        let next = Journal::open(&dir.path().join(journal::DIR), Options::default()).unwrap();
+        assert_eq!(next.recovered.parked.len(), 3);
     }
 
     #[tokio::test]
