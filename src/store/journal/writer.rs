@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::disk::{Disk, SegmentFile};
 use super::frame::{FORMAT, HEADER_BYTES, Header};
 use crate::store::room::Room;
+use crate::twin::{self, Twin};
 
 /// Why bytes did not reach the disk.
 #[derive(Debug)]
@@ -119,7 +120,11 @@ impl Writer {
     /// Returns when everything appended is on stable storage.
     pub fn sync(&mut self) -> Result<(), WriteError> {
         if self.unsynced {
-            self.file.sync().map_err(WriteError::Broken)?;
+            let mut synced = self.file.sync();
+            if twin::broken(Twin::SyncAgain) && synced.is_err() {
+                synced = self.file.sync();
+            }
+            synced.map_err(WriteError::Broken)?;
             self.unsynced = false;
         }
         Ok(())
