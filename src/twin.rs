@@ -5,39 +5,84 @@
 //! against it and want to see it fail. Without the feature, which no release has, [`broken`] is `false` while
 //! compiling, and nothing of this is in the program.
 
-/// A promise that a broken build does not keep. `CCS_TWIN` takes the name in kebab-case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Twin {
-    /// An event is acknowledged half a second before it is written.
-    AckBeforeStore,
-    /// `fdatasync` of the journal does nothing.
-    NoSync,
-    /// A delivery that was seen before is taken as a new one, and the version guard lets everything through.
-    NoDedupe,
-    /// What a listing lacks is deleted without asking Clerk about that id.
-    NoConfirm,
-    /// The brake lets every plan go.
-    NoBrake,
-    /// What is to be encrypted at rest is written as it came.
-    PlainState,
-    /// An encrypted record is believed under any name.
-    UnboundNames,
+macro_rules! twins {
+    ($($(#[$words:meta])* $twin:ident $name:literal)*) => {
+        /// A promise that a broken build does not keep. `CCS_TWIN` takes the name in kebab-case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Twin {
+            $($(#[$words])* $twin,)*
+        }
+
+        #[cfg(feature = "twins")]
+        impl Twin {
+            /// All of them.
+            pub const ALL: &[Twin] = &[$(Self::$twin,)*];
+
+            /// The name in `CCS_TWIN`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$twin => $name,)*
+                }
+            }
+        }
+    };
 }
 
-#[cfg(feature = "twins")]
-impl Twin {
-    /// The name in `CCS_TWIN`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AckBeforeStore => "ack-before-store",
-            Self::NoSync => "no-sync",
-            Self::NoDedupe => "no-dedupe",
-            Self::NoConfirm => "no-confirm",
-            Self::NoBrake => "no-brake",
-            Self::PlainState => "plain-state",
-            Self::UnboundNames => "unbound-names",
-        }
-    }
+twins! {
+    /// An event is acknowledged half a second before it is written.
+    AckBeforeStore "ack-before-store"
+    /// `fdatasync` of the journal does nothing.
+    NoSync "no-sync"
+    /// A sync that failed is asked again, and believed.
+    SyncAgain "sync-again"
+    /// A delivery that was seen before is taken as a new one, and the version guard lets everything through.
+    NoDedupe "no-dedupe"
+    /// What a listing lacks is deleted without asking Clerk about that id.
+    NoConfirm "no-confirm"
+    /// The brake lets every plan go.
+    NoBrake "no-brake"
+    /// A listing is taken for whole, whatever Clerk counts.
+    NoProof "no-proof"
+    /// A row is as it should be, whatever it says.
+    BlindDiff "blind-diff"
+    /// That a part of the state was lost holds nothing back.
+    NoDoubt "no-doubt"
+    /// Nobody remembers how far a full diff has come.
+    NoCheckpoint "no-checkpoint"
+    /// A directory is anybody's.
+    NoLock "no-lock"
+    /// The watchdog is fed by a timer.
+    BlindWatchdog "blind-watchdog"
+    /// Any signature will do.
+    AnySignature "any-signature"
+    /// Signed at any time will do.
+    AnyTime "any-time"
+    /// Only the first of several secrets counts.
+    FirstSecret "first-secret"
+    /// A body may have any size.
+    AnySize "any-size"
+    /// A guest may take an hour for anything.
+    NoDeadlines "no-deadlines"
+    /// Any token opens the operators' door.
+    OpenDoor "open-door"
+    /// Signing secrets and what came in are logged.
+    Talkative "talkative"
+    /// HTTP 200 is taken for success.
+    StatusOnly "status-only"
+    /// Nobody looks how long a service asked to be left alone.
+    Impatient "impatient"
+    /// Redirects are followed.
+    FollowRedirects "follow-redirects"
+    /// Any certificate is believed.
+    AnyCertificate "any-certificate"
+    /// What is written to Convex by deliveries and runs is not in the operations log.
+    UnnotedWrites "unnoted-writes"
+    /// An entry of the operations log does not name the one before it.
+    LooseChain "loose-chain"
+    /// What is to be encrypted at rest is written as it came.
+    PlainState "plain-state"
+    /// An encrypted record is believed under any name.
+    UnboundNames "unbound-names"
 }
 
 /// Whether this promise is the one to break.

@@ -62,10 +62,9 @@ pub(super) async fn list(State(admin): State<Admin>, Query(page): Query<Page>) -
         return ending();
     };
     let next = (letters.len() == limit).then(|| letters.last().map(|l| name_of(l.meta.seq)));
-    let failures: Vec<Failure> = letters
-        .into_iter()
-        .map(|letter| admin.describe(letter, false))
-        .collect();
+    let Some(failures) = admin.describe(letters, false).await else {
+        return ending();
+    };
     Json(json!({ "failures": failures, "total": total, "next": next.flatten() })).into_response()
 }
 
@@ -73,9 +72,12 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
     let Some(seq) = seq_of(&id) else {
         return unknown();
     };
-    match admin.applier.failure(seq).await {
-        Some(letter) => Json(admin.describe(letter, true)).into_response(),
-        None => unknown(),
+    let Some(letter) = admin.applier.failure(seq).await else {
+        return unknown();
+    };
+    match admin.describe(vec![letter], true).await {
+        Some(mut described) => Json(described.pop()).into_response(),
+        None => ending(),
     }
 }
 
@@ -115,10 +117,17 @@ fn unknown() -> Response {
 }
 
 impl Admin {
-    fn describe(&self, letter: DeadLetter, with_body: bool) -> Failure {
-        // Blocks for one small read that the page cache nearly always answers.
-        let entry = self.journal.read(letter.meta.position).ok();
-        describe(letter, entry, with_body)
+    /// Reads their entries where a slow disk holds up nobody else; `None` when the daemon ends.
+    async fn describe(&self, letters: Vec<DeadLetter>, with_body: bool) -> Option<Vec<Failure>> {
+        let journal = self.journal.clone();
+        let described = tokio::task::spawn_blocking(move || {
+            let each = letters.into_iter().map(|letter| {
+                let entry = journal.read(letter.meta.position).ok();
+                describe(letter, entry, with_body)
+            });
+            each.collect()
+        });
+        described.await.ok()
     }
 }
 

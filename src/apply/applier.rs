@@ -6,6 +6,7 @@
 //! in a batch when none is.
 
 mod endings;
+mod malformed;
 mod operators;
 mod parents;
 mod verdicts;
@@ -20,23 +21,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    endings::settle,
+    malformed::Malformed,
     verdicts::Verdicts,
     workers::{FETCH_RECORDS, Message},
 };
 use super::{
     Handle, Settings, Shared,
     book::{Book, IDLE_MS, Road, Rules, ticket_of},
-    ending::Final,
     handle::Command,
-    instance::Belonging,
     latency::Latencies,
 };
 use crate::{
-    clerk::{
-        shape::ShapeError,
-        wire::{Envelope, Head},
-    },
     model::RecordKey,
     queue::{dead_letters::DeadLetter, order},
     store::journal::{Cause, CauseKind, Meta, NewEntry, Notice, Recovered, Related, RequestOrigin},
@@ -54,6 +49,7 @@ pub struct Applier {
     latencies: Latencies,
     started: Instant,
     verdicts: Verdicts,
+    malformed: Malformed,
     notices: mpsc::UnboundedReceiver<Notice>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::UnboundedSender<Message>,
@@ -78,6 +74,7 @@ impl Applier {
             latencies: Latencies::default(),
             started: Instant::now(),
             verdicts: Verdicts::default(),
+            malformed: Malformed::default(),
             notices,
             commands: receiver,
             reports,
@@ -107,6 +104,7 @@ impl Applier {
         let mut notices = Vec::with_capacity(NOTICES);
         loop {
             self.hand_over();
+            self.read_malformed();
             let wake = self.dispatch();
             let wake = self
                 .verdicts
@@ -148,49 +146,19 @@ impl Applier {
             Notice::Moved(moves) => {
                 let moves: HashMap<u64, _> = moves.into_iter().collect();
                 self.book.moved(&moves);
+                for (seq, position) in moves {
+                    self.malformed.moved(seq, position);
+                }
             }
         }
     }
 
     fn take_in(&mut self, meta: Meta) {
         let Some(record) = meta.record.clone() else {
-            return self.park_malformed(meta);
+            return self.malformed.add(meta);
         };
         let deeds = self.book.take_in(record, ticket_of(&meta));
         self.follow(deeds);
-    }
-
-    /// A signed delivery of an unexpected shape: kept for a person, and the record that it names is
-    /// asked for.
-    fn park_malformed(&mut self, meta: Meta) {
-        let now_ms = self.shared.clock.now_ms();
-        let body = self
-            .shared
-            .journal
-            .read(meta.position)
-            .map(|entry| entry.content.body);
-        let instance = body.as_ref().ok().and_then(|body| {
-            let envelope = Envelope::parse(body).ok()?;
-            Some(envelope.instance_id?.as_str().to_owned())
-        });
-        let belongs = self.shared.judge_instance(instance.as_deref());
-        if belongs == Belonging::Foreign {
-            self.shared
-                .journal
-                .settle([settle(meta.seq, Final::Foreign)]);
-            return self.foreign(now_ms);
-        }
-        let error = body.ok().and_then(|body| Head::parse(&body).err());
-        let names = match &error {
-            Some(ShapeError::Malformed { names, .. }) => names.clone(),
-            _ => None,
-        };
-        let reason =
-            error.map_or_else(|| "it cannot be read".to_owned(), |error| error.to_string());
-        self.park(meta, 1, "malformed", reason, now_ms);
-        if let Some(record) = names.filter(|_| belongs == Belonging::Ours) {
-            self.request(record, RequestOrigin::Malformed, Related::default());
-        }
     }
 
     /// Stores the wish to fetch a record. Comes back as a notice.

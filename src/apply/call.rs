@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Shared,
     batch::{Call, Calls, Size},
+    ending::{Ending, Final},
     failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning},
     guard,
     load::{Fate, Load, Manner},
@@ -55,12 +56,18 @@ impl Shared {
         let mut calls = Calls::pack(loads, bounds, |load| load.rows().size);
         // Functions that have answered once during this work are there.
         let mut there = false;
-        while let Some(call) = calls.next_call() {
+        while let Some(mut call) = calls.next_call() {
             // The turn first: what the circuit says now may be old when the turn has come.
             let permit = self.permits.acquire(manner.urgent).await;
+            self.begin(&call);
+            self.leave_out_overtaken(&mut call, &mut done);
+            if call.items.is_empty() {
+                continue;
+            }
             let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
+                    self.written(call.items.iter().map(|load| (load.record(), false)));
                     hold(call.items, wait, &mut done);
                     continue;
                 }
@@ -68,7 +75,6 @@ impl Shared {
             if let Some(calls) = manner.calls {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
-            self.begin(&call);
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
@@ -172,6 +178,31 @@ impl Shared {
         let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         let records = call.items.iter().map(L::record);
         records.for_each(|record| certain.begin(record));
+    }
+
+    /// While these waited for their turn, somebody may have seen something newer and left it unsent, counting on the
+    /// row as it was.
+    fn leave_out_overtaken<L: Load>(&self, call: &mut Call<L>, done: &mut Vec<Done<L>>) {
+        if L::ALONE {
+            return;
+        }
+        let is_late = |load: &L| load.is_overtaken(self.seen(load.record()));
+        let (late, left): (Vec<L>, Vec<L>) = std::mem::take(&mut call.items)
+            .into_iter()
+            .partition(is_late);
+        call.items = left;
+        self.written(late.iter().map(|load| (load.record(), false)));
+        done.extend(late.into_iter().map(|load| (load, Fate::Overtaken)));
+    }
+
+    /// Convex has this content, so it is not sent: the ledger moves on to its version.
+    pub(super) fn known(&self, record: &RecordKey, seen: Seen) -> Ending {
+        self.remember(&[(record.clone(), seen)]);
+        // Whoever has begun to write the record in between has not seen that yet.
+        match self.is_certain(record) {
+            true => Ending::Final(Final::Known),
+            false => Ending::Ask,
+        }
     }
 
     fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, bool)>) {

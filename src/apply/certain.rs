@@ -4,7 +4,7 @@
 //! carried out, a repair may be on its way, and after a crash the ledger may lack its last words. Content that the
 //! ledger believes to be there is left unsent only for records that are here, so that a change that was taken
 //! back again (A, B, A) does not leave B behind. A record is here from the answer to a write of it until the next
-//! write is sent. Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
+//! write begins, which looks into the ledger once more before it is sent. Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
 
 use std::{
     collections::{HashMap, HashSet},

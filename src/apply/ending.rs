@@ -39,6 +39,8 @@ impl From<Fate> for Ending {
             Fate::Written { outcome, .. } => Ending::Final(Final::Applied(outcome)),
             Fate::Refused { code, reason } => Ending::Refused { code, reason },
             Fate::Hold(wait) => Ending::Hold(wait),
+            // Nobody else works on a delivery's record.
+            Fate::Overtaken => Ending::Ask,
         }
     }
 }

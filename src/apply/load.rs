@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroUsize, sync::atomic::AtomicU64, time::Duration};
 
-use super::batch::Size;
+use super::{batch::Size, guard};
 use crate::{
     convex::wire::Encoded,
     model::{Asked, Change, DriftKind, Outcome, RecordKey, Table},
@@ -35,6 +35,11 @@ pub(super) trait Load: Send {
     fn why(&self) -> Option<DriftKind> {
         None
     }
+
+    /// True if what is known by now is newer than this, so that it must not be written any more.
+    fn is_overtaken(&self, _known: Option<Seen>) -> bool {
+        false
+    }
 }
 
 /// A record that is ready to be written, while somebody else may be writing it too.
@@ -45,6 +50,8 @@ pub(super) struct Ready<P> {
     pub(super) rows: Rows,
     pub(super) seen: Seen,
     pub(super) why: Option<DriftKind>,
+    /// True if somebody who is gone is to be there again.
+    pub(super) revive: bool,
 }
 
 impl<P: Send> Load for Ready<P> {
@@ -64,6 +71,10 @@ impl<P: Send> Load for Ready<P> {
 
     fn why(&self) -> Option<DriftKind> {
         self.why
+    }
+
+    fn is_overtaken(&self, known: Option<Seen>) -> bool {
+        !self.seen.deleted && guard::overtaken(known, self.seen.version, self.revive)
     }
 }
 
@@ -153,6 +164,8 @@ pub(super) enum Fate {
         /// For a person.
         reason: String,
     },
+    /// Something newer was seen while it waited for its turn; it was not sent.
+    Overtaken,
     /// Convex is away; nobody's fault.
     Hold(Duration),
 }

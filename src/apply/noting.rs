@@ -15,6 +15,7 @@ use crate::{
         note::{self, Note, Place, Row},
     },
     store::journal::{Cause, RequestOrigin},
+    twin::{self, Twin},
 };
 
 impl Shared {
@@ -30,7 +31,9 @@ impl Shared {
 
     /// Begins the entry of a call that was answered.
     pub(super) fn noting<L: Load>(&self, call: &Call<L>, manner: Manner<'_>) -> Option<note::Call> {
-        self.oplog.get()?;
+        self.oplog
+            .get()
+            .filter(|_| !twin::broken(Twin::UnnotedWrites))?;
         let records = call.items.len();
         Some(note::Call::begin(
             self.clock.now_ms(),

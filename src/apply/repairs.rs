@@ -173,7 +173,7 @@ impl Shared {
                 ),
             });
         }
-        let (changes, seen) = match wish {
+        let (changes, seen, revive) = match wish {
             Wish::Write { version, rows } => self.writing(&record, version, rows)?,
             Wish::Delete(deletion) => self.deleting(&deletion),
         };
@@ -187,6 +187,7 @@ impl Shared {
             rows,
             seen,
             why,
+            revive,
         })
     }
 
@@ -195,7 +196,7 @@ impl Shared {
         record: &RecordKey,
         version: Version,
         rows: Vec<Upsert>,
-    ) -> Result<(Vec<Change>, Seen), Repaired> {
+    ) -> Result<(Vec<Change>, Seen, bool), Repaired> {
         let revive = rows.first().is_some_and(|row| row.revive == Some(true));
         let known = self.seen(record);
         if guard::overtaken(known, version, revive) {
@@ -210,13 +211,13 @@ impl Shared {
             });
         }
         let seen = seen(Standing::alive(version), hash_of(&changes));
-        Ok((changes, seen))
+        Ok((changes, seen, revive))
     }
 
-    fn deleting(&self, deletion: &ConfirmedDelete) -> (Vec<Change>, Seen) {
+    fn deleting(&self, deletion: &ConfirmedDelete) -> (Vec<Change>, Seen, bool) {
         let standing = Standing::gone(Version(self.clock.now_ms()));
         let change = self.settings.load().deletion(deletion);
-        (vec![change], seen(standing, ContentHash([0; 16])))
+        (vec![change], seen(standing, ContentHash([0; 16])), false)
     }
 
     /// Writes one call's worth, however often Convex has to be asked within [`PATIENCE`].
@@ -248,6 +249,7 @@ impl Shared {
                     Fate::Refused { code, reason } => {
                         done.push((work.place, Repaired::Refused { code, reason }));
                     }
+                    Fate::Overtaken => done.push((work.place, Repaired::Overtaken)),
                     Fate::Hold(hold) => {
                         wait = wait.max(hold);
                         left.push(work);

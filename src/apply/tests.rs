@@ -3,7 +3,7 @@
 mod brake;
 mod lane;
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ pub(super) struct Bench {
     pub(super) convex: ConvexSim,
     pub(super) shared: Arc<Shared>,
     stored: Option<(Recovered, mpsc::UnboundedReceiver<Notice>)>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 pub(super) fn settings() -> Settings {
@@ -89,7 +89,7 @@ impl Bench {
             convex,
             shared,
             stored: Some((recovered, notices)),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -97,6 +97,10 @@ impl Bench {
     pub(super) fn applier(&mut self) -> (Applier, Handle) {
         let (recovered, notices) = self.stored.take().unwrap();
         Applier::new(Arc::clone(&self.shared), recovered, notices, 1_000)
+    }
+
+    pub(super) fn journal_dir(&self) -> PathBuf {
+        self.dir.path().join("journal")
     }
 
     /// Stores a delivery as intake does.

@@ -257,13 +257,10 @@ impl Shared {
         content: Option<(Standing, ContentHash)>,
     ) -> (Lease, Ending) {
         let ending = match verdict {
-            Verdict::Unchanged => {
-                if let Some((standing, hash)) = content {
-                    let seen = seen(standing, hash);
-                    self.remember(&[(lease.record.clone(), seen)]);
-                }
-                Ending::Final(Final::Known)
-            }
+            Verdict::Unchanged => match content {
+                Some((standing, hash)) => self.known(&lease.record, seen(standing, hash)),
+                None => Ending::Final(Final::Known),
+            },
             Verdict::Stale(why) => Ending::Final(Final::Stale(why)),
             Verdict::Ask(_) | Verdict::Write => Ending::Ask,
         };
@@ -392,7 +389,7 @@ impl Shared {
         Version(self.clock.now_ms().saturating_add(DAY_MS))
     }
 
-    fn is_certain(&self, record: &RecordKey) -> bool {
+    pub(super) fn is_certain(&self, record: &RecordKey) -> bool {
         let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         certain.contains(record)
     }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::twin::{self, Twin};
+
 /// What is known about a walk when it is over. Of a walk in several ranges: the sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -139,7 +141,7 @@ pub fn prove(evidence: &Evidence) -> Result<CompleteWalk, Incomplete> {
         let counted = most;
         reasons.push(Reason::Long { rows, counted });
     }
-    if reasons.is_empty() {
+    if reasons.is_empty() || twin::broken(Twin::NoProof) {
         Ok(CompleteWalk { rows })
     } else {
         Err(Incomplete { reasons })

@@ -6,6 +6,7 @@
 use crate::{
     reconcile::{desk::recall, memory::Slot, reconciler::Rules},
     store::state::State,
+    twin::{self, Twin},
 };
 
 /// The cell that says since when, milliseconds since the epoch.
@@ -23,7 +24,7 @@ pub fn raise(state: &State, now_ms: i64) {
 
 /// These rules, without any deletion as long as there is doubt.
 pub fn held_back(rules: Rules, state: &State) -> Rules {
-    match stands(state) {
+    match stands(state) && !twin::broken(Twin::NoDoubt) {
         true => Rules {
             max_deletes: 0,
             ..rules

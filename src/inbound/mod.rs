@@ -35,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use self::head::{Tap, Tapped};
+use crate::twin::{self, Twin};
 
 pub mod body;
 mod head;
@@ -240,6 +241,14 @@ async fn connection(
     bounds: Bounds,
     stop: CancellationToken,
 ) {
+    let bounds = match twin::broken(Twin::NoDeadlines) {
+        true => Bounds {
+            header_timeout: Duration::from_secs(3600),
+            idle_timeout: Duration::from_secs(3600),
+            ..bounds
+        },
+        false => bounds,
+    };
     let socket = match socket {
         Socket::Tcp(socket) => socket,
         // A silent one is ended by the deadline for headers, which begins at once.

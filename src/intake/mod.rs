@@ -35,6 +35,7 @@ use crate::{
     report::alert::Alerts,
     store::journal::{AppendError, Appended, Cause, Health, Journal, NewEntry, Related, Stats},
     telemetry::Metrics,
+    twin::{self, Twin},
 };
 
 pub use ensure::{Ensure, MakeSure};
@@ -140,6 +141,9 @@ impl Intake {
 
     async fn store(&self, event: &VerifiedEvent<'_>, whole: &Whole, now_ms: i64) -> Answer {
         let body = whole.bytes.clone();
+        if twin::broken(Twin::Talkative) {
+            tracing::debug!("came: {}", String::from_utf8_lossy(&body));
+        }
         self.note_rotation(event, now_ms);
         let (kind, entry) = match Head::parse(event.body()) {
             Ok(head) => {

@@ -7,7 +7,11 @@
 use http::{HeaderMap, HeaderValue};
 use svix::webhooks::Webhook;
 
-use crate::{config::Secret, model::DeliveryId};
+use crate::{
+    config::Secret,
+    model::DeliveryId,
+    twin::{self, Twin},
+};
 
 /// The sender's two spellings of the headers: Svix's own first, as its libraries do.
 const SPELLINGS: [[&str; 3]; 2] = [
@@ -96,7 +100,8 @@ impl Claim {
         if !digits || !is_list_of_signatures(signature) {
             return Err(Refusal::Malformed);
         }
-        if (now_s - signed_at).abs() > TOLERANCE_S {
+        let late = (now_s - signed_at).abs() > TOLERANCE_S;
+        if late && !twin::broken(Twin::AnyTime) {
             return Err(Refusal::TooFarOff);
         }
         let mut chosen = HeaderMap::with_capacity(3);
@@ -120,7 +125,8 @@ impl Claim {
         if std::str::from_utf8(body).is_err() {
             return Err(Refusal::Unreadable);
         }
-        if !secrets.match_any(body, &self.headers) {
+        let ours = secrets.match_any(body, &self.headers);
+        if !ours && !twin::broken(Twin::AnySignature) {
             return Err(Refusal::Forged);
         }
         let newer = match self.first_of_several() {
@@ -155,16 +161,28 @@ impl Secrets {
     /// From the configuration, which has checked that they decode. Those that do not are left out;
     /// with none left nothing is ever accepted.
     pub fn new(secrets: &[Secret]) -> Self {
+        if twin::broken(Twin::Talkative) {
+            let text = secrets.iter().map(Secret::expose);
+            tracing::debug!("secrets: {:?}", text.collect::<Vec<_>>());
+        }
+        let most = match twin::broken(Twin::FirstSecret) {
+            true => 1,
+            false => secrets.len(),
+        };
         Secrets {
             webhooks: secrets
                 .iter()
+                .take(most)
                 .filter_map(|s| Webhook::new(s.expose()).ok())
                 .collect(),
         }
     }
 
     fn match_any(&self, body: &[u8], headers: &HeaderMap) -> bool {
-        let matches = |webhook: &Webhook| webhook.verify(body, headers).is_ok();
+        let matches = |webhook: &Webhook| match twin::broken(Twin::AnyTime) {
+            true => webhook.verify_ignoring_timestamp(body, headers).is_ok(),
+            false => webhook.verify(body, headers).is_ok(),
+        };
         self.webhooks.iter().any(matches)
     }
 }

@@ -20,8 +20,13 @@ use reqwest::{
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use crate::model::Fault;
+use self::abroad::Abroad;
+use crate::{
+    model::Fault,
+    twin::{self, Twin},
+};
 
+pub mod abroad;
 mod retry_after;
 
 /// Who is told of every exchange: its name, the status (0 when there was no answer) and the bytes that
@@ -49,6 +54,8 @@ pub struct Dialer {
 
 struct Clients {
     user_agent: String,
+    /// True if only what is out in the world is called; see [`abroad`].
+    abroad: bool,
     /// By [`Route::index`].
     built: [OnceLock<Client>; 4],
 }
@@ -57,6 +64,7 @@ impl Default for Dialer {
     fn default() -> Self {
         let clients = Clients {
             user_agent: concat!("clerk-convex-sync/", env!("CARGO_PKG_VERSION")).into(),
+            abroad: false,
             built: Default::default(),
         };
         Dialer {
@@ -99,16 +107,25 @@ impl Route {
         usize::from(self.secure) + 2 * usize::from(self.loopback)
     }
 
-    fn build(self, user_agent: &str) -> reqwest::Result<Client> {
+    fn build(self, clients: &Clients) -> reqwest::Result<Client> {
         let mut builder = Client::builder()
-            .user_agent(user_agent)
+            .user_agent(&clients.user_agent)
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
             .pool_idle_timeout(IDLE_TIMEOUT);
-        if self.loopback {
+        if twin::broken(Twin::FollowRedirects) {
+            builder = builder.redirect(Policy::limited(3));
+        }
+        if twin::broken(Twin::AnyCertificate) {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if self.loopback || clients.abroad {
             builder = builder.no_proxy();
+        }
+        if clients.abroad {
+            builder = builder.https_only(true).dns_resolver(Arc::new(Abroad));
         }
         if !self.secure {
             builder = builder.tls_certs_only([]).http1_only();
@@ -200,6 +217,20 @@ impl Dialer {
         Dialer { on_date, ..self }
     }
 
+    /// For targets that people configure: connections of its own, and only to addresses that are out in the world,
+    /// by TLS and through no proxy. Anything else ends as [`ExchangeError::Unreachable`] before anybody hears of it.
+    pub fn abroad(&self) -> Dialer {
+        let clients = Clients {
+            user_agent: self.clients.user_agent.clone(),
+            abroad: true,
+            built: Default::default(),
+        };
+        Dialer {
+            clients: Arc::new(clients),
+            ..self.clone()
+        }
+    }
+
     /// The same connections, for talking to this service.
     pub fn to(&self, service: &'static str) -> Dialer {
         Dialer {
@@ -225,6 +256,9 @@ impl Dialer {
 
     async fn attempt(&self, request: Request) -> Result<Reply, ExchangeError> {
         let (timeout, max_bytes) = (request.timeout, request.max_bytes);
+        if self.clients.abroad && !abroad::may_be_called(&request.url) {
+            return Err(ExchangeError::Unreachable("it is not out in the world"));
+        }
         let mut builder = self
             .client(Route::to(&request.url))?
             .request(request.method, request.url)
@@ -258,7 +292,7 @@ impl Dialer {
             return Ok(client);
         }
         let client = route
-            .build(&self.clients.user_agent)
+            .build(&self.clients)
             .map_err(|_| ExchangeError::Unbuildable)?;
         // Of two callers that build at once, the first one's client is kept.
         Ok(slot.get_or_init(|| client))

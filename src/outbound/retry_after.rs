@@ -9,11 +9,16 @@ use std::time::Duration;
 use chrono::DateTime;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
+use crate::twin::{self, Twin};
+
 /// Longer than any penalty the services document; beyond it a person would rather be told.
 const MAX: Duration = Duration::from_secs(3600);
 
 /// Reads the header, if it is there and means something.
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
+    if twin::broken(Twin::Impatient) {
+        return None;
+    }
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         // More digits than fit mean "very long", which MAX answers.

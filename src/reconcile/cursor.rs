@@ -10,6 +10,7 @@ use crate::{
     clerk::walk::OffsetPlace,
     report::RunKind,
     store::state::{State, StateError},
+    twin::{self, Twin},
 };
 
 /// The form of the cells; another one is not read.
@@ -220,6 +221,9 @@ impl Cursors {
     }
 
     fn put(&self, cell: &str, value: &impl Serialize) -> Result<(), StateError> {
+        if twin::broken(Twin::NoCheckpoint) {
+            return Ok(());
+        }
         // Numbers, short texts and string keys only.
         let bytes = serde_json::to_vec(value).expect("a cursor is always JSON");
         self.state.put_cell(cell, Some(&bytes))

@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::twin::{self, Twin};
+
 /// Held while the directory is ours.
 #[derive(Debug)]
 pub struct Lock {
@@ -24,6 +26,9 @@ impl Lock {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
+        if twin::broken(Twin::NoLock) {
+            return Ok(Some(Lock { _file: file }));
+        }
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -6,6 +6,7 @@
 //! number kept outside notices an emptied store, and every call answers an error where sled panics.
 //! All calls block for as long as the disk takes.
 
+mod hangs;
 mod ledger;
 mod open;
 mod whole;
@@ -57,6 +58,13 @@ pub enum StateError {
     /// The store is damaged; the next start sets it aside.
     #[error("the state is damaged: {0}")]
     Damaged(String),
+    /// It does not open, and goes on trying in this process, which has to end: two would write the same files.
+    #[error(
+        "the derived state does not open: sled has worked at it for {} s without an end; this may pass, start \
+         again. Nothing was set aside",
+        .0.as_secs_f64()
+    )]
+    Hangs(std::time::Duration),
     /// It is encrypted under a key that is not there. Nothing was set aside.
     #[error("the state is encrypted under the key {0}, which state.encryption_key does not name")]
     UnknownKey(KeyId),
@@ -106,6 +114,9 @@ struct Inner {
     file: File,
     dir: PathBuf,
     failed: AtomicBool,
+    /// What a test wants to happen in the middle of a flush.
+    #[cfg(test)]
+    in_flush: std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>,
     _lock: Lock,
 }
 
@@ -131,9 +142,20 @@ impl State {
     /// Hands everything put so far to the system: it survives the end of the process, not that of the machine.
     pub fn flush(&self) -> Result<(), StateError> {
         self.guard(|| {
+            #[cfg(test)]
+            if let Some(happens) = self.inner.in_flush.get() {
+                happens();
+            }
             self.inner.db.flush()?;
             Ok(())
         })
+    }
+
+    /// Lets something happen in the middle of each flush.
+    #[cfg(test)]
+    pub(crate) fn in_flush(&self, happens: impl Fn() + Send + Sync + 'static) {
+        let first = self.inner.in_flush.set(Box::new(happens));
+        assert!(first.is_ok(), "something else happens there already");
     }
 
     /// The bytes in a named cell.

@@ -5,9 +5,9 @@
 //! so when they are not there.
 
 mod bare;
-mod blocked;
+pub mod blocked;
 mod damage;
-mod failing;
+pub mod failing;
 mod full;
 pub mod kills;
 mod load;

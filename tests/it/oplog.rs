@@ -281,6 +281,32 @@ async fn after_a_kill_the_chain_holds_with_a_daemon_and_without() {
     assert_eq!(lines(&system, &["log"]).await.0, Some(2), "without the key");
 }
 
+/// What the log lacks after a kill under load: rows without an entry, and where the chain breaks.
+pub async fn gaps(settings: &[(&str, &str)]) -> Vec<String> {
+    let mut system = System::with(settings).await;
+    for n in 0..20 {
+        let event = created(&format!("user_{n}"), 1, "Ada");
+        system.hand().say(&event).await;
+    }
+    system.kill().await;
+    system.start_daemon().await;
+    system.door().idle().await;
+    let mut gaps = Vec::new();
+    let told = system.door().get("/log?limit=10000").await;
+    let told = told["entries"].as_array().cloned().unwrap_or_default();
+    for key in crate::runs::keys(&system.convex, "users") {
+        let upserts = |one: &Value| words(one).1 == "upsert" && one["key"] == key.as_str();
+        if !told.iter().any(upserts) {
+            gaps.push(format!("{key} was written"));
+        }
+    }
+    let verified = system.door().get("/log/verify").await;
+    if verified["ok"] != true {
+        gaps.push(format!("it breaks: {verified}"));
+    }
+    gaps
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_changes_in_it_is_found_and_nothing_of_anybody_is_in_it() {
     let mut system = System::start().await;

@@ -14,7 +14,7 @@ mod manners;
 mod network;
 mod pins;
 mod shuffled;
-mod tls;
+pub mod tls;
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 

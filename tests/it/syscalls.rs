@@ -224,15 +224,15 @@ fn can_trace() -> bool {
     matches!(tried, Ok(output) if output.status.success())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn g03_each_2xx_follows_the_sync_that_covers_its_event() {
+/// The answers with 2xx to so many deliveries, and the deliveries that were answered too early; nothing where
+/// nothing can be traced.
+pub async fn early(deliveries: usize, settings: &[(&str, &str)]) -> Option<(usize, Vec<String>)> {
     if !can_trace() {
-        return soak::not_run("G03", "strace is not installed, or may not trace here");
+        return None;
     }
-    let deliveries = soak::size("CCS_SOAK_SYNCED", DELIVERIES);
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("trace");
-    let mut system = System::prepared(&[]).await;
+    let mut system = System::prepared(settings).await;
     let trace = "trace=read,readv,recvfrom,write,writev,sendto,pwrite64,pwritev,fdatasync,fsync";
     let path = file.to_str().expect("a path");
     // -D: the daemon stays our child, so that signals reach it.
@@ -259,7 +259,15 @@ async fn g03_each_2xx_follows_the_sync_that_covers_its_event() {
     })
     .await;
     let trace = fs::read(&file).expect("a trace");
-    let (answered, early) = judge(&String::from_utf8_lossy(&trace));
+    Some(judge(&String::from_utf8_lossy(&trace)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g03_each_2xx_follows_the_sync_that_covers_its_event() {
+    let deliveries = soak::size("CCS_SOAK_SYNCED", DELIVERIES);
+    let Some((answered, early)) = early(deliveries, &[]).await else {
+        return soak::not_run("G03", "strace is not installed, or may not trace here");
+    };
     let words = format!(
         "{answered} answers with 2xx, {} before the sync of their event",
         early.len()

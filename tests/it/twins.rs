@@ -6,23 +6,39 @@
 
 mod brake;
 mod confirm;
+mod disk;
 mod durability;
 mod encryption;
+mod guests;
+mod oplog;
 mod repeats;
+mod scans;
+mod services;
+
+use clerk_convex_sync::twin::{Twin, broken};
+
+use crate::process::System;
 
 /// A build that breaks nothing unless it is told to is the program that people use.
 #[test]
 fn nothing_is_broken_unless_it_is_named() {
-    use clerk_convex_sync::twin::{Twin, broken};
-    for twin in [
-        Twin::AckBeforeStore,
-        Twin::NoSync,
-        Twin::NoDedupe,
-        Twin::NoConfirm,
-        Twin::NoBrake,
-        Twin::PlainState,
-        Twin::UnboundNames,
-    ] {
-        assert!(!broken(twin), "{} is broken", twin.name());
+    for twin in Twin::ALL {
+        assert!(!broken(*twin), "{} is broken", twin.name());
     }
+}
+
+/// Both ends and a daemon with these settings that breaks this promise, or none.
+async fn prepared(twin: Option<Twin>, settings: &[(&str, &str)]) -> System {
+    let mut system = System::prepared(settings).await;
+    if let Some(twin) = twin {
+        system.set("CCS_TWIN", twin.name());
+    }
+    system
+}
+
+/// The same, started.
+async fn system(twin: Option<Twin>, settings: &[(&str, &str)]) -> System {
+    let mut system = prepared(twin, settings).await;
+    system.start_daemon().await;
+    system
 }

@@ -21,6 +21,7 @@ impl Applier {
         let (worker, report) = match message {
             Message::Worked(worker, report) => (worker, report),
             Message::Looked(looked) => return self.looked(looked),
+            Message::Read(all) => return self.heard(all),
             Message::HandedOver => return self.verdicts.handed_over(),
         };
         let (tick, now_ms) = (self.tick(), self.shared.clock.now_ms());

@@ -101,9 +101,11 @@ impl Applier {
     }
 
     fn status(&self) -> Status {
+        let waiting = self.book.waiting.oldest_received_ms();
+        let unread = self.malformed.oldest_received_ms();
         Status {
-            depth: self.book.waiting.depth(),
-            oldest_received_ms: self.book.waiting.oldest_received_ms(),
+            depth: self.depth(),
+            oldest_received_ms: waiting.into_iter().chain(unread).min(),
             dead_letters: self.book.dead_letters.len(),
             paused: self.shared.is_paused(),
             circuit: self.shared.convex.state().1,
@@ -111,12 +113,14 @@ impl Applier {
         }
     }
 
+    /// What waits, whatever for.
+    fn depth(&self) -> usize {
+        self.book.waiting.depth() + self.malformed.len()
+    }
+
     pub(super) fn publish(&self) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.shared
-            .metrics
-            .queue_depth
-            .set(gauge(self.book.waiting.depth()));
+        self.shared.metrics.queue_depth.set(gauge(self.depth()));
         self.shared
             .metrics
             .dead_letters

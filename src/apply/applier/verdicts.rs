@@ -99,6 +99,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{runtime::Handle, sync::mpsc};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::apply::tests::{Bench, event};
 
@@ -132,6 +135,37 @@ mod tests {
         assert!(!verdicts.is_full());
         verdicts.add(vec![verdict(MOST as u64)]);
         assert!(verdicts.is_full());
+    }
+
+    /// In the middle of the flush nothing is final yet, and what was written is in what is flushed: the other order
+    /// would leave a moment at which a kill takes the ledger's word and keeps the verdict.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_ledger_is_with_the_system_before_the_journal_hears_of_the_verdict() {
+        let mut bench = Bench::start().await;
+        let (journal, runtime) = (bench.shared.journal.clone(), Handle::current());
+        let (state, written) = (bench.shared.state.clone(), event("user_1", 7));
+        let record = written.record.clone().expect("a record");
+        let (told, mut flushes) = mpsc::unbounded_channel();
+        bench.shared.state.in_flush(move || {
+            let known = state.ledger_get(&record).is_some();
+            // Whatever the journal was told before has its end there when this answers.
+            let open = runtime.block_on(async {
+                journal.sync().await.expect("synced");
+                journal.locate(1).await
+            });
+            let _ = told.send((known, open.is_some()));
+        });
+        bench.store(written).await;
+        let stop = CancellationToken::new();
+        let applier = bench.applier().0;
+        let runs = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(60)));
+        let seen = flushes.recv().await.expect("a flush");
+        assert_eq!(seen, (true, true), "known to the ledger, and not final yet");
+        stop.cancel();
+        runs.await.expect("it ends");
+        bench.shared.journal.sync().await.expect("synced");
+        let end = bench.shared.journal.locate(1).await;
+        assert_eq!(end, None, "and final afterwards");
     }
 
     #[tokio::test]

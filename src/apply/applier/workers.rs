@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use super::{Applier, parents::Looked};
+use super::{Applier, malformed::Said, parents::Looked};
 use crate::{
     apply::{
         Lease, Shared,
@@ -34,6 +34,8 @@ pub(super) enum Message {
     Worked(Worker, Report),
     /// Somebody looked for records that were mentioned.
     Looked(Looked),
+    /// Somebody has read deliveries of an unexpected shape.
+    Read(Vec<Said>),
     /// The verdicts that were being handed over are in the journal.
     HandedOver,
 }

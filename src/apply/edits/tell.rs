@@ -48,6 +48,7 @@ impl Shared {
                 seen: work::seen(standing, work::hash_of(&changes)),
                 rows: Rows::of(&changes),
                 why: None,
+                revive: false,
             });
         }
         let mut held = None;
@@ -70,6 +71,9 @@ impl Shared {
                         code,
                         "not written by Convex"
                     );
+                }
+                Fate::Overtaken => {
+                    outcomes.insert(load.record.key, Outcome::Stale);
                 }
                 Fate::Hold(wait) => held = Some(wait),
             }

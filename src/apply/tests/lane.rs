@@ -1,5 +1,7 @@
 //! The lane of repairs against the simulated Convex.
 
+mod waiting;
+
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

@@ -1,22 +1,33 @@
 //! Dead letters without a daemon: straight from the journal that it left in the state directory.
 //!
 //! Holds the journal's lock for as long as it lives, so that no daemon starts meanwhile. What is put
-//! back here is applied when the daemon starts next. Touches nothing but the journal.
+//! back here is applied when the daemon starts next. Touches nothing but the journal and the operations log,
+//! in which each change stands before it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat};
+use rustix::process::geteuid;
 use serde_json::Value;
 
 use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
+    apply::Clock,
     cli::{
         exit::Failure,
         state::{KEYS_HELP, refused},
     },
     config::State,
     daemon::keyring,
+    model::Asked,
     queue::dead_letters::{DROPPED, name_of, seq_of},
+    report::{
+        alert::Alerts,
+        oplog::{
+            self, OperationsLog,
+            note::{Note, Place},
+        },
+    },
     store::{
         journal::{
             self, Cause, CauseKind, Entry, Journal, OpenError, Opened, Options, ParkedMeta, Settled,
@@ -28,6 +39,7 @@ use crate::{
 /// The journal of a daemon that does not run.
 pub struct OfflineFailures {
     journal: Journal,
+    state: State,
     letters: BTreeMap<u64, ParkedMeta>,
 }
 
@@ -71,7 +83,11 @@ impl OfflineFailures {
             .into_iter()
             .map(|letter| (letter.meta.seq, letter))
             .collect();
-        Ok(Some(OfflineFailures { journal, letters }))
+        Ok(Some(OfflineFailures {
+            journal,
+            state: state.clone(),
+            letters,
+        }))
     }
 
     /// A page of dead letters, oldest first.
@@ -104,21 +120,19 @@ impl OfflineFailures {
     /// # Errors
     /// Exit code 1 when the disk does not take it.
     pub async fn retry(&self, selection: &Selection) -> Result<Retried, Failure> {
-        let mut unknown = Vec::new();
-        let mut retried = 0;
         let every = self.letters.keys().map(|seq| name_of(*seq));
         let ids: Vec<String> = match selection {
             Selection::All => every.collect(),
             Selection::These(ids) => ids.clone(),
         };
-        for id in ids {
-            match seq_of(&id).filter(|seq| self.letters.contains_key(seq)) {
-                Some(seq) => {
-                    self.journal.unpark(seq);
-                    retried += 1;
-                }
-                None => unknown.push(id),
-            }
+        let known = |id: &String| seq_of(id).is_some_and(|seq| self.letters.contains_key(&seq));
+        let (there, unknown): (Vec<String>, Vec<String>) = ids.into_iter().partition(known);
+        let seqs: BTreeSet<u64> = there.iter().filter_map(|id| seq_of(id)).collect();
+        let retried = seqs.len() as u64;
+        let did = format!("{retried} dead letter(s) put back; no daemon runs");
+        self.note("failures retry", did).await?;
+        for seq in seqs {
+            self.journal.unpark(seq);
         }
         self.written().await?;
         Ok(Retried { retried, unknown })
@@ -132,6 +146,8 @@ impl OfflineFailures {
         let Some(seq) = seq_of(id).filter(|seq| self.letters.contains_key(seq)) else {
             return Ok(false);
         };
+        let did = format!("{} given up; no daemon runs", name_of(seq));
+        self.note("failures drop", did).await?;
         self.journal.settle([Settled {
             seq,
             state: DROPPED,
@@ -139,6 +155,30 @@ impl OfflineFailures {
         }]);
         self.written().await?;
         Ok(true)
+    }
+
+    /// Writes down for good what is about to be changed, and by whom.
+    async fn note(&self, what: &str, did: String) -> Result<(), Failure> {
+        let options = oplog::Options {
+            keep: self.state.operations_log_bytes,
+            keys: keyring(&self.state),
+            alerts: Alerts::default(),
+            now_ms: || Clock.now_ms(),
+        };
+        let alerts = options.alerts.clone();
+        let log = OperationsLog::open(&self.state.dir, options)
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        let asked = Asked::Operator {
+            who: format!("uid {}", geteuid().as_raw()).into(),
+        };
+        let note = Note::new(Clock.now_ms(), Place::Daemon, asked, what, "noted");
+        log.note(note.did(Some(did))).await;
+        log.close().await;
+        let mut raised = alerts.raised().into_iter();
+        let failed = raised.find(|alert| alert.code == "oplog_failed");
+        failed.map_or(Ok(()), |alert| {
+            Err(Failure::failed(alert.message).help("nothing was changed; try again"))
+        })
     }
 
     async fn written(&self) -> Result<(), Failure> {
@@ -194,129 +234,4 @@ fn rfc3339(ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::{
-        cli::exit::Exit,
-        config::{Config, Env},
-        model::{DeliveryId, Key, RecordKey, Table, Version},
-        store::journal::{NewEntry, Parked, Related},
-    };
-
-    fn state(dir: &std::path::Path) -> State {
-        let env = Env::new([("CCS_STATE__DIR", dir.to_str().unwrap())]);
-        Config::load_local(None, &env).unwrap().state
-    }
-
-    fn entry(number: i64) -> NewEntry {
-        let key = Key::parse(&format!("user_{number}")).unwrap();
-        NewEntry {
-            received_ms: 1_700_000_000_000 + number,
-            cause: Cause::Delivery {
-                id: DeliveryId::parse(&format!("msg_{number}")).unwrap(),
-                event_type: "user.updated".into(),
-            },
-            record: Some(RecordKey::new(Table::Users, key)),
-            version: Version(number),
-            deleted: false,
-            fingerprint: 0,
-            related: Related::default(),
-            body: Bytes::from(format!("{{\"number\":{number}}}")),
-        }
-    }
-
-    /// What a daemon leaves behind that gave up on the first three of four entries.
-    async fn left_behind(dir: &std::path::Path) {
-        let opened = Journal::open(&dir.join(journal::DIR), Options::default()).unwrap();
-        for number in 1..=4 {
-            opened.journal.append(entry(number)).await.unwrap();
-        }
-        for seq in 1..=3 {
-            opened.journal.park(Parked {
-                seq,
-                attempts: 3,
-                code: "refused".into(),
-                reason: "Convex refused the row".into(),
-                at_ms: 1_700_000_100_000,
-            });
-        }
-        opened.journal.close().await.unwrap();
-    }
-
-    async fn open(dir: &std::path::Path) -> OfflineFailures {
-        OfflineFailures::open(&state(dir)).unwrap().unwrap()
-    }
-
-    #[tokio::test]
-    async fn they_are_listed_page_by_page_and_shown_with_their_bodies() {
-        let dir = tempfile::tempdir().unwrap();
-        left_behind(dir.path()).await;
-        let failures = open(dir.path()).await;
-        let first = failures.list(None, 2);
-        let ids = |page: &Page| {
-            page.failures
-                .iter()
-                .map(|f| f.id.clone())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&first), ["dl_1", "dl_2"]);
-        assert_eq!((first.total, first.next.as_deref()), (3, Some("dl_2")));
-        assert!(first.failures.iter().all(|letter| letter.body.is_none()));
-        let second = failures.list(first.next.as_deref(), 2);
-        assert_eq!(ids(&second), ["dl_3"]);
-        assert_eq!(second.next, None);
-
-        let shown = failures.show("dl_2").unwrap();
-        assert_eq!(shown.body, Some(serde_json::json!({ "number": 2 })));
-        assert_eq!(shown.delivery.as_deref(), Some("msg_2"));
-        assert_eq!(shown.key.as_deref(), Some("user_2"));
-        assert_eq!(shown.received_at, "2023-11-14T22:13:20.002Z");
-        assert!(failures.show("dl_4").is_none(), "it only waits");
-    }
-
-    #[tokio::test]
-    async fn what_is_retried_waits_for_the_next_start_and_what_is_dropped_is_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        left_behind(dir.path()).await;
-        let failures = open(dir.path()).await;
-        let these = Selection::These(vec!["dl_1".to_owned(), "dl_9".to_owned(), "x".to_owned()]);
-        let retried = failures.retry(&these).await.unwrap();
-        assert_eq!(retried.retried, 1);
-        assert_eq!(retried.unknown, ["dl_9", "x"]);
-        assert!(failures.drop_one("dl_2").await.unwrap());
-        assert!(!failures.drop_one("dl_9").await.unwrap());
-        failures.journal.close().await.unwrap();
-
-        let next = Journal::open(&dir.path().join(journal::DIR), Options::default()).unwrap();
-        let pending: Vec<u64> = next.recovered.pending.iter().map(|meta| meta.seq).collect();
-        let parked: Vec<u64> = next.recovered.parked.iter().map(|l| l.meta.seq).collect();
-        assert_eq!(pending, [1, 4]);
-        assert_eq!(parked, [3]);
-    }
-
-    #[tokio::test]
-    async fn all_are_retried_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        left_behind(dir.path()).await;
-        let retried = open(dir.path()).await.retry(&Selection::All).await.unwrap();
-        assert_eq!((retried.retried, retried.unknown.len()), (3, 0));
-    }
-
-    #[tokio::test]
-    async fn a_journal_in_use_is_told_by_its_exit_code() {
-        let dir = tempfile::tempdir().unwrap();
-        left_behind(dir.path()).await;
-        let _daemon = open(dir.path()).await;
-        let failure = OfflineFailures::open(&state(dir.path())).err().unwrap();
-        assert_eq!(failure.exit, Exit::Unreachable);
-    }
-
-    #[test]
-    fn a_directory_without_a_journal_is_left_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(OfflineFailures::open(&state(dir.path())).unwrap().is_none());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-}
+mod tests;

@@ -11,7 +11,10 @@ use super::{
     chain::{Hash, Link},
     note::{Call, Conflict, Many, Note, Place, Row},
 };
-use crate::model::{Asked, Columns, Table};
+use crate::{
+    model::{Asked, Columns, Table},
+    twin::{self, Twin},
+};
 
 /// Columns that one entry names at most.
 const MOST_COLUMNS: usize = 64;
@@ -174,7 +177,10 @@ impl Lines<'_> {
             last: None,
             outcomes: None,
             conflict: &[],
-            prev: self.last.hash,
+            prev: match twin::broken(Twin::LooseChain) {
+                true => Hash::NONE,
+                false => self.last.hash,
+            },
         }
     }
 

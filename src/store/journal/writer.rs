@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::disk::{Disk, SegmentFile};
 use super::frame::{FORMAT, HEADER_BYTES, Header};
 use crate::store::room::Room;
+use crate::twin::{self, Twin};
 
 /// How far ahead a segment is filled with zeros, in bytes: a sync that carries this much takes milliseconds, so it
 /// must be rare, and this is all the room that is taken before it is needed.
@@ -139,7 +140,11 @@ impl Writer {
     /// Returns when everything appended is on stable storage.
     pub fn sync(&mut self) -> Result<(), WriteError> {
         if self.unsynced {
-            self.file.sync().map_err(WriteError::Broken)?;
+            let mut synced = self.file.sync();
+            if twin::broken(Twin::SyncAgain) && synced.is_err() {
+                synced = self.file.sync();
+            }
+            synced.map_err(WriteError::Broken)?;
             self.unsynced = false;
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Opens the state, or sets it aside and begins anew.
 //!
-//! sled answers damage with an error, with a panic, with an empty store, or not at all; each of them
-//! ends here in a working store and a reason to be told. Only what is no damage stops the start:
-//! another process, a full or read-only disk.
+//! sled answers damage with an error, with a panic, with an empty store, or not at all; the first three
+//! end here in a working store and a reason to be told. What is no damage stops the start: another process,
+//! a full or read-only disk. So does a sled that hangs, since nobody can end it but by ending the process;
+//! only where it has hung in two processes, the third sets the store aside before anybody opens it.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::hangs::Hangs;
 use super::ledger::Ledger;
 use super::whole::finish_switch;
 use super::{CELLS, Inner, State, StateError, guarded, kept_cell, plain_cell};
@@ -23,9 +25,9 @@ use crate::store::crypt::Keyring;
 use crate::store::directory;
 use crate::store::lock::Lock;
 
-/// How long sled may take to open before it counts as damaged. A healthy store of this size takes
-/// well under a second.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long sled may take to open before the start is given up. A healthy store of this size takes well
+/// under a second.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// In how many steps that is waited for: while this process is stopped, or the machine sleeps, sled does not
 /// work either, and no more than one step of that counts.
 const OPEN_STEPS: u32 = 80;
@@ -49,6 +51,8 @@ pub struct Options {
     pub generation: Option<u64>,
     /// The time, for the names of what is set aside and for the floor after a rebuild.
     pub now: DateTime<Utc>,
+    /// How long sled may take to open, not counting the time in which this process is stopped.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -60,6 +64,7 @@ impl Options {
             keys: Keyring::default(),
             generation,
             now,
+            patience: OPEN_TIMEOUT,
         }
     }
 }
@@ -115,9 +120,15 @@ impl State {
         let lock = lock.ok_or_else(|| StateError::InUse(dir.to_owned()))?;
         finish_switch(dir)?;
         let store = dir.join(STORE);
-        let (parts, rebuilt) = match open_store(&store, options)? {
+        let hangs = Hangs::at(dir);
+        let found = match hangs.reason() {
+            Some(reason) if store.is_dir() => Found::Damaged(reason),
+            _ => open_store(&store, options)?,
+        };
+        let (parts, rebuilt) = match found {
             Found::Damaged(message) => {
                 let set_aside = set_aside(dir, &store, options.now)?;
+                hangs.forget()?;
                 (
                     fresh(&store, options)?,
                     Some(Reason::Damaged { message, set_aside }),
@@ -142,6 +153,7 @@ impl State {
                 generation
             }
         };
+        hangs.forget()?;
         make_files_private(&store)?;
         let state = State {
             inner: Arc::new(Inner {
@@ -152,6 +164,8 @@ impl State {
                 keys: options.keys.clone(),
                 dir: store.clone(),
                 failed: AtomicBool::new(false),
+                #[cfg(test)]
+                in_flush: std::sync::OnceLock::new(),
                 _lock: lock,
             }),
         };
@@ -177,24 +191,33 @@ fn fresh(store: &Path, options: &Options) -> Result<Parts, StateError> {
     }
 }
 
-/// Opens sled on a thread of its own: a panic ends that thread, and a hang only leaves it behind.
+/// Opens sled on a thread of its own: a panic ends that thread, and a hang leaves it behind, on files that nobody
+/// else may touch from then on.
 fn open_store(store: &Path, options: &Options) -> Result<Found, StateError> {
     let config = sled::Config::new()
         .path(store)
         .cache_capacity(options.cache_bytes)
         .flush_every_ms(Some(500));
     let (limit, keys) = (options.ledger_records, options.keys.clone());
-    match in_time(move || read_store(&config, limit, &keys)) {
+    match in_time(options.patience, move || read_store(&config, limit, &keys)) {
         Ok(parts) => Ok(Found::Open(Box::new(parts))),
         Err(StateError::Io(error)) if passes(&error) => Err(StateError::Io(error)),
         // Not damaged: whoever has the key can read it.
         Err(error @ StateError::UnknownKey(_)) => Err(error),
+        Err(error @ StateError::Hangs(_)) => {
+            store.parent().into_iter().for_each(Hangs::note);
+            Err(error)
+        }
         Err(error) => Ok(Found::Damaged(error.to_string())),
     }
 }
 
-/// Runs what opens sled, and waits for it as long as a healthy one could take.
+/// Runs what opens sled, and waits for it so long.
+///
+/// # Errors
+/// What it says itself; and [`StateError::Hangs`] if it has said nothing by then: it may still be at work.
 pub(super) fn in_time<T: Send + 'static>(
+    patience: Duration,
     open: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
     let (sender, receiver) = mpsc::sync_channel(1);
@@ -204,13 +227,15 @@ pub(super) fn in_time<T: Send + 'static>(
             let _ = sender.send(guarded(open));
         })?;
     for _ in 0..OPEN_STEPS {
-        match receiver.recv_timeout(OPEN_TIMEOUT / OPEN_STEPS) {
+        match receiver.recv_timeout(patience / OPEN_STEPS) {
             Ok(opened) => return opened,
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(StateError::Damaged("sled panicked twice".into()));
+            }
         }
     }
-    Err(StateError::Damaged("sled did not open in time".into()))
+    Err(StateError::Hangs(patience))
 }
 
 fn read_store(config: &sled::Config, limit: usize, keys: &Keyring) -> Result<Parts, StateError> {

@@ -2,6 +2,7 @@
 //!
 //! Damage is done to sled's real files; sled panics on some of it, which is seen in the output.
 
+mod damage;
 mod encrypted;
 
 use std::fs;
@@ -274,78 +275,6 @@ fn filled(dir: &Path) -> u64 {
     }
     opened.state.sync().unwrap();
     opened.generation
-}
-
-#[test]
-fn whatever_happens_to_the_files_the_state_opens_and_works() {
-    let original = tempfile::tempdir().unwrap();
-    let generation = filled(original.path());
-    let db = fs::read(original.path().join("sled/db")).unwrap();
-    let written = db.iter().rposition(|byte| *byte != 0).unwrap();
-    let mut damages: Vec<(String, Vec<u8>)> = vec![
-        ("empty".into(), Vec::new()),
-        ("half".into(), db[..db.len() / 2].to_vec()),
-        ("short".into(), db[..written].to_vec()),
-        ("garbage".into(), vec![0xa5; db.len()]),
-        ("zeros".into(), vec![0; db.len()]),
-    ];
-    for n in 0..12 {
-        let mut bytes = db.clone();
-        let at = written * n / 12;
-        bytes[at] ^= 1 << (n % 8);
-        damages.push((format!("bit in byte {at}"), bytes));
-    }
-    for (what, bytes) in damages {
-        let dir = tempfile::tempdir().unwrap();
-        let store = dir.path().join("sled");
-        fs::create_dir(&store).unwrap();
-        fs::copy(original.path().join("sled/conf"), store.join("conf")).unwrap();
-        fs::write(store.join("db"), bytes).unwrap();
-        let opened = open(dir.path(), Some(generation));
-        if opened.rebuilt.is_some() {
-            assert_ne!(opened.generation, generation, "{what}");
-            assert_eq!(opened.state.ledger_floor().ms(), now().timestamp_millis());
-        }
-        opened.state.put_cell("a", Some(b"b")).unwrap();
-        opened.state.sync().unwrap();
-        let generation = opened.generation;
-        drop(opened);
-        let again = open(dir.path(), Some(generation));
-        assert_eq!(again.rebuilt, None, "{what}");
-        assert_eq!(again.state.get_cell("a").unwrap().unwrap(), b"b");
-    }
-}
-
-#[test]
-fn a_leftover_of_an_interrupted_snapshot_does_not_stop_the_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let generation = filled(dir.path());
-    fs::write(
-        dir.path().join("sled/snap.0000000000000001.generating"),
-        b"",
-    )
-    .unwrap();
-    let opened = open(dir.path(), Some(generation));
-    opened.state.put_cell("a", Some(b"b")).unwrap();
-}
-
-#[test]
-fn few_damaged_stores_are_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    for n in 0..6u32 {
-        filled(dir.path());
-        fs::write(dir.path().join("sled/conf"), b"no configuration").unwrap();
-        let later = Options {
-            now: now() + chrono::Duration::seconds(i64::from(n / 2)),
-            ..options(None)
-        };
-        let opened = State::open(dir.path(), &later).unwrap();
-        let Some(Reason::Damaged { set_aside, .. }) = opened.rebuilt else {
-            panic!("{:?}", opened.rebuilt);
-        };
-        assert!(set_aside.join("db").exists());
-    }
-    assert_eq!(set_aside(dir.path()), 3);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::open::{GENERATION, STORE, in_time, make_files_private};
+use super::open::{GENERATION, OPEN_TIMEOUT, STORE, in_time, make_files_private};
 use super::{CELLS, StateError, guarded};
 use crate::store::crypt::{KeyId, Keyring, Name, Unreadable, key_of};
 use crate::store::directory;
@@ -129,7 +129,7 @@ fn open(path: &Path) -> Result<sled::Db, StateError> {
         .path(path)
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None);
-    in_time(move || Ok(config.open()?))
+    in_time(OPEN_TIMEOUT, move || Ok(config.open()?))
 }
 
 fn each_value(

@@ -54,6 +54,38 @@ async fn beats_again(beats: &AtomicUsize) {
     .await;
 }
 
+/// How often the watchdog is fed while the disk does not answer; the reason if none can be held up here.
+pub async fn fed_while_frozen(twin: &str) -> Result<usize, String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let beats = beats(UnixDatagram::bind(path("notify")).expect("a socket"));
+    let settings = [
+        ("NOTIFY_SOCKET", path("notify")),
+        ("WATCHDOG_USEC", WATCHDOG_US.to_owned()),
+        ("CCS_ADMIN__SOCKET", path("admin.sock")),
+        ("CCS_TWIN", twin.to_owned()),
+    ];
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
+    let mut system = System::prepared(&settings).await;
+    let volume = Volume::on_loop_device(system.state.path(), 256)?;
+    system.start_daemon().await;
+    let load = Load::begin(&system.hand(), &mut Dice::new(), "frozen", &[]);
+    eventually("the load is on", async || load.acknowledged() > 0).await;
+    beats_again(&beats).await;
+    volume.freeze()?;
+    eventually("it is not ready", async || readiness(&system).await == 503).await;
+    let before = beats.load(Ordering::Relaxed);
+    // Three times as long as between two beats.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let fed = beats.load(Ordering::Relaxed) - before;
+    volume.thaw();
+    load.end().await;
+    Ok(fed)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g27_a_disk_that_does_not_answer_is_not_ready_feeds_no_watchdog_and_loses_nothing() {
     let mut dice = Dice::new();

@@ -59,19 +59,48 @@ async fn fail(system: &mut System, load: &Load, order: &Path, fault: &str, dice:
 }
 
 /// The library, where it is told what to do, and a daemon on top of it; the reason if there can be none.
-async fn on_a_failing_disk(dir: &Path) -> Result<(System, PathBuf), String> {
+async fn on_a_failing_disk(dir: &Path, twin: &str) -> Result<(System, PathBuf), String> {
     let (shim, order) = (native::shim(dir)?, dir.join("order"));
     let settings = [
         ("LD_PRELOAD", shim.to_str().expect("a path of ours")),
         ("DISK_ORDER", order.to_str().expect("a path of ours")),
+        ("CCS_TWIN", twin),
     ];
     Ok((System::with(&settings).await, order))
+}
+
+/// Whether the process whose sync has failed once acknowledges anything after that; the reason if no disk can fail
+/// here.
+pub async fn acknowledges_after_a_failed_sync(twin: &str) -> Result<bool, String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut system, order) = on_a_failing_disk(dir.path(), twin).await?;
+    let mut dice = Dice::new();
+    let load = Load::begin(&system.hand(), &mut dice, "again", &[]);
+    eventually("the load is on", async || load.acknowledged() > 0).await;
+    let draft = order.with_extension("draft");
+    fs::write(&draft, "sync-once").expect("written");
+    fs::rename(&draft, &order).expect("renamed");
+    eventually("a sync fails", async || counted(&order, "failed") > 0).await;
+    let before = load.acknowledged();
+    let (mut goes_on, mut ended) = (false, false);
+    eventually("it ends, or goes on", async || {
+        ended = system.has_ended().is_some();
+        goes_on = load.acknowledged() > before + 20;
+        ended || goes_on
+    })
+    .await;
+    let _gone = fs::remove_file(&order);
+    if ended {
+        system.start_daemon().await;
+    }
+    load.end().await;
+    Ok(goes_on)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g23_a_derived_state_that_met_a_full_disk_is_opened_anew_when_there_is_room() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut system, order) = match on_a_failing_disk(dir.path()).await {
+    let (mut system, order) = match on_a_failing_disk(dir.path(), "").await {
         Ok(found) => found,
         Err(why) => return soak::not_run("G23", &why),
     };
@@ -111,7 +140,7 @@ async fn g23_a_derived_state_that_met_a_full_disk_is_opened_anew_when_there_is_r
 #[tokio::test(flavor = "multi_thread")]
 async fn g22_a_disk_that_fails_ends_the_daemon_and_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut system, order) = match on_a_failing_disk(dir.path()).await {
+    let (mut system, order) = match on_a_failing_disk(dir.path(), "").await {
         Ok(found) => found,
         Err(why) => return soak::not_run("G22", &why),
     };

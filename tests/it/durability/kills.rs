@@ -127,3 +127,42 @@ async fn a_start_that_is_held_up_takes_nothing_for_damage() {
     system.door().idle().await;
     assert_eq!(system.convex.count("users"), 2);
 }
+
+/// Only the end of its process ends an opener that hangs, so nothing may go on beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_derived_state_that_hangs_ends_the_process_and_the_third_one_sets_it_aside() {
+    let mut system = System::with(&[]).await;
+    system.hand().say(&created("user_1", 1, "Ada")).await;
+    system.door().idle().await;
+    system.kill().await;
+    let conf = system.inside().join("derived/sled/conf");
+    std::fs::remove_file(&conf).expect("removed");
+    // sled waits for ever for somebody who writes into it.
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &conf, pipe, mode, 0).expect("a pipe");
+    for _ in 0..2 {
+        let told = system.log.count("sled has worked at it");
+        system.launch();
+        assert_eq!(
+            system.ended().await.code(),
+            Some(1),
+            "{}",
+            system.log.text()
+        );
+        assert_eq!(system.log.count("sled has worked at it"), told + 1);
+        assert_eq!(system.log.count("ready to take"), 1, "it went on beside it");
+    }
+    system.start_daemon().await;
+    assert!(system.log.text().contains("hung 2 times in a row"));
+    let alerts = system.door().alerts().await;
+    assert!(alerts.contains(&"state_rebuilt".to_owned()), "{alerts:?}");
+    // What may be older than what was forgotten is asked for.
+    let bea = system
+        .clerk
+        .create_user(serde_json::json!({ "first_name": "Bea" }));
+    let event = created(&bea.expect("created"), 1, "Bea");
+    system.hand().say(&event).await;
+    system.door().idle().await;
+    assert_eq!(system.convex.count("users"), 2);
+}

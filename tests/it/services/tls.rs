@@ -180,11 +180,13 @@ async fn ask(
     command: &'static [&'static str],
     variables: &'static [&'static str],
     (trusted, roots): (Arc<Authority>, String),
+    twin: &str,
 ) -> (Case, usize, Arc<Met>) {
     let met = Arc::<Met>::default();
     let url = serve(case, &trusted, Arc::clone(&met)).await;
     let mut system = System::prepared(&[]).await;
     system.set("SSL_CERT_FILE", &roots);
+    system.set("CCS_TWIN", twin);
     for variable in variables {
         system.set(variable, &url);
     }
@@ -193,6 +195,23 @@ async fn ask(
     assert_ne!(output.status.code(), Some(0), "{said}");
     assert!(!said.contains("panicked"), "{said}");
     (case, variables.len(), met)
+}
+
+/// The keys that were sent to who has no certificate that holds.
+pub async fn heard_from_behind_a_bad_certificate(twin: &str) -> usize {
+    let trusted = Arc::new(authority("The Test's Authority"));
+    let mut roots = NamedTempFile::new().expect("a file");
+    roots.write_all(trusted.pem().as_bytes()).expect("written");
+    let known = (trusted, roots.path().display().to_string());
+    let (_, _, met) = ask(
+        Case::SelfSigned,
+        &["audit"],
+        &["CLERK_API_URL"],
+        known,
+        twin,
+    )
+    .await;
+    met.keys.load(Ordering::Relaxed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,10 +230,11 @@ async fn g35_who_cannot_prove_to_be_the_service_hears_nothing() {
             &["check", "--online"],
             &["CLERK_API_URL", "CONVEX_URL"],
             known(),
+            "",
         ));
         if [Case::Good, Case::Expired, Case::WrongHost, Case::Tls11].contains(&case) {
-            asked.spawn(ask(case, &["audit"], &["CLERK_API_URL"], known()));
-            asked.spawn(ask(case, &["audit"], &["CONVEX_URL"], known()));
+            asked.spawn(ask(case, &["audit"], &["CLERK_API_URL"], known(), ""));
+            asked.spawn(ask(case, &["audit"], &["CONVEX_URL"], known(), ""));
         }
     }
     let mut refused = 0;

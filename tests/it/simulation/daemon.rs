@@ -186,6 +186,9 @@ impl Daemon {
         self.world.disk.borrow_mut().journal.settle(seq);
         self.world.settled(&stored, end);
         self.sync_journal();
+        if end == Final::Known {
+            self.world.only_the_ledger_knows();
+        }
     }
 
     /// The time by which waits are kept.

@@ -54,6 +54,8 @@ pub struct Faults {
     pub touches: f64,
     pub ties: f64,
     pub taken_back: f64,
+    /// Of the changes that are taken back: told of long after that.
+    pub overtaken: f64,
     pub mass_deletion: f64,
     pub lost: f64,
     pub repeated: f64,
@@ -74,6 +76,8 @@ pub struct Faults {
     pub lag: i64,
     pub lies: f64,
     pub crash_every: i64,
+    /// Crashes where only the ledger knows something, for each such moment.
+    pub crash_at_known: f64,
     pub power_cuts: f64,
     pub state_lost: f64,
     pub slow_disk: i64,
@@ -108,6 +112,7 @@ impl Faults {
             touches: share(0.5),
             ties: share(0.5),
             taken_back: share(0.7),
+            overtaken: share(0.8),
             mass_deletion: share(0.2),
             lost: share(0.3),
             repeated: share(0.5),
@@ -128,6 +133,7 @@ impl Faults {
             lag: every(500, 10_000),
             lies: share(0.3),
             crash_every: every(10_000, 200_000),
+            crash_at_known: share(0.6),
             power_cuts: share(1.0),
             state_lost: share(0.3),
             slow_disk: up_to(0, 200),

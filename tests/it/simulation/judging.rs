@@ -90,6 +90,7 @@ impl Daemon {
                 Fate::Written(outcome) => Ending::Final(Final::Applied(outcome)),
                 Fate::Refused(code) => refused(&code),
                 Fate::Hold(wait) => Ending::Hold(wait),
+                Fate::Overtaken => unreachable!("nobody else works on a delivery's record"),
             };
             (work.tag, ending)
         }));

@@ -13,15 +13,17 @@ const FIRST_WAIT: i64 = 2_000;
 impl World {
     /// A message is on its way.
     pub fn send(self: &Rc<Self>, message: Message) {
-        self.machine.say(|| format!("clerk says {message:?}"));
-        self.checks.borrow_mut().said(&message);
-        self.carry_later(Rc::new(message));
+        self.send_after(0, message);
     }
 
-    fn carry_later(self: &Rc<Self>, message: Rc<Message>) {
+    /// The same for one that lies about for so long first.
+    pub fn send_after(self: &Rc<Self>, wait: i64, message: Message) {
+        self.machine.say(|| format!("clerk says {message:?}"));
+        self.checks.borrow_mut().said(&message);
         self.underway.set(self.underway.get() + 1);
-        let world = Rc::clone(self);
+        let (world, message) = (Rc::clone(self), Rc::new(message));
         self.machine.spawn(WORLD, async move {
+            world.machine.sleep(wait).await;
             world.carry(message).await;
             world.underway.set(world.underway.get() - 1);
         });

@@ -24,6 +24,9 @@ use super::{
 /// How long peace may take until nothing waits any more, in milliseconds.
 const PATIENCE: i64 = 4 * 60 * 60 * 1000;
 
+/// How late a change may be told of that was taken back meanwhile, in milliseconds.
+const LATE: i64 = 60_000;
+
 /// See the module's words.
 pub struct World {
     pub machine: Rc<Machine>,
@@ -225,21 +228,30 @@ impl World {
                 (false, true) => How::TakeBack,
                 (false, false) => How::Anew,
             };
-            self.change(&key, how);
+            let late = self.machine.chance(drawn.overtaken);
+            let wait = if late {
+                self.machine.between(1, LATE)
+            } else {
+                0
+            };
+            self.change(&key, how, wait);
             if self.machine.chance(drawn.ties) {
-                self.change(&key, How::Anew);
+                self.change(&key, How::Anew, 0);
             }
-            if self.machine.chance(drawn.taken_back) {
+            if late || self.machine.chance(drawn.taken_back) {
                 self.machine.sleep(self.machine.between(1, 3_000)).await;
-                self.change(&key, How::TakeBack);
+                self.change(&key, How::TakeBack, 0);
             }
         }
     }
 
-    fn change(self: &Rc<Self>, key: &Key, how: How) {
+    /// Somebody is changed, and it is told so much later.
+    fn change(self: &Rc<Self>, key: &Key, how: How, wait: i64) {
         let now = self.machine.now();
         let message = self.clerk.borrow_mut().update(key, now, how);
-        message.into_iter().for_each(|message| self.send(message));
+        message
+            .into_iter()
+            .for_each(|message| self.send_after(wait, message));
     }
 
     fn somebody(&self) -> Key {
@@ -288,13 +300,32 @@ impl World {
         let every = self.drawn.crash_every;
         while every > 0 && !self.peace.get() {
             self.machine.sleep(self.machine.between(1, 2 * every)).await;
-            if self.peace.get() {
-                return;
-            }
-            self.crash();
-            self.machine.sleep(self.machine.between(1, 30_000)).await;
-            self.start();
+            self.go_down().await;
         }
+    }
+
+    /// The ledger alone knows something from here on: where it must not be forgotten, it may well be asked to.
+    pub fn only_the_ledger_knows(self: &Rc<Self>) {
+        if self.peace.get() || !self.machine.chance(self.drawn.crash_at_known) {
+            return;
+        }
+        let world = Rc::clone(self);
+        self.machine.spawn(WORLD, async move {
+            // As long as it takes the journal to keep the verdict, more or less.
+            let soon = 2 * world.drawn.slow_disk + 20;
+            world.machine.sleep(world.machine.between(0, soon)).await;
+            world.go_down().await;
+        });
+    }
+
+    /// Crashes and starts again, unless it is down or there is peace.
+    async fn go_down(self: &Rc<Self>) {
+        if self.peace.get() || self.daemon().is_none() {
+            return;
+        }
+        self.crash();
+        self.machine.sleep(self.machine.between(1, 30_000)).await;
+        self.start();
     }
 
     fn crash(&self) {

@@ -41,6 +41,7 @@ pub struct Load<T> {
 pub enum Fate {
     Written(Outcome),
     Refused(String),
+    Overtaken,
     Hold(Duration),
 }
 
@@ -87,18 +88,25 @@ impl Daemon {
         };
         let mut calls = Calls::pack(loads, bounds, |_| size);
         let mut there = false;
-        while let Some(call) = calls.next_call() {
+        while let Some(mut call) = calls.next_call() {
             let permit = self.permits.acquire(urgent).await;
+            for load in &call.items {
+                self.certain.borrow_mut().begin(&load.record);
+            }
+            self.leave_out_overtaken(&mut call, behalf, &mut done);
+            if call.items.is_empty() {
+                continue;
+            }
             let ticket = match self.convex.admit(&self.world) {
                 Ok(ticket) => ticket,
                 Err(wait) => {
+                    for load in &call.items {
+                        self.certain.borrow_mut().end(&load.record, false);
+                    }
                     hold(call.items, wait, &mut done);
                     continue;
                 }
             };
-            for load in &call.items {
-                self.certain.borrow_mut().begin(&load.record);
-            }
             let changes = call.items.iter();
             let changes = changes.map(|load| (load.record.key.clone(), load.write.clone()));
             let sent = self.world.apply(changes.collect(), behalf).await;
@@ -128,6 +136,25 @@ impl Daemon {
             }
         }
         done
+    }
+
+    /// As in `apply/call.rs`.
+    fn leave_out_overtaken<T>(&self, call: &mut Call<Load<T>>, behalf: Behalf, done: &mut Done<T>) {
+        if behalf == Behalf::Delivery || self.world.is_broken(Breach::NoGuard) {
+            return;
+        }
+        let is_late = |load: &Load<T>| {
+            let (known, own) = (self.seen(&load.record), load.seen);
+            !own.deleted && guard::overtaken(known, own.version, false)
+        };
+        let (late, left) = std::mem::take(&mut call.items)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_late);
+        call.items = left;
+        for load in late {
+            self.certain.borrow_mut().end(&load.record, false);
+            done.push((load, Fate::Overtaken));
+        }
     }
 
     pub fn remember(&self, record: &RecordKey, seen: Seen) {
@@ -179,6 +206,7 @@ impl Daemon {
                 match fate {
                     Fate::Written(outcome) => answers[work.tag] = Some(Repaired::Applied(outcome)),
                     Fate::Refused(_) => answers[work.tag] = Some(Repaired::Refused),
+                    Fate::Overtaken => answers[work.tag] = Some(Repaired::Overtaken),
                     Fate::Hold(hold) => {
                         wait = wait.max(hold);
                         works.push(work);

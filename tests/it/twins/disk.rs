@@ -1,0 +1,55 @@
+//! What is promised about the disk (G03, G22, G25, G27), against builds that do not keep it.
+
+use clerk_convex_sync::twin::Twin;
+
+use super::{prepared, system};
+use crate::{
+    durability::{blocked::fed_while_frozen, failing::acknowledges_after_a_failed_sync},
+    syscalls::early,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g03_an_answer_before_the_sync_is_noticed() {
+    for (twin, answers) in [(Twin::NoSync, 40), (Twin::AckBeforeStore, 40)] {
+        match early(answers, &[("CCS_TWIN", twin.name())]).await {
+            Some((answered, early)) => assert!(!early.is_empty(), "none of {answered}: {twin:?}"),
+            None => return println!("NOT RUN: nothing can be traced here"),
+        }
+    }
+    let kept = early(40, &[]).await.expect("a trace");
+    assert_eq!(kept, (40, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g22_a_failed_sync_that_is_asked_again_is_noticed() {
+    for (twin, goes_on) in [("", false), (Twin::SyncAgain.name(), true)] {
+        match acknowledges_after_a_failed_sync(twin).await {
+            Ok(acknowledges) => assert_eq!(acknowledges, goes_on, "{twin}"),
+            Err(why) => return println!("NOT RUN: no disk can fail here: {why}"),
+        }
+    }
+}
+
+/// How a second process on one state ends.
+async fn second(twin: Option<Twin>) -> Option<i32> {
+    let first = system(twin, &[]).await;
+    let mut other = prepared(twin, &[]).await;
+    other.set("CCS_STATE__DIR", &first.state.path().display().to_string());
+    other.run(&["run"]).await.status.code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g25_a_second_process_on_one_state_is_noticed() {
+    assert_eq!(second(None).await, Some(4));
+    assert_ne!(second(Some(Twin::NoLock)).await, Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g27_a_watchdog_that_is_fed_by_a_timer_is_noticed() {
+    for (twin, fed) in [("", false), (Twin::BlindWatchdog.name(), true)] {
+        match fed_while_frozen(twin).await {
+            Ok(beats) => assert_eq!(beats > 0, fed, "{twin}"),
+            Err(why) => return println!("NOT RUN: no disk can be held up here: {why}"),
+        }
+    }
+}
