@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use super::{Admin, access::Did, ending, problem, status::rfc3339};
 use crate::{
@@ -62,20 +63,25 @@ pub(super) async fn list(State(admin): State<Admin>, Query(page): Query<Page>) -
         return ending();
     };
     let next = (letters.len() == limit).then(|| letters.last().map(|l| name_of(l.meta.seq)));
-    let failures: Vec<Failure> = letters
-        .into_iter()
-        .map(|letter| admin.describe(letter, false))
-        .collect();
-    Json(json!({ "failures": failures, "total": total, "next": next.flatten() })).into_response()
+    match admin.describe(letters, false).await {
+        Some(failures) => {
+            let page = json!({ "failures": failures, "total": total, "next": next.flatten() });
+            Json(page).into_response()
+        }
+        None => ending(),
+    }
 }
 
 pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
     let Some(seq) = seq_of(&id) else {
         return unknown();
     };
-    match admin.applier.failure(seq).await {
-        Some(letter) => Json(admin.describe(letter, true)).into_response(),
-        None => unknown(),
+    let Some(letter) = admin.applier.failure(seq).await else {
+        return unknown();
+    };
+    match admin.describe(vec![letter], true).await.as_deref() {
+        Some([failure]) => Json(failure).into_response(),
+        _ => ending(),
     }
 }
 
@@ -115,10 +121,17 @@ fn unknown() -> Response {
 }
 
 impl Admin {
-    fn describe(&self, letter: DeadLetter, with_body: bool) -> Failure {
-        // Blocks for one small read that the page cache nearly always answers.
-        let entry = self.journal.read(letter.meta.position).ok();
-        describe(letter, entry, with_body)
+    /// `None` once the daemon ends. Reads each event from the disk, which nobody else is to wait for.
+    async fn describe(&self, letters: Vec<DeadLetter>, with_body: bool) -> Option<Vec<Failure>> {
+        let journal = self.journal.clone();
+        let described = spawn_blocking(move || {
+            let described = letters.into_iter().map(|letter| {
+                let entry = journal.read(letter.meta.position).ok();
+                describe(letter, entry, with_body)
+            });
+            described.collect()
+        });
+        described.await.ok()
     }
 }
 

@@ -230,8 +230,8 @@ impl Shared {
     }
 
     /// Lets another number of calls to Convex run at once. Calls in hand end as they began.
-    pub fn resize(&self, _old: usize, new: usize) {
-        self.permits.resize(new);
+    pub fn resize(&self, calls: usize) {
+        self.permits.resize(calls);
     }
 
     /// The tables that the deployment serves, as far as is known.
