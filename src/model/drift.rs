@@ -115,3 +115,17 @@ pub struct Difference {
     /// Why that, or why it came to this, in words for a person. Holds no personal value.
     pub reason: Option<String>,
 }
+
+impl Difference {
+    /// Of a row whose record Clerk does not have; nothing was done about it yet.
+    pub fn orphaned(table: Table, key: Key) -> Difference {
+        Difference {
+            table,
+            key,
+            kind: DriftKind::Orphaned,
+            fields: Vec::new(),
+            action: Action::None,
+            reason: None,
+        }
+    }
+}

@@ -174,14 +174,7 @@ mod tests {
     fn what_went_counts_for_the_brake_also_where_convex_was_away_for_another() {
         let orphan = |number: usize| {
             let key = Key::parse(&format!("user_{number}")).unwrap();
-            let differences = vec![Difference {
-                table: Table::Users,
-                key: key.clone(),
-                kind: DriftKind::Orphaned,
-                fields: Vec::new(),
-                action: Action::None,
-                reason: None,
-            }];
+            let differences = vec![Difference::orphaned(Table::Users, key.clone())];
             let name = Name::plain(key);
             (Orphan { name, differences }, Cause::NeverArrived)
         };

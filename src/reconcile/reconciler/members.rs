@@ -294,14 +294,7 @@ impl Beyond<'_> {
             }
             self.rows += 1;
             if !self.listed.contains(&row.key) && self.orphans.len() < MOST {
-                let differences = vec![Difference {
-                    table: Table::Memberships,
-                    key: row.key,
-                    kind: DriftKind::Orphaned,
-                    fields: Vec::new(),
-                    action: Action::None,
-                    reason: None,
-                }];
+                let differences = vec![Difference::orphaned(Table::Memberships, row.key)];
                 self.orphans.push(Orphan { name, differences });
             }
         }
