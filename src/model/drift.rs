@@ -74,11 +74,6 @@ impl Action {
             Action::Failed => "failed",
         }
     }
-
-    /// True once both sides agree about the record.
-    pub const fn is_repair(self) -> bool {
-        matches!(self, Action::Created | Action::Updated | Action::Deleted)
-    }
 }
 
 /// One column that differs. Absent and null are the same: both are `null` here.

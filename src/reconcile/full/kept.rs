@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Name;
 use crate::{
-    model::{Action, Difference, DriftKind, Key, Table},
+    model::{Difference, Key, Table},
     reconcile::{mend::Orphan, merge::Double},
 };
 

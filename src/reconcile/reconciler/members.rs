@@ -14,7 +14,7 @@ use crate::{
         walk::{Listed as Listing, OffsetWalk, Walk},
     },
     convex::{reader::Range, wire::ListedRow},
-    model::{Action, Difference, DriftKind, Key, Table},
+    model::{Action, Difference, Key, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},

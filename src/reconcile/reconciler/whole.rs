@@ -29,6 +29,7 @@ use crate::{
         patiently,
         repair::{brake::Limits, lately::Lately, plan::Plan},
         run::{AskedBy, RunError, RunRequest, Watch},
+        scan::sweep,
     },
     report::{FileFigures, Report, RunKind},
 };

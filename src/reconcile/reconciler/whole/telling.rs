@@ -46,6 +46,12 @@ impl Whole<'_> {
         for one in std::mem::take(&mut self.late) {
             add(one, &mut log)?;
         }
+        if log.left_out() > 0 {
+            self.notes.push(format!(
+                "{} difference(s) had no room in the list of all of them",
+                log.left_out()
+            ));
+        }
         let tally = &run.before;
         let digest = self.settle_plan(kind)?;
         self.say(tally);
