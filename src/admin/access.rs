@@ -16,6 +16,7 @@ use axum::{
 use rustix::process::geteuid;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::net::unix::UCred;
+use tokio_util::task::TaskTracker;
 
 use super::{ending, problem};
 use crate::{
@@ -147,6 +148,8 @@ fn needed(method: &Method, path: &str) -> Scope {
 pub(super) struct Audit {
     pub(super) log: OperationsLog,
     pub(super) clock: Clock,
+    /// Changes that are being carried out.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Audit {
@@ -158,7 +161,8 @@ impl Audit {
         what: String,
         answer: impl Future<Output = Response> + Send + 'static,
     ) -> Response {
-        let changed = tokio::spawn(async move {
+        let tasks = self.tasks.clone();
+        let changed = tasks.spawn(async move {
             let mut response = answer.await;
             let did = response.extensions_mut().remove::<Did>().map(|did| did.0);
             // Whoever may change nothing could fill the log with tries.
@@ -239,7 +243,7 @@ pub(super) fn plain(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use axum::{Router, body::Body, middleware::from_fn_with_state, routing::post};
-    use tokio::sync::Notify;
+    use tokio::{sync::Notify, task::JoinSet};
     use tower::ServiceExt;
 
     use super::*;
@@ -258,6 +262,7 @@ mod tests {
         let audit = Audit {
             log: log.clone(),
             clock: Clock,
+            tasks: TaskTracker::new(),
         };
         let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (told, waits) = (Arc::clone(&begun), Arc::clone(&go_on));
@@ -274,10 +279,11 @@ mod tests {
             .unwrap();
         let caller = Caller::new("uid 0", Scope::Approve);
         request.extensions_mut().insert(caller);
-        let asked = tokio::spawn(router.oneshot(request));
+        let mut asked = JoinSet::new();
+        asked.spawn(router.oneshot(request));
         begun.notified().await;
-        asked.abort();
-        assert!(asked.await.unwrap_err().is_cancelled(), "it hung up");
+        // It hangs up.
+        asked.shutdown().await;
         go_on.notify_one();
         let mut noted = Vec::new();
         while noted.is_empty() {
