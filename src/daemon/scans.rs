@@ -210,8 +210,8 @@ fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
 }
 
 /// Raises and clears the alert about scans that have not succeeded for long. A task of its own: an alarm must
-/// not depend on what it watches. Also starts a full diff ahead of its time when a smaller scan has said that only that can tell; after a
-/// failure the schedule's own waits count.
+/// not depend on what it watches. Also starts a full diff ahead of its time when a smaller scan has said that only
+/// that can tell; after a failure the schedule's own waits count.
 pub async fn watch(
     scans: Vec<Scan>,
     desk: Desk,
