@@ -5,7 +5,7 @@
 //! read. Over TCP a token says it. Every request that changes something leaves a line with the target `audit`:
 //! who, what, and what came of it; never a body.
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -16,8 +16,9 @@ use axum::{
 use rustix::process::geteuid;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::net::unix::UCred;
+use tokio_util::task::TaskTracker;
 
-use super::problem;
+use super::{ending, problem};
 use crate::{
     apply::Clock,
     config::Secret,
@@ -151,9 +152,46 @@ fn needed(method: &Method, path: &str) -> Scope {
 pub(super) struct Audit {
     pub(super) log: OperationsLog,
     pub(super) clock: Clock,
+    /// Changes that are being carried out.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Audit {
+    /// Carries out what changes something, and notes it. In a task of its own: whoever hangs up before the answer
+    /// ends neither what was begun nor what is noted of it.
+    async fn change(
+        self,
+        caller: Caller,
+        what: String,
+        answer: impl Future<Output = Response> + Send + 'static,
+    ) -> Response {
+        let tasks = self.tasks.clone();
+        let changed = tasks.spawn(async move {
+            let mut response = answer.await;
+            let did = response.extensions_mut().remove::<Did>().map(|did| did.0);
+            // Whoever may change nothing could fill the log with tries.
+            if caller.may(Scope::Operate) {
+                self.note(&caller, &what, did.clone(), response.status())
+                    .await;
+            }
+            tracing::info!(
+                target: "audit",
+                who = &*caller.name,
+                what,
+                did,
+                status = response.status().as_u16(),
+                "an operator asked for a change"
+            );
+            response
+        });
+        match changed.await {
+            Ok(response) => response,
+            // The connection answers for it, as for every request.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => ending(),
+        }
+    }
+
     async fn note(&self, caller: &Caller, what: &str, did: Option<String>, status: StatusCode) {
         let asked = Asked::Operator {
             who: Arc::clone(&caller.name),
@@ -174,28 +212,23 @@ pub(super) async fn authorise(
     let path: String = request.uri().path().chars().take(LONGEST_PATH).collect();
     let caller = request.extensions().get::<Caller>().cloned();
     let changes = !matches!(method, Method::GET | Method::HEAD);
-    let mut response = match &caller {
-        Some(caller) if caller.may(needed(&method, &path)) => next.run(request).await,
-        _ => problem(StatusCode::FORBIDDEN, "this is not yours to do"),
-    };
-    if let Some(caller) = caller.filter(|_| changes) {
-        let did = response.extensions_mut().remove::<Did>().map(|did| did.0);
-        // Whoever may change nothing could fill the log with tries.
-        if caller.may(Scope::Operate) {
-            let what = format!("{method} {path}");
-            audit
-                .note(&caller, &what, did.clone(), response.status())
-                .await;
+    let may = caller
+        .as_ref()
+        .is_some_and(|caller| caller.may(needed(&method, &path)));
+    let answer = async move {
+        match may {
+            true => next.run(request).await,
+            false => problem(StatusCode::FORBIDDEN, "this is not yours to do"),
         }
-        tracing::info!(
-            target: "audit",
-            who = &*caller.name,
-            what = %format_args!("{method} {path}"),
-            did,
-            status = response.status().as_u16(),
-            "an operator asked for a change"
-        );
-    }
+    };
+    let mut response = match caller.filter(|_| changes) {
+        Some(caller) => {
+            audit
+                .change(caller, format!("{method} {path}"), answer)
+                .await
+        }
+        None => answer.await,
+    };
     let headers = response.headers_mut();
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);
@@ -213,7 +246,61 @@ pub(super) fn plain(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::Body, middleware::from_fn_with_state, routing::post};
+    use tokio::{sync::Notify, task::JoinSet};
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::report::oplog::{self, Wanted};
+
+    #[tokio::test]
+    async fn a_change_is_noted_also_if_whoever_asked_hangs_up_before_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = oplog::Options {
+            keep: 1 << 20,
+            keys: Default::default(),
+            alerts: Default::default(),
+            now_ms: || 0,
+        };
+        let log = OperationsLog::open(dir.path(), options).unwrap();
+        let audit = Audit {
+            log: log.clone(),
+            clock: Clock,
+            tasks: TaskTracker::new(),
+        };
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, waits) = (Arc::clone(&begun), Arc::clone(&go_on));
+        let retry = post(async move || {
+            told.notify_one();
+            waits.notified().await;
+            "retried"
+        });
+        let router = Router::new()
+            .route("/failures/retry", retry)
+            .layer(from_fn_with_state(audit, authorise));
+        let mut request = Request::post("/failures/retry")
+            .body(Body::empty())
+            .unwrap();
+        let caller = Caller::new("uid 0", Scope::Approve);
+        request.extensions_mut().insert(caller);
+        let mut asked = JoinSet::new();
+        asked.spawn(router.oneshot(request));
+        begun.notified().await;
+        // It hangs up.
+        asked.shutdown().await;
+        go_on.notify_one();
+        let mut noted = Vec::new();
+        while noted.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            log.written().await;
+            let wanted = Wanted {
+                limit: 1,
+                ..Wanted::default()
+            };
+            noted = log.reader().newest(&wanted).unwrap();
+        }
+        assert!(noted[0].get().contains("POST /failures/retry"), "{noted:?}");
+    }
 
     #[test]
     fn root_and_the_daemons_own_user_may_all_listed_ones_read_and_nobody_else_anything() {

@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use super::{Admin, access::Did, ending, problem, status::rfc3339};
 use crate::{
@@ -62,10 +63,13 @@ pub(super) async fn list(State(admin): State<Admin>, Query(page): Query<Page>) -
         return ending();
     };
     let next = (letters.len() == limit).then(|| letters.last().map(|l| name_of(l.meta.seq)));
-    let Some(failures) = admin.describe(letters, false).await else {
-        return ending();
-    };
-    Json(json!({ "failures": failures, "total": total, "next": next.flatten() })).into_response()
+    match admin.describe(letters, false).await {
+        Some(failures) => {
+            let page = json!({ "failures": failures, "total": total, "next": next.flatten() });
+            Json(page).into_response()
+        }
+        None => ending(),
+    }
 }
 
 pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
@@ -75,9 +79,9 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
     let Some(letter) = admin.applier.failure(seq).await else {
         return unknown();
     };
-    match admin.describe(vec![letter], true).await {
-        Some(mut described) => Json(described.pop()).into_response(),
-        None => ending(),
+    match admin.describe(vec![letter], true).await.as_deref() {
+        Some([failure]) => Json(failure).into_response(),
+        _ => ending(),
     }
 }
 
@@ -117,15 +121,15 @@ fn unknown() -> Response {
 }
 
 impl Admin {
-    /// Reads their entries where a slow disk holds up nobody else; `None` when the daemon ends.
+    /// `None` once the daemon ends. Reads each event from the disk, which nobody else is to wait for.
     async fn describe(&self, letters: Vec<DeadLetter>, with_body: bool) -> Option<Vec<Failure>> {
         let journal = self.journal.clone();
-        let described = tokio::task::spawn_blocking(move || {
-            let each = letters.into_iter().map(|letter| {
+        let described = spawn_blocking(move || {
+            let described = letters.into_iter().map(|letter| {
                 let entry = journal.read(letter.meta.position).ok();
                 describe(letter, entry, with_body)
             });
-            each.collect()
+            described.collect()
         });
         described.await.ok()
     }

@@ -23,6 +23,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     apply,
@@ -69,6 +70,7 @@ impl Admin {
         let audit = access::Audit {
             log: self.oplog.clone(),
             clock: self.shared.clock,
+            tasks: TaskTracker::new(),
         };
         Router::new()
             .route("/status", get(status::status))
@@ -110,8 +112,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 async fn pause(State(admin): State<Admin>, paused: bool) -> Response {
-    admin.applier.pause(paused).await;
-    Json(json!({ "paused": paused })).into_response()
+    match admin.applier.pause(paused).await {
+        Some(()) => Json(json!({ "paused": paused })).into_response(),
+        None => ending(),
+    }
 }
 
 async fn reload(State(admin): State<Admin>) -> Response {

@@ -58,6 +58,8 @@ pub struct Book {
     fetchers: usize,
     /// Leases that wait for a fetcher.
     in_doubt: Vec<Lease>,
+    /// Entries that workers have in hand, by number, each with its place if the journal has moved it since.
+    in_hand: HashMap<u64, Option<Position>>,
 }
 
 impl Book {
@@ -72,6 +74,7 @@ impl Book {
             writers: 0,
             fetchers: 0,
             in_doubt: Vec::new(),
+            in_hand: HashMap::new(),
         }
     }
 
@@ -101,7 +104,7 @@ impl Book {
             let (doubtful, sure): (Vec<_>, Vec<_>) = leases.into_iter().partition(|l| l.fetch);
             if !sure.is_empty() {
                 self.writers += 1;
-                deeds.push(Deed::Start(Worker::Writer, sure));
+                deeds.push(self.start(Worker::Writer, sure));
             }
             self.doubt(doubtful, now, rules.fetched, &mut deeds);
         }
@@ -128,7 +131,12 @@ impl Book {
             Worker::Fetcher => self.fetchers -= 1,
         }
         let mut deeds = Vec::with_capacity(endings.len());
-        for (lease, ending) in endings {
+        for (mut lease, ending) in endings {
+            let moved = self.in_hand.remove(&lease.ticket.seq).flatten();
+            // Whoever has met the move has asked the journal, which may have moved it once more.
+            if let (Some(position), false) = (moved, matches!(ending, Ending::Moved)) {
+                lease.ticket.position = position;
+            }
             let (attempts, fetch, at_once) = (lease.attempts, lease.fetch, Millis::MIN);
             match ending {
                 Ending::Final(end) => self.done(lease, end, &mut deeds),
@@ -180,11 +188,20 @@ impl Book {
                 lease.ticket.position = *position;
             }
         }
+        for (seq, moved) in &mut self.in_hand {
+            *moved = moves.get(seq).copied().or(*moved);
+        }
     }
 
     /// Workers that have not come back.
     pub fn workers(&self) -> usize {
         self.writers + self.fetchers
+    }
+
+    fn start(&mut self, worker: Worker, leases: Vec<Lease>) -> Deed {
+        let seqs = leases.iter().map(|lease| (lease.ticket.seq, None));
+        self.in_hand.extend(seqs);
+        Deed::Start(worker, leases)
     }
 
     /// Looks for those who had time enough to arrive, one look at a time.
@@ -214,7 +231,7 @@ impl Book {
             let first = self.in_doubt.len().min(fetched);
             let leases = self.in_doubt.drain(..first).collect();
             self.fetchers += 1;
-            deeds.push(Deed::Start(Worker::Fetcher, leases));
+            deeds.push(self.start(Worker::Fetcher, leases));
         }
     }
 

@@ -243,7 +243,10 @@ impl Shared {
             reason: error.to_string(),
         };
         match failure::meaning(&error) {
-            Meaning::Away(wait) => Verdict::Away(self.convex.failed(ticket, &error, wait)),
+            Meaning::Away(wait) => {
+                self.served.recheck();
+                Verdict::Away(self.convex.failed(ticket, &error, wait))
+            }
             Meaning::Throttled => {
                 // An outage would hold up everybody; this holds up one call, and its neighbours fill the window.
                 self.convex.answered(ticket);
@@ -251,6 +254,7 @@ impl Shared {
             }
             Meaning::Redacted if !*there => {
                 if let Err(outage) = self.edges.load().reader.describe().await {
+                    self.served.recheck();
                     let hold = self.convex.failed(ticket, &outage, Some(MISSING_HOLD));
                     return Verdict::Away(hold);
                 }
@@ -282,7 +286,6 @@ impl Shared {
     ) {
         match verdict {
             Verdict::Away(wait) => {
-                self.served.recheck();
                 hold(call.items, wait, done);
                 hold(calls.take(), wait, done);
             }
@@ -381,7 +384,7 @@ enum Verdict {
         key: Option<String>,
         reason: String,
     },
-    /// Convex is away for this long.
+    /// Convex takes nothing for this long.
     Away(Duration),
 }
 

@@ -153,13 +153,8 @@ impl Ensurer {
     }
 
     async fn work_on(&self, key: &Key) -> Ensured {
-        match self.look(key).await {
-            Ok(Some(id)) => {
-                let outcome = Outcome::Unchanged;
-                return Ensured::Present { id, outcome };
-            }
-            Ok(None) => {}
-            Err(Away) => return Ensured::Away,
+        if let Some(known) = self.there(key).await {
+            return known;
         }
         // Nothing would be written: Clerk need not be asked.
         if self.shared.is_paused() || !self.shared.settings.load().enabled {
@@ -183,6 +178,18 @@ impl Ensurer {
                 Ensured::Refused
             }
             Some(Repaired::Away { .. }) | None => Ensured::Away,
+        }
+    }
+
+    /// What a look says: the row is there, or Convex cannot be asked. `None`: there is no row.
+    async fn there(&self, key: &Key) -> Option<Ensured> {
+        match self.look(key).await {
+            Ok(Some(id)) => Some(Ensured::Present {
+                id,
+                outcome: Outcome::Unchanged,
+            }),
+            Ok(None) => None,
+            Err(Away) => Some(Ensured::Away),
         }
     }
 
@@ -276,13 +283,8 @@ impl Ensurer {
         for _ in 0..LOOKS_AFTER {
             sleep(wait).await;
             wait *= 2;
-            match self.look(key).await {
-                Ok(Some(id)) => {
-                    let outcome = Outcome::Unchanged;
-                    return Ensured::Present { id, outcome };
-                }
-                Ok(None) => {}
-                Err(Away) => return Ensured::Away,
+            if let Some(known) = self.there(key).await {
+                return known;
             }
         }
         // No row came. What is newer is a deletion, unless Convex is slow.

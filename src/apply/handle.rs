@@ -9,7 +9,7 @@ use crate::{model::RecordKey, queue::dead_letters::DeadLetter};
 /// A wish of a person or of the daemon to the applier.
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
-    Pause(bool),
+    Pause(bool, oneshot::Sender<()>),
     Reconsider,
     Failures {
         after: Option<u64>,
@@ -62,9 +62,9 @@ impl Handle {
         self.ask(Command::Status).await
     }
 
-    /// Stops or resumes applying; what is in hand is finished.
-    pub async fn pause(&self, paused: bool) {
-        let _ = self.commands.send(Command::Pause(paused)).await;
+    /// Stops or resumes applying; what is in hand is finished. Answers when that is so and outlives a crash.
+    pub async fn pause(&self, paused: bool) -> Option<()> {
+        self.ask(|answer| Command::Pause(paused, answer)).await
     }
 
     /// The settings or the services changed: look again, and do not wait for a circuit.

@@ -24,11 +24,6 @@ impl Shared {
         let _first = self.oplog.set(log);
     }
 
-    /// The operations log, if there is one.
-    pub fn operations_log(&self) -> Option<&OperationsLog> {
-        self.oplog.get()
-    }
-
     /// Begins the entry of a call that was answered.
     pub(super) fn noting<L: Load>(&self, call: &Call<L>, manner: Manner<'_>) -> Option<note::Call> {
         self.oplog

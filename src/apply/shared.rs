@@ -234,8 +234,8 @@ impl Shared {
     }
 
     /// Lets another number of calls to Convex run at once. Calls in hand end as they began.
-    pub fn resize(&self, _old: usize, new: usize) {
-        self.permits.resize(new);
+    pub fn resize(&self, calls: usize) {
+        self.permits.resize(calls);
     }
 
     /// The tables that the deployment serves, as far as is known.
@@ -265,7 +265,8 @@ impl Shared {
 
     pub(super) fn delivery_arrived(&self, received_ms: i64) {
         self.arrived.fetch_add(1, Ordering::Relaxed);
-        self.arrived_ms.fetch_max(received_ms, Ordering::Relaxed);
+        // The last one, not the latest: a clock that was put back must not make all that comes look old.
+        self.arrived_ms.store(received_ms, Ordering::Relaxed);
     }
 
     /// True while a person has stopped applying.

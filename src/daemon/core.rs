@@ -12,15 +12,14 @@ use super::{
     StartError,
     build::Parts,
     disk::Disk,
-    doubt,
     runs::{self, WantsFull},
     scans, watch,
 };
 use crate::{
-    apply::{self, Applier, Clock, Shared},
+    apply::{self, Applier, Shared},
     config::Config,
     queue::repairs::{self, Batch, Lane},
-    reconcile::desk::Desk,
+    reconcile::{desk::Desk, unhealed},
     report::oplog::OperationsLog,
     store::{
         crypt::Keyring,
@@ -113,7 +112,7 @@ impl Core {
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
         if let Some(why) = doubt {
-            doubt::raise(&state, Clock.now_ms());
+            unhealed::doubt(&state);
             wants_full.say(why);
         }
         let core = Core {

@@ -9,7 +9,6 @@ mod build;
 mod core;
 mod disk;
 mod doors;
-mod doubt;
 mod foreground;
 mod handed;
 mod headless;

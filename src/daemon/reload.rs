@@ -105,8 +105,7 @@ impl Reloader {
             .map_err(|error| error.to_string())?;
         pace.set_rate(build::rate(&next));
         self.shared.edges.store(Arc::new(edges));
-        self.shared
-            .resize(config.convex.concurrency, next.convex.concurrency);
+        self.shared.resize(next.convex.concurrency);
         self.shared.set(settings::settings(&next));
         self.intake
             .secrets

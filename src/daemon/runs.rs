@@ -5,12 +5,12 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{StartError, build::keyring, doubt};
+use super::{StartError, build::keyring};
 use crate::{
     apply::{Clock, Shared, Whereabouts},
     config::{Config, RepairMode},
@@ -28,28 +28,29 @@ use crate::{
             missed::{Deliveries, Known, Underway},
             sweep::Sweeper,
         },
+        unhealed,
     },
     report::history::History,
     store::state::State,
+    twin::{self, Twin},
 };
 
-/// When it was said last that only a full diff can tell, milliseconds since the epoch, or 0; whoever starts it takes it back. Clones are the same one.
+/// Whether only a full diff can tell: said by smaller scans, and taken back by whoever starts one. Clones are the
+/// same one.
 #[derive(Clone, Debug, Default)]
-pub struct WantsFull(Arc<AtomicI64>);
+pub struct WantsFull(Arc<AtomicBool>);
 
 impl WantsFull {
     /// Says it, and why.
     pub fn say(&self, why: &str) {
-        if self.0.swap(Clock.now_ms().max(1), Ordering::Relaxed) == 0 {
+        if !self.0.swap(true, Ordering::Relaxed) {
             tracing::info!("a full comparison is needed: {why}");
         }
     }
 
-    /// True once for each wish that came after the last full diff that saw everything, which ended at
-    /// `success_ms`: while one runs, smaller scans go on asking for it.
-    pub fn take(&self, success_ms: Option<i64>) -> bool {
-        let said_ms = self.0.swap(0, Ordering::Relaxed);
-        said_ms > success_ms.unwrap_or(0)
+    /// True once if it was said since it was taken last.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -74,7 +75,7 @@ pub fn runs(
     }));
     Ok(Reconciler::new(Options {
         ends: Box::new(move || ends(&of_ends, &lane)),
-        rules: Box::new(move || doubt::held_back(rules, &state)),
+        rules: Box::new(move || held_back(rules, &state)),
         identity: Arc::new(Pair {
             shared: Arc::clone(shared),
             deployment: deployment(config).to_owned(),
@@ -121,6 +122,17 @@ fn rules(config: &Config) -> Rules {
         show_values: config.report.show_values,
         page_rows: u32::try_from(config.convex.page).unwrap_or(u32::MAX),
         calls: config.convex.concurrency,
+    }
+}
+
+/// These rules, without any deletion as long as what is remembered may be wrong.
+fn held_back(rules: Rules, state: &State) -> Rules {
+    match unhealed::is_in_doubt(state) && !twin::broken(Twin::NoDoubt) {
+        true => Rules {
+            max_deletes: 0,
+            ..rules
+        },
+        false => rules,
     }
 }
 
@@ -200,23 +212,5 @@ impl Known for Intake {
             last_ms,
             since_ms,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wish_counts_once_and_not_if_it_came_before_the_full_diff_ended() {
-        let wants = WantsFull::default();
-        assert!(!wants.take(None), "nobody asked");
-        wants.say("nobody has counted");
-        wants.say("nobody has counted");
-        assert!(wants.take(Some(Clock.now_ms() - 1_000)));
-        assert!(!wants.take(None), "once");
-        wants.say("said while the full diff ran");
-        assert!(!wants.take(Some(Clock.now_ms() + 1_000)));
-        assert!(!wants.take(None));
     }
 }

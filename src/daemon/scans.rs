@@ -17,7 +17,7 @@ use crate::{
     queue::repairs::Lane,
     reconcile::{
         desk::{Desk, Hold, Options},
-        memory::Slot,
+        memory::{Memory, Slot},
         run::{AskedBy, RunError, RunRequest},
     },
     report::{RunKind, digest, history::History},
@@ -210,9 +210,8 @@ fn daily_word(rhythm: Rhythm, config: &Config, shared: &Arc<Shared>) -> Job {
 }
 
 /// Raises and clears the alert about scans that have not succeeded for long. A task of its own: an alarm must
-/// not depend on what it watches.
-/// Also starts a full diff ahead of its time when a smaller scan has said that only that can tell; after a
-/// failure the schedule's own waits count.
+/// not depend on what it watches. Also starts a full diff ahead of its time when a smaller scan has said that only
+/// that can tell; after a failure the schedule's own waits count.
 pub async fn watch(
     scans: Vec<Scan>,
     desk: Desk,
@@ -222,6 +221,7 @@ pub async fn watch(
 ) {
     const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
     let since_ms = now_ms();
+    let mut ahead = Ahead::of(&desk.view(Slot::Full).memory);
     while stop
         .run_until_cancelled(tokio::time::sleep(EVERY))
         .await
@@ -230,9 +230,8 @@ pub async fn watch(
         let full = scans.iter().find(|scan| scan.slot == Slot::Full);
         let memory = desk.view(Slot::Full).memory;
         if let Some(full) = full
-            && memory.failures == 0
             && desk.hold().is_none()
-            && wants_full.take(memory.success_ms)
+            && ahead.is_due(&wants_full, &memory)
         {
             // If one runs already, that one will do: smaller scans ask again until the gap is closed.
             let _busy = desk.start(by_clock(full.kind));
@@ -255,6 +254,67 @@ pub async fn watch(
     }
 }
 
+/// Whether a full diff is to begin ahead of its time.
+struct Ahead {
+    /// When the last one that saw everything had ended, by whatever clock there was then.
+    seen: Option<i64>,
+}
+
+impl Ahead {
+    fn of(memory: &Memory) -> Ahead {
+        let seen = memory.success_ms;
+        Ahead { seen }
+    }
+
+    /// True once for each wish that came after the last full diff that saw everything: while one runs, smaller
+    /// scans go on asking for it.
+    fn is_due(&mut self, wants_full: &WantsFull, memory: &Memory) -> bool {
+        if self.seen != memory.success_ms {
+            self.seen = memory.success_ms;
+            wants_full.take();
+        }
+        memory.failures == 0 && wants_full.take()
+    }
+}
+
 fn now_ms() -> i64 {
     Clock.now_ms()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_counts_once_and_not_if_it_came_before_a_full_diff_ended_whatever_the_clock_said_then()
+    {
+        let wants = WantsFull::default();
+        let ended = |ms| Memory {
+            success_ms: Some(ms),
+            ..Memory::default()
+        };
+        // A start after a power cut, with a clock that has not been set yet.
+        let mut ahead = Ahead::of(&ended(1_772_366_400_000));
+        assert!(
+            !ahead.is_due(&wants, &ended(1_772_366_400_000)),
+            "nobody asked"
+        );
+        wants.say("the journal is gone");
+        wants.say("nobody has counted");
+        assert!(ahead.is_due(&wants, &ended(1_772_366_400_000)));
+        assert!(!ahead.is_due(&wants, &ended(1_772_366_400_000)), "once");
+        wants.say("said while the full diff ran");
+        assert!(!ahead.is_due(&wants, &ended(60_000)), "it has ended since");
+        assert!(!ahead.is_due(&wants, &ended(60_000)));
+        wants.say("said since");
+        let failed = Memory {
+            failures: 1,
+            ..ended(60_000)
+        };
+        assert!(
+            !ahead.is_due(&wants, &failed),
+            "the schedule's own waits count"
+        );
+        assert!(ahead.is_due(&wants, &ended(60_000)), "and then it is due");
+    }
 }

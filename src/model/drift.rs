@@ -74,11 +74,6 @@ impl Action {
             Action::Failed => "failed",
         }
     }
-
-    /// True once both sides agree about the record.
-    pub const fn is_repair(self) -> bool {
-        matches!(self, Action::Created | Action::Updated | Action::Deleted)
-    }
 }
 
 /// One column that differs. Absent and null are the same: both are `null` here.
@@ -114,4 +109,18 @@ pub struct Difference {
     pub action: Action,
     /// Why that, or why it came to this, in words for a person. Holds no personal value.
     pub reason: Option<String>,
+}
+
+impl Difference {
+    /// Of a row whose record Clerk does not have; nothing was done about it yet.
+    pub fn orphaned(table: Table, key: Key) -> Difference {
+        Difference {
+            table,
+            key,
+            kind: DriftKind::Orphaned,
+            fields: Vec::new(),
+            action: Action::None,
+            reason: None,
+        }
+    }
 }

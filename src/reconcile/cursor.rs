@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::full::{group::Group, tally::Tally};
+use super::{
+    full::{group::Group, tally::Tally},
+    scan::sweep::Gap,
+};
 use crate::{
     clerk::walk::OffsetPlace,
     report::RunKind,
@@ -46,6 +49,9 @@ pub struct RunCursor {
     pub moved: Tally,
     /// How often it was taken up again.
     pub resumed: u32,
+    /// What sweeps had not looked at when it began.
+    #[serde(default)]
+    pub gap: Option<Gap>,
 }
 
 /// One range of `created_at`.
@@ -93,7 +99,13 @@ pub enum Held {
 
 impl RunCursor {
     /// A run that begins.
-    pub fn begin(id: String, started_ms: i64, group: Group, wish: String) -> RunCursor {
+    pub fn begin(
+        id: String,
+        started_ms: i64,
+        group: Group,
+        wish: String,
+        gap: Option<Gap>,
+    ) -> RunCursor {
         RunCursor {
             form: FORM,
             id,
@@ -107,6 +119,7 @@ impl RunCursor {
             pass: 1,
             moved: Tally::default(),
             resumed: 0,
+            gap,
         }
     }
 

@@ -95,9 +95,7 @@ pub async fn merge(
         differences.append(&mut said);
         let (doubles, repairs): (Vec<Double>, Vec<Repair>) = now.into_iter().unzip();
         let done = ends.repair(repairs).await?;
-        for (double, done) in doubles.iter().zip(done) {
-            differences.extend(settle(double, done, lately)?);
-        }
+        differences.extend(settle_all(doubles.iter().zip(done), lately)?);
     }
     Ok(differences)
 }
@@ -155,6 +153,19 @@ fn wish(group: Group, double: &Double, candidate: Candidate) -> Result<Repair, S
         },
         why: Some(DriftKind::Duplicate),
     })
+}
+
+/// What became of them. All are looked at before the first trouble is told: what went counts for the brake, whatever
+/// became of the others.
+fn settle_all<'d>(
+    done: impl Iterator<Item = (&'d Double, Repaired)>,
+    lately: &Lately,
+) -> Result<Vec<Difference>, Trouble> {
+    let settled: Vec<_> = done
+        .map(|(double, done)| settle(double, done, lately))
+        .collect();
+    let differences: Result<Vec<_>, Trouble> = settled.into_iter().collect();
+    Ok(differences?.into_iter().flatten().collect())
 }
 
 fn settle(double: &Double, done: Repaired, lately: &Lately) -> Result<Vec<Difference>, Trouble> {
@@ -262,5 +273,15 @@ mod tests {
         }
         let away = Repaired::Away { reason: "x".into() };
         assert!(settle(&double(), away, &Lately::by_person()).is_err());
+    }
+
+    #[test]
+    fn what_was_merged_counts_for_the_brake_also_where_convex_was_away_for_another() {
+        let (_dir, lately) = Lately::counting_from_nothing();
+        let away = Repaired::Away { reason: "x".into() };
+        let (first, second) = (double(), double());
+        let done = [(&first, away), (&second, applied(Outcome::Updated))];
+        assert!(settle_all(done.into_iter(), &lately).is_err());
+        assert_eq!(lately.removed(Table::Users).unwrap(), 2);
     }
 }

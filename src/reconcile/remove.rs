@@ -80,7 +80,22 @@ pub async fn remove(
         let records: Vec<RecordKey> = repairs.iter().map(|one| one.record.clone()).collect();
         let told = causes(known, &records).await;
         let done = ends.repair(repairs).await?;
-        for ((orphan, cause), done) in waiting.into_iter().zip(told).zip(done) {
+        let told = waiting.into_iter().zip(told);
+        removed.take(told.zip(done), lately)?;
+    }
+    Ok(removed)
+}
+
+impl Removed {
+    /// What became of some of them. All are looked at before the first trouble is told: what went counts for the
+    /// brake, whatever became of the others.
+    fn take(
+        &mut self,
+        done: impl Iterator<Item = ((Orphan, Cause), Repaired)>,
+        lately: &Lately,
+    ) -> Result<(), Trouble> {
+        let mut away = None;
+        for ((orphan, cause), done) in done {
             let went = matches!(
                 done,
                 Repaired::Applied {
@@ -88,15 +103,19 @@ pub async fn remove(
                     ..
                 }
             );
-            let differences = settle(orphan, cause, done)?;
-            for one in differences.iter().filter(|_| went) {
-                lately.add(one.table, 1);
+            match settle(orphan, cause, done) {
+                Ok(differences) => {
+                    for one in differences.iter().filter(|_| went) {
+                        lately.add(one.table, 1);
+                    }
+                    self.missed += u64::from(went && cause.is_missing_delivery());
+                    self.differences.extend(differences);
+                }
+                Err(trouble) => away = away.or(Some(trouble)),
             }
-            removed.missed += u64::from(went && cause.is_missing_delivery());
-            removed.differences.extend(differences);
         }
+        away.map_or(Ok(()), Err)
     }
-    Ok(removed)
 }
 
 /// What Clerk says about a record that its listing lacked.
@@ -144,4 +163,31 @@ fn settle(orphan: Orphan, cause: Cause, done: Repaired) -> Result<Vec<Difference
         Repaired::Away { reason } => return Err(Trouble::Away(reason)),
     };
     Ok(leave(vec![orphan], action, &reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Key, Table};
+
+    #[test]
+    fn what_went_counts_for_the_brake_also_where_convex_was_away_for_another() {
+        let orphan = |number: usize| {
+            let key = Key::parse(&format!("user_{number}")).unwrap();
+            let differences = vec![Difference::orphaned(Table::Users, key.clone())];
+            let name = Name::plain(key);
+            (Orphan { name, differences }, Cause::NeverArrived)
+        };
+        let went = || Repaired::Applied {
+            outcome: Outcome::Deleted,
+            id: None,
+        };
+        let away = Repaired::Away { reason: "x".into() };
+        let (_dir, lately) = Lately::counting_from_nothing();
+        let mut removed = Removed::default();
+        let done = [(orphan(1), went()), (orphan(2), away), (orphan(3), went())];
+        let taken = removed.take(done.into_iter(), &lately);
+        assert!(matches!(taken, Err(Trouble::Away(_))));
+        assert_eq!(lately.removed(Table::Users).unwrap(), 2);
+    }
 }

@@ -1,7 +1,9 @@
-//! Alerts about what only a comparison of everything puts right: they outlast a restart until one has ended.
+//! What only a comparison of everything puts right: alerts about it, and the doubt whether what is remembered is so.
 //!
-//! Damage to the disk is found once, at a start; what it has cost is known when both sides were compared. Kept as
-//! one cell for each of a few codes, beside what they are about, so that nothing of it outlives an emptied state.
+//! Damage to the disk is found once, at a start; what it has cost is known when both sides were compared. Until then
+//! alerts outlast a restart, and no scan deletes by itself: deletions become a plan that waits for a person, or for
+//! the next full diff. Signed events that say "deleted" are not concerned. Kept as small cells beside what they are
+//! about, so that nothing of it outlives an emptied state. Reads no clock: one that was wrong settles no doubt.
 
 use crate::{
     report::alert::Alerts,
@@ -17,6 +19,8 @@ const CODES: [&str; 4] = [
 ];
 /// What the names of the cells begin with.
 const CELL: &str = "alerts/";
+/// The cell that is there while there is doubt.
+const DOUBT: &str = "doubt";
 
 /// Keeps those that are raised now, so that the next process knows of them.
 ///
@@ -30,6 +34,22 @@ pub fn keep(state: &State, alerts: &Alerts) -> Result<(), StateError> {
         }
     }
     Ok(())
+}
+
+/// From now on, until everything was compared, what is remembered may be wrong: a part of it was lost or damaged.
+/// Outlives a power cut.
+pub fn doubt(state: &State) {
+    let kept = state
+        .put_cell(DOUBT, Some(&[1]))
+        .and_then(|()| state.sync());
+    if let Err(error) = kept {
+        tracing::warn!("the doubt about the state is not remembered over a restart: {error}");
+    }
+}
+
+/// True while what is remembered may be wrong. A state that does not answer is no proof of the contrary.
+pub fn is_in_doubt(state: &State) -> bool {
+    !matches!(state.get_cell(DOUBT), Ok(None))
 }
 
 /// Raises again what an earlier process has kept.
@@ -51,16 +71,22 @@ pub fn raise_again(state: &State, alerts: &Alerts, now_ms: i64) -> Result<(), St
 pub fn healed(state: &State, alerts: &Alerts) {
     for code in CODES {
         alerts.clear(code);
-        let emptied = match state.get_cell(&cell_of(code)) {
-            Ok(None) => Ok(()),
-            _ => state.put_cell(&cell_of(code), None),
-        };
-        if let Err(error) = emptied {
+        if let Err(error) = empty(state, &cell_of(code)) {
             tracing::warn!(
                 alert = code,
                 "it will be raised again at the next start: {error}"
             );
         }
+    }
+    if let Err(error) = empty(state, DOUBT) {
+        tracing::warn!("scans go on deleting nothing by themselves: {error}");
+    }
+}
+
+fn empty(state: &State, cell: &str) -> Result<(), StateError> {
+    match state.get_cell(cell) {
+        Ok(None) => Ok(()),
+        _ => state.put_cell(cell, None),
     }
 }
 
@@ -107,5 +133,21 @@ mod tests {
         assert!(second.raised().is_empty());
         raise_again(&state, &second, 4).unwrap();
         assert!(second.raised().is_empty());
+    }
+
+    #[test]
+    fn there_is_doubt_until_everything_was_compared_whatever_the_clock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::at(DateTime::UNIX_EPOCH, None);
+        let state = State::open(&dir.path().join("derived"), &options)
+            .unwrap()
+            .state;
+        assert!(!is_in_doubt(&state), "nothing was lost");
+        for _ in 0..2 {
+            doubt(&state);
+            assert!(is_in_doubt(&state));
+            healed(&state, &Alerts::default());
+            assert!(!is_in_doubt(&state));
+        }
     }
 }

@@ -119,14 +119,8 @@ fn gone(key: &Key, table: Table, rows: &[Row], verdict: &mut Verdict) {
         return;
     }
     verdict.orphan = true;
-    verdict.differences.push(Difference {
-        table,
-        key: key.clone(),
-        kind: DriftKind::Orphaned,
-        fields: Vec::new(),
-        action: Action::None,
-        reason: None,
-    });
+    let orphaned = Difference::orphaned(table, key.clone());
+    verdict.differences.push(orphaned);
 }
 
 /// True if a delivery has said something newer than what was listed: then the list is out of date, not the row.

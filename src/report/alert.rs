@@ -66,12 +66,7 @@ impl Alerts {
 
     /// A condition is over.
     pub fn clear(&self, code: &'static str) {
-        let mut alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = alerts.remove(code).is_some();
-        drop(alerts);
-        if over {
-            tracing::info!(alert = code, "over");
-        }
+        self.clear_if(code, |_| true);
     }
 
     /// True if it is raised.
@@ -82,13 +77,19 @@ impl Alerts {
 
     /// A condition that nobody has seen since `before_ms` is over, if nobody says so.
     pub fn end_quiet(&self, code: &'static str, before_ms: i64) {
-        let alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = alerts
-            .get(code)
-            .is_some_and(|alert| alert.last_ms < before_ms);
+        self.clear_if(code, |alert| alert.last_ms < before_ms);
+    }
+
+    fn clear_if(&self, code: &'static str, is_over: impl FnOnce(&Alert) -> bool) {
+        let mut alerts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = alerts.get(code).is_some_and(is_over);
+        if over {
+            alerts.remove(code);
+        }
+        // Whoever logs does so after the lock is given back.
         drop(alerts);
-        if quiet {
-            self.clear(code);
+        if over {
+            tracing::info!(alert = code, "over");
         }
     }
 

@@ -173,21 +173,12 @@ impl History {
         &self.0.dir
     }
 
-    /// The list of all differences of a run that begins. The file is made with the first of them.
+    /// The list of all differences of a run. The file is made with the first of them.
     ///
     /// # Errors
     /// An id that cannot be a file's name.
     pub fn log(&self, id: &str) -> Result<DifferenceLog, HistoryError> {
         Ok(DifferenceLog::begin(self.list_of(id)?, self.0.show_values))
-    }
-
-    /// The list of a run that goes on: as it was when it had `len` bytes, which [`DifferenceLog::flush`]
-    /// answered. What came after is found again and goes.
-    ///
-    /// # Errors
-    /// The file is shorter or cannot be read: the run has to begin anew.
-    pub fn resume_log(&self, id: &str, len: u64) -> Result<DifferenceLog, HistoryError> {
-        DifferenceLog::resume(self.list_of(id)?, self.0.show_values, len)
     }
 
     /// Takes in the report of a run that has ended, with its list of differences; returns when both are on

@@ -86,8 +86,8 @@ impl OperationsLog {
         let files = Files::of(state, &options.keys);
         let reader = Reader::look(state, &options.keys);
         let (book, found) = Book::open(files, options.keep)?;
-        let queue = Arc::new(Queue::default());
-        thread::start(book, found, Arc::clone(&queue), options)?;
+        let queue = Arc::new(Queue::new(options.alerts, options.now_ms));
+        thread::start(book, found, Arc::clone(&queue))?;
         Ok(OperationsLog(Arc::new(Inner { queue, reader })))
     }
 
@@ -138,7 +138,9 @@ impl OperationsLog {
                 room.forget();
                 queue.put(handed);
             }
-            _ => {
+            // The thread has ended: with the daemon, or it has said so.
+            Ok(Err(_)) => {}
+            Err(_) => {
                 queue.is_stuck.store(true, Ordering::Relaxed);
                 queue.leave_out(weight);
             }

@@ -14,7 +14,7 @@ impl Applier {
                 self.hear_all();
                 drop(answer.send(self.status()));
             }
-            Command::Pause(paused) => {
+            Command::Pause(paused, answer) => {
                 self.shared.set_paused(paused);
                 let cell = paused.then_some(&b"1"[..]);
                 let state = &self.shared.state;
@@ -26,6 +26,7 @@ impl Applier {
                     self.shared.state_failed(&error);
                 }
                 tracing::info!(paused, "applying was switched by a person");
+                let _ = answer.send(());
             }
             Command::Reconsider => {
                 self.shared.convex.reset();

@@ -173,6 +173,32 @@ fn an_outage_costs_nothing_and_a_refusal_costs_an_attempt_until_there_are_none()
 }
 
 #[test]
+fn an_entry_that_the_journal_moves_while_somebody_works_on_it_is_found_where_it_is_now() {
+    let mut book = book(1);
+    let lease = first(&mut book, 0);
+    let there = Position {
+        segment: 7,
+        ..lease.ticket.position
+    };
+    book.moved(&HashMap::from([(1, there)]));
+    book.moved(&HashMap::from([(2, lease.ticket.position)]));
+    back(&mut book, lease, refused(), 0);
+    let lease = first(&mut book, 1_000);
+    assert_eq!(lease.ticket.position, there);
+    let further = Position {
+        segment: 8,
+        ..there
+    };
+    book.moved(&HashMap::from([(1, further)]));
+    let deeds = back(&mut book, lease, refused(), 1_000);
+    let [Deed::Park { meta, .. }] = &deeds[..] else {
+        panic!("{deeds:?}");
+    };
+    assert_eq!(meta.position, further, "a dead letter can be shown");
+    assert!(book.in_hand.is_empty());
+}
+
+#[test]
 fn what_ties_with_a_record_shares_its_end() {
     for (ending, last) in [(APPLIED, "created"), (refused(), "parked")] {
         let mut book = book(1);

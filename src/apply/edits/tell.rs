@@ -9,16 +9,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use crate::{
     apply::{
         Shared,
+        failure::{Meaning, THROUGHPUT_WINDOW, meaning},
         load::{Fate, Manner, Ready, Rows},
         work,
     },
     clerk::RawRecord,
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Asked, Fault, Key, Outcome, Standing, Table},
+    model::{Asked, Key, Outcome, Standing, Table},
 };
-
-/// How long to leave Convex alone when the functions are not there or not callable.
-const REFUSED_HOLD: Duration = Duration::from_secs(10);
 
 impl Shared {
     /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
@@ -83,15 +81,39 @@ impl Shared {
 
     /// Tells the circuit of a failed call. `None`: the fault of what was sent.
     pub(super) fn convex_failed(&self, ticket: Ticket, error: &CallError) -> Option<Duration> {
-        match error.fault() {
-            Fault::Record => {
+        match meaning(error) {
+            Meaning::Refused(_) | Meaning::Redacted => {
                 self.convex.answered(ticket);
                 None
             }
-            Fault::Service { retry_after } => Some(self.convex.failed(ticket, error, retry_after)),
-            Fault::Refused | Fault::Ours => {
-                Some(self.convex.failed(ticket, error, Some(REFUSED_HOLD)))
+            Meaning::Throttled => {
+                self.convex.answered(ticket);
+                Some(THROUGHPUT_WINDOW)
             }
+            Meaning::Away(asked) => Some(self.convex.failed(ticket, error, asked)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{apply::tests::Bench, convex::answer::Failure};
+
+    #[tokio::test]
+    async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away_for_edits_either() {
+        let bench = Bench::start().await;
+        let throttled = CallError::Failed(Failure::Service {
+            code: "TooManyWrites".into(),
+            status: 429,
+            retry_after: None,
+        });
+        // An outage would be one after three in a row.
+        for _ in 0..5 {
+            let ticket = bench.shared.convex.admit().unwrap();
+            let wait = bench.shared.convex_failed(ticket, &throttled);
+            assert_eq!(wait, Some(THROUGHPUT_WINDOW));
+        }
+        assert_eq!(bench.shared.convex.state().1, "closed");
     }
 }

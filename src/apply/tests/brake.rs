@@ -82,12 +82,27 @@ async fn a_few_records_at_fault_become_dead_letters_and_raise_no_such_alert() {
 }
 
 #[tokio::test]
+async fn a_pause_is_answered_once_it_holds_and_is_kept() {
+    let mut bench = Bench::start().await;
+    let (applier, handle) = bench.applier();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    assert_eq!(handle.pause(true).await, Some(()));
+    assert!(bench.shared.is_paused());
+    let kept = bench.shared.state.get_cell("paused").unwrap();
+    assert!(kept.is_some(), "for the next process");
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(handle.pause(false).await, None, "nobody applies any more");
+}
+
+#[tokio::test]
 async fn dead_letters_of_an_earlier_process_are_told_of_and_what_waits_is_known_to_wait() {
     let mut bench = Bench::start().await;
     bench.store(event("user_1", 1)).await;
     let (applier, handle) = bench.applier();
     let stop = CancellationToken::new();
-    handle.pause(true).await;
+    bench.shared.set_paused(true);
     let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
     let asked = [
         record(Table::Users, "user_1"),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Name;
 use crate::{
-    model::{Action, Difference, DriftKind, Key, Table},
+    model::{Difference, Key, Table},
     reconcile::{mend::Orphan, merge::Double},
 };
 
@@ -66,14 +66,7 @@ impl Kept {
             let younger = self.tables.into_iter().zip(self.younger).collect();
             return Some(Waits::Double(Double { name, younger }));
         }
-        let difference = |table| Difference {
-            table,
-            key: key.clone(),
-            kind: DriftKind::Orphaned,
-            fields: Vec::new(),
-            action: Action::None,
-            reason: None,
-        };
+        let difference = |table| Difference::orphaned(table, key.clone());
         let differences = self.tables.into_iter().map(difference).collect();
         Some(Waits::Orphan(Orphan { name, differences }))
     }

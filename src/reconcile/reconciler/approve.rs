@@ -160,14 +160,7 @@ async fn orphans(ends: &Ends, group: Group, keys: &[Key]) -> Result<Vec<Orphan>,
     {
         let page = patiently(|| ends.reader.get(*table, keys)).await?;
         for row in page.rows.iter().filter(|row| row.deleted_at.is_none()) {
-            let difference = Difference {
-                table: *table,
-                key: row.key.clone(),
-                kind: DriftKind::Orphaned,
-                fields: Vec::new(),
-                action: Action::None,
-                reason: None,
-            };
+            let difference = Difference::orphaned(*table, row.key.clone());
             match orphans.iter_mut().find(|orphan| orphan.name.key == row.key) {
                 Some(orphan) if orphan.differences.iter().any(|one| one.table == *table) => {}
                 Some(orphan) => orphan.differences.push(difference),
@@ -217,11 +210,7 @@ fn step(progress: &Watch, dealt_with: usize, total: u64, repaired: usize) {
 
 fn left_alone(table: Table, name: Name) -> Difference {
     Difference {
-        table,
-        key: name.key,
-        kind: DriftKind::Orphaned,
-        fields: Vec::new(),
-        action: Action::None,
         reason: Some("it exists in Clerk again and was left alone".into()),
+        ..Difference::orphaned(table, name.key)
     }
 }

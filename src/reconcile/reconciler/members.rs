@@ -14,7 +14,7 @@ use crate::{
         walk::{Listed as Listing, OffsetWalk, Walk},
     },
     convex::{reader::Range, wire::ListedRow},
-    model::{Action, Difference, DriftKind, Key, Table},
+    model::{Action, Difference, Key, Table},
     reconcile::{
         Trouble,
         confirm::{Looking, Suspects},
@@ -294,14 +294,7 @@ impl Beyond<'_> {
             }
             self.rows += 1;
             if !self.listed.contains(&row.key) && self.orphans.len() < MOST {
-                let differences = vec![Difference {
-                    table: Table::Memberships,
-                    key: row.key,
-                    kind: DriftKind::Orphaned,
-                    fields: Vec::new(),
-                    action: Action::None,
-                    reason: None,
-                }];
+                let differences = vec![Difference::orphaned(Table::Memberships, row.key)];
                 self.orphans.push(Orphan { name, differences });
             }
         }

@@ -29,6 +29,7 @@ use crate::{
         patiently,
         repair::{brake::Limits, lately::Lately, plan::Plan},
         run::{AskedBy, RunError, RunRequest, Watch},
+        scan::sweep,
     },
     report::{FileFigures, Report, RunKind},
 };
@@ -260,7 +261,9 @@ impl Whole<'_> {
             .into_iter()
             .find(|group| !self.of(*group).is_empty());
         let group = first.unwrap_or(Group::Users);
-        Ok((RunCursor::begin(new_id(), now_ms, group, wish), None))
+        let gap = sweep::gap(&self.ends.state)?;
+        let run = RunCursor::begin(new_id(), now_ms, group, wish, gap);
+        Ok((run, None))
     }
 
     /// The tables of a group that this run compares.

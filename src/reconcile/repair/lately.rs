@@ -41,6 +41,15 @@ impl Lately {
         Lately(None)
     }
 
+    /// A count in a state of its own, which lies in the directory.
+    #[cfg(test)]
+    pub fn counting_from_nothing() -> (tempfile::TempDir, Lately) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = crate::store::state::Options::at(chrono::DateTime::UNIX_EPOCH, None);
+        let opened = State::open(&dir.path().join("derived"), &options).unwrap();
+        (dir, Lately(Some((opened.state, std::sync::Arc::new(|| 0)))))
+    }
+
     /// Rows of the table that scans removed in the last 24 hours.
     ///
     /// # Errors
@@ -59,6 +68,7 @@ impl Lately {
             return;
         };
         let (name, hour) = (cell_of(table), hour_of(now()));
+        let mut why = "others count all the time".to_owned();
         for _ in 0..TRIES {
             let added = state.get_cell(&name).and_then(|old| {
                 let new = Hours::read(old.as_deref()).plus(hour, rows).bytes();
@@ -68,11 +78,12 @@ impl Lately {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!("removed rows were not counted for the brake: {error}");
-                    return;
+                    why = error.to_string();
+                    break;
                 }
             }
         }
+        tracing::warn!("removed rows were not counted for the brake: {why}");
     }
 }
 

@@ -191,8 +191,9 @@ impl Trickle {
         young_ms: &[i64],
         deliveries: Option<Deliveries>,
     ) -> Concern {
-        self.sweeps
-            .retain(|sweep| now_ms.saturating_sub(sweep.at_ms) < WINDOW_MS);
+        // What a clock that was put back since has counted is none of the last minutes.
+        let lately = |at_ms: i64| (0..WINDOW_MS).contains(&now_ms.saturating_sub(at_ms));
+        self.sweeps.retain(|sweep| lately(sweep.at_ms));
         if self.sweeps.len() >= SWEEPS {
             self.sweeps.pop_front();
         }

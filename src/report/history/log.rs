@@ -1,20 +1,18 @@
-//! The list of all differences of one run, one JSON object a line, written while the run goes on.
+//! The list of all differences of one run, one JSON object a line, written when the run ends.
 //!
-//! A line is written once it is known what was done about the difference, and never changed. The run keeps
-//! the length that [`DifferenceLog::flush`] answers beside its cursor; after a kill the list is cut to that
-//! length, and what came after is found again. So a difference stands in it once.
+//! Its lines go to the disk as they come, so that a list of any length takes little memory. Bounded in bytes; how
+//! many differences had no room is told.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Read},
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{HistoryError, files};
 use crate::{
     model::Difference,
-    report::{Report, json},
+    report::json,
     store::{crypt::Keyring, directory},
 };
 
@@ -48,9 +46,7 @@ pub struct DifferenceLog {
     written: u64,
     /// Whole lines that are not yet.
     waiting: Vec<u8>,
-    count: u64,
     left_out: u64,
-    first: Vec<Difference>,
 }
 
 impl DifferenceLog {
@@ -63,22 +59,8 @@ impl DifferenceLog {
             file: None,
             written: 0,
             waiting: Vec::new(),
-            count: 0,
             left_out: 0,
-            first: Vec::new(),
         }
-    }
-
-    pub(super) fn resume(place: Place, show_values: bool, len: u64) -> Result<Self, HistoryError> {
-        let mut log = DifferenceLog::begin(place, show_values);
-        if len == 0 {
-            // Whatever a first attempt left is from before the first cursor.
-            return Ok(log);
-        }
-        let file = files::open(&log.path, OpenOptions::new().read(true).write(true))?;
-        log.file = Some(file);
-        log.truncate(len)?;
-        Ok(log)
     }
 
     /// Adds a difference about which everything is known.
@@ -92,12 +74,9 @@ impl DifferenceLog {
         let plain = Keyring::default();
         // Masked, it can be read without a key.
         let keys = if self.show_values { &self.keys } else { &plain };
-        let mut line = keys.encrypt_line(&self.name, self.len(), &line);
-        if self.first.len() < Report::MAX_DIFFERENCES {
-            self.first.push(difference.clone());
-        }
-        self.count += 1;
-        if self.len() + line.len() as u64 > MAX_LOG_BYTES {
+        let at = self.written + self.waiting.len() as u64;
+        let mut line = keys.encrypt_line(&self.name, at, &line);
+        if at + line.len() as u64 > MAX_LOG_BYTES {
             self.left_out += 1;
             return Ok(());
         }
@@ -108,42 +87,21 @@ impl DifferenceLog {
         Ok(())
     }
 
-    /// Returns when everything is on stable storage, with the length to be kept beside the cursor.
+    /// Returns when everything is on stable storage.
     ///
     /// # Errors
     /// As [`DifferenceLog::append`].
-    pub fn flush(&mut self) -> Result<u64, HistoryError> {
+    pub fn flush(&mut self) -> Result<(), HistoryError> {
         self.write()?;
-        if let Some(file) = &self.file {
-            file.sync_data().map_err(files::at(&self.path))?;
+        match &self.file {
+            Some(file) => file.sync_data().map_err(files::at(&self.path)),
+            None => Ok(()),
         }
-        Ok(self.written)
     }
 
-    /// The length of the list in bytes, with what waits to be written.
-    pub fn len(&self) -> u64 {
-        self.written + self.waiting.len() as u64
-    }
-
-    /// True if nothing differed so far.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// How many differences were added, with those that were left out.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// How many had no room any more.
+    /// How many differences had no room any more.
     pub fn left_out(&self) -> u64 {
         self.left_out
-    }
-
-    /// The first [`Report::MAX_DIFFERENCES`], for the report itself. After a resumption those from before are
-    /// as they were written: masked.
-    pub fn first(&self) -> &[Difference] {
-        &self.first
     }
 
     /// Removes the list of a run that leaves no report.
@@ -152,54 +110,6 @@ impl DifferenceLog {
             Some(_) => fs::remove_file(&self.path).map_err(files::at(&self.path)),
             None => Ok(()),
         }
-    }
-
-    /// Takes back what was added after the list had this length.
-    ///
-    /// # Errors
-    /// The list is shorter, or does not have the end of a line there.
-    pub fn truncate(&mut self, len: u64) -> Result<(), HistoryError> {
-        self.write()?;
-        let Some(file) = &self.file else {
-            return match len {
-                0 => Ok(()),
-                _ => Err(self.damaged(format!("it does not have its {len} bytes any more"))),
-            };
-        };
-        let there = file.metadata().map_err(files::at(&self.path))?.len();
-        if there < len {
-            return Err(self.damaged(format!("it has {there} bytes of {len}")));
-        }
-        file.set_len(len).map_err(files::at(&self.path))?;
-        let (count, first) = self.read_back(file, len)?;
-        (self.count, self.first, self.left_out, self.written) = (count, first, 0, len);
-        Ok(())
-    }
-
-    fn read_back(&self, file: &File, len: u64) -> Result<(u64, Vec<Difference>), HistoryError> {
-        let (mut count, mut first) = (0, Vec::new());
-        let mut at = 0;
-        let mut reader = BufReader::new(Span { file, at: 0 });
-        let mut line = Vec::new();
-        while at < len {
-            line.clear();
-            let begin = at;
-            let read = reader
-                .read_until(b'\n', &mut line)
-                .map_err(files::at(&self.path))?;
-            at += read as u64;
-            if line.pop() != Some(b'\n') {
-                return Err(self.damaged("it ends within a line".to_owned()));
-            }
-            if first.len() < Report::MAX_DIFFERENCES {
-                let plain = self.keys.decrypt_line(&self.name, begin, &line);
-                let plain = plain.map_err(|error| self.damaged(error.to_string()))?;
-                let difference = json::read_difference(&plain);
-                first.push(difference.map_err(|error| self.damaged(error.to_string()))?);
-            }
-            count += 1;
-        }
-        Ok((count, first))
     }
 
     fn write(&mut self) -> Result<(), HistoryError> {
@@ -217,17 +127,10 @@ impl DifferenceLog {
         self.waiting.clear();
         Ok(())
     }
-
-    fn damaged(&self, reason: String) -> HistoryError {
-        HistoryError::Damaged {
-            path: self.path.clone(),
-            reason,
-        }
-    }
 }
 
 /// An empty list whose name is on stable storage.
-fn make(path: &std::path::Path) -> Result<File, HistoryError> {
+fn make(path: &Path) -> Result<File, HistoryError> {
     let mut options = OpenOptions::new();
     let file = files::open(
         path,
@@ -237,18 +140,4 @@ fn make(path: &std::path::Path) -> Result<File, HistoryError> {
         directory::sync(dir).map_err(files::at(dir))?;
     }
     Ok(file)
-}
-
-/// A file read from its beginning, wherever it is written.
-struct Span<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for Span<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
 }

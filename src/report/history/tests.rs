@@ -9,7 +9,7 @@ use std::{
 
 use super::*;
 use crate::{
-    model::{Action, Difference},
+    model::Difference,
     report::{Report, samples},
 };
 
@@ -129,7 +129,6 @@ fn a_quiet_sweep_is_counted_and_leaves_no_file() {
             // Found, and taken back when somebody looked again.
             log.append(&samples::three().differences[0]).unwrap();
             log.flush().unwrap();
-            log.truncate(0).unwrap();
         }
         assert_eq!(history.keep(&sweep, Some(log)).unwrap(), Kept::Counted);
     }
@@ -255,10 +254,6 @@ fn a_link_is_not_followed() {
         Err(HistoryError::NotPlain { .. })
     ));
     assert_eq!(history.list().unwrap().damaged.len(), 1);
-    assert!(matches!(
-        history.resume_log("link", 1),
-        Err(HistoryError::NotPlain { .. })
-    ));
     let mut log = history.log("link").unwrap();
     log.append(&samples::three().differences[0]).unwrap();
     assert!(matches!(log.flush(), Err(HistoryError::NotPlain { .. })));
@@ -277,90 +272,29 @@ fn a_link_is_not_followed() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_goes_on_with_its_list_and_no_line_stands_twice() {
+fn a_list_has_all_differences_in_their_order_whatever_an_earlier_attempt_left() {
     let (_state, history) = place();
     let report = samples::many(300);
+    let mut cut_off = history.log(&report.id).unwrap();
+    for one in report.differences.iter().rev() {
+        cut_off.append(one).unwrap();
+    }
+    cut_off.flush().unwrap();
+    drop(cut_off);
     let mut log = history.log(&report.id).unwrap();
-    for one in &report.differences[..100] {
+    for one in differences(&report) {
         log.append(one).unwrap();
     }
-    let len = log.flush().unwrap();
-    for one in &report.differences[100..150] {
-        log.append(one).unwrap();
-    }
-    log.flush().unwrap();
-    // Killed: half a line is there, the cursor is that of the hundredth.
-    drop(log);
-    let path = history.dir().join(format!("{}.ndjson", report.id));
-    let mut torn = fs::read(&path).unwrap();
-    torn.truncate(torn.len() - 7);
-    fs::write(&path, torn).unwrap();
-
-    let mut log = history.resume_log(&report.id, len).unwrap();
-    assert_eq!((log.count(), log.len(), log.first().len()), (100, len, 100));
-    for one in &report.differences[100..] {
-        log.append(one).unwrap();
-    }
-    assert_eq!(log.first().len(), 300);
-    assert_eq!(log.first()[299], report.differences[299]);
+    assert_eq!(log.left_out(), 0);
     history.keep(&report, Some(log)).unwrap();
+    let path = history.dir().join(format!("{}.ndjson", report.id));
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<_> = text
         .lines()
         .map(|line| json::read_difference(line.as_bytes()).unwrap())
         .collect();
-    let masked = report
-        .differences
-        .iter()
-        .map(|one| json::difference(one, false));
+    let masked = differences(&report).map(|one| json::difference(one, false));
     assert_eq!(lines, masked.collect::<Vec<_>>());
-}
-
-#[test]
-fn a_list_that_lost_what_it_had_is_not_believed() {
-    let (_state, history) = place();
-    let report = samples::three();
-    let mut log = history.log(&report.id).unwrap();
-    for one in differences(&report) {
-        log.append(one).unwrap();
-    }
-    let len = log.flush().unwrap();
-    drop(log);
-    for wrong in [len + 1, len - 1] {
-        let refused = history.resume_log(&report.id, wrong);
-        assert!(
-            matches!(refused, Err(HistoryError::Damaged { .. })),
-            "{wrong}"
-        );
-    }
-    assert!(matches!(
-        history.resume_log("gone", 5),
-        Err(HistoryError::Io { .. })
-    ));
-    assert!(history.resume_log("gone", 0).unwrap().is_empty());
-}
-
-#[test]
-fn a_list_is_taken_back_to_an_earlier_length() {
-    let (_state, history) = place();
-    let report = samples::three();
-    let mut log = history.log(&report.id).unwrap();
-    log.append(&report.differences[0]).unwrap();
-    let len = log.len();
-    log.append(&report.differences[1]).unwrap();
-    log.truncate(len).unwrap();
-    assert_eq!((log.count(), log.len()), (1, len));
-    let mut held = report.differences[1].clone();
-    held.action = Action::Held;
-    log.append(&held).unwrap();
-    log.flush().unwrap();
-    let path = history.dir().join(format!("{}.ndjson", report.id));
-    let text = fs::read_to_string(path).unwrap();
-    assert_eq!(text.lines().count(), 2);
-    assert!(
-        text.contains("\"held\"") && !text.contains("\"updated\""),
-        "{text}"
-    );
 }
 
 #[test]

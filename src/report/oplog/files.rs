@@ -222,7 +222,7 @@ impl Files {
             .and_then(|plain| serde_json::from_slice(&plain).ok()))
     }
 
-    /// Puts marks in place. `synced`: returns when they are on stable storage.
+    /// Puts marks in place: after a power cut these are there, or those before them. `synced`: these.
     pub fn mark(&self, marks: Marks, synced: bool) -> Result<(), OplogError> {
         let path = self.dir.join(MARKS);
         let write = || {
@@ -232,9 +232,8 @@ impl Files {
             // Numbers and hashes are always JSON.
             let plain = serde_json::to_vec(&marks).unwrap_or_default();
             file.write_all(&self.keys.encrypt(Name::File(&marks_name()), &plain))?;
-            if synced {
-                file.as_file().sync_all()?;
-            }
+            // Or some file systems keep the new name and none of what is in the file.
+            file.as_file().sync_all()?;
             file.persist(&path)?;
             if synced {
                 directory::sync(&self.dir)

@@ -30,6 +30,7 @@ struct Disk {
     dir: TempDir,
     keys: Keyring,
     keep: u64,
+    alerts: Alerts,
 }
 
 impl Disk {
@@ -38,6 +39,7 @@ impl Disk {
             dir: tempfile::tempdir().unwrap(),
             keys: Keyring::default(),
             keep: 64 * MIB,
+            alerts: Alerts::default(),
         }
     }
 
@@ -49,7 +51,7 @@ impl Disk {
         let options = Options {
             keep: self.keep,
             keys: self.keys.clone(),
-            alerts: Alerts::default(),
+            alerts: self.alerts.clone(),
             now_ms: || NOON,
         };
         OperationsLog::open(self.dir.path(), options).unwrap()

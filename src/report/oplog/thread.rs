@@ -2,7 +2,8 @@
 //!
 //! Takes all that waits at once, makes lines of it, writes them with one call, and syncs once a second while
 //! something is written. Promises: what is handed in is written in that order; what is lost is counted, alerted,
-//! and said by an entry as soon as the disk takes one again.
+//! and said by an entry as soon as the disk takes one again, whether or not anything else happens; the alert is
+//! over when everything went well once more.
 
 use std::{
     sync::{
@@ -14,16 +15,16 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, TryAcquireError, oneshot},
     time::Instant,
 };
 
 use super::{
-    OplogError, Options,
+    OplogError,
     book::{Book, Found},
     note::{Call, Note, Place},
 };
-use crate::model::Asked;
+use crate::{model::Asked, report::alert::Alerts};
 
 /// Records that may wait to be written. Each takes about 200 bytes.
 pub const ROOM: usize = 20_000;
@@ -31,6 +32,8 @@ pub const ROOM: usize = 20_000;
 const GATHER: Duration = Duration::from_millis(2);
 /// How often what was written is synced.
 const SYNC: Duration = Duration::from_secs(1);
+/// The alert while entries are lost.
+const FAILED: &str = "oplog_failed";
 
 /// What is handed in.
 pub enum Handed {
@@ -53,6 +56,8 @@ pub struct Queue {
     /// True if somebody has waited for room in vain.
     pub is_stuck: AtomicBool,
     left_out: AtomicU64,
+    alerts: Alerts,
+    now_ms: fn() -> i64,
 }
 
 #[derive(Default)]
@@ -65,19 +70,24 @@ struct Waiting {
     abandoned: bool,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
+impl Queue {
+    /// An empty one.
+    pub fn new(alerts: Alerts, now_ms: fn() -> i64) -> Queue {
         Queue {
             waiting: Mutex::default(),
             news: Condvar::new(),
             room: Semaphore::new(ROOM),
             is_stuck: AtomicBool::new(false),
             left_out: AtomicU64::new(0),
+            alerts,
+            now_ms,
         }
     }
-}
 
-impl Queue {
+    fn raise(&self, code: &'static str, message: impl Into<String>) {
+        self.alerts.raise(code, message, (self.now_ms)());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,14 +113,18 @@ impl Queue {
                 room.forget();
                 self.put(handed);
             }
-            Err(_) => self.leave_out(weight as usize),
+            Err(TryAcquireError::NoPermits) => self.leave_out(weight as usize),
+            // The thread has ended: with the daemon, or it has said so.
+            Err(TryAcquireError::Closed) => {}
         }
     }
 
-    /// Counts what is left out.
+    /// Counts what is left out, and says so: the thread may be held up by the disk.
     pub fn leave_out(&self, records: usize) {
         self.left_out.fetch_add(records as u64, Ordering::Relaxed);
-        self.news.notify_one();
+        let message =
+            "the disk does not keep up with the operations log; entries are counted, not kept";
+        self.raise(FAILED, message);
     }
 
     /// Ends the thread where it stands, as a kill would.
@@ -148,18 +162,15 @@ impl Queue {
 }
 
 /// Starts the thread.
-pub fn start(
-    book: Book,
-    found: Found,
-    queue: Arc<Queue>,
-    options: Options,
-) -> Result<(), OplogError> {
+pub fn start(book: Book, found: Found, queue: Arc<Queue>) -> Result<(), OplogError> {
     let dir = book.dir().to_owned();
     let mut writer = Writer {
         book,
-        options,
+        queue,
         lost: 0,
-        failing: false,
+        failed: false,
+        unsynced: false,
+        alerted: false,
         time: (i64::MIN, "".into()),
         synced: Instant::now(),
         no_room: false,
@@ -167,16 +178,21 @@ pub fn start(
     };
     writer.tell(found);
     let thread = thread::Builder::new().name("oplog".to_owned());
-    let started = thread.spawn(move || writer.run(&queue));
+    let started = thread.spawn(move || writer.run());
     started.map(drop).map_err(super::files::at(&dir))
 }
 
 struct Writer {
     book: Book,
-    options: Options,
+    queue: Arc<Queue>,
     /// Entries that could not be written, of which no entry tells yet.
     lost: u64,
-    failing: bool,
+    /// True if the disk has refused something in this turn.
+    failed: bool,
+    /// True if the last sync failed.
+    unsynced: bool,
+    /// True while [`FAILED`] may be raised.
+    alerted: bool,
     /// The last time that was written, and how.
     time: (i64, Arc<str>),
     synced: Instant,
@@ -186,18 +202,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, queue: &Queue) {
+    fn run(mut self) {
+        let queue = Arc::clone(&self.queue);
         // Whatever ends the thread, who asks later is not kept waiting.
-        let _end = End(queue);
-        loop {
-            let unsynced = self
-                .book
-                .is_dirty()
-                .then(|| SYNC.saturating_sub(self.synced.elapsed()));
-            let Some(handed) = queue.take(unsynced) else {
-                return;
-            };
-            self.lost += queue.left_out.swap(0, Ordering::Relaxed);
+        let _end = End(&queue);
+        while let Some(handed) = queue.take(self.patience()) {
+            let left_out = queue.left_out.swap(0, Ordering::Relaxed);
+            self.lost += left_out;
+            self.alerted |= left_out > 0;
+            self.failed = false;
             self.look_for_room();
             self.own_up();
             let (mut weight, mut ask, mut close) = (0, Vec::new(), None);
@@ -218,9 +231,10 @@ impl Writer {
             self.after(Book::write);
             queue.room.add_permits(weight);
             if self.book.is_dirty() && self.synced.elapsed() >= SYNC {
-                self.after(Book::sync);
+                self.unsynced = !self.after(Book::sync);
                 self.synced = Instant::now();
             }
+            self.all_well();
             for answer in ask {
                 // Whoever asked may have gone.
                 let _ = answer.send(());
@@ -234,6 +248,14 @@ impl Writer {
         }
     }
 
+    /// How long nothing may come: something is to be synced, or to be tried again.
+    fn patience(&self) -> Option<Duration> {
+        match self.book.is_dirty() {
+            true => Some(SYNC.saturating_sub(self.synced.elapsed())),
+            false => self.alerted.then_some(SYNC),
+        }
+    }
+
     /// The last of the disk is for what lets work go on.
     fn look_for_room(&mut self) {
         if self.looked.is_some_and(|at| at.elapsed() < SYNC) {
@@ -242,11 +264,24 @@ impl Writer {
         self.looked = Some(Instant::now());
         self.no_room = self.book.has_no_room();
         if self.no_room {
-            self.failing = true;
             let message = "too little room is left on the disk for the operations log; its entries are counted, \
                            not kept";
-            let now_ms = (self.options.now_ms)();
-            self.options.alerts.raise("oplog_failed", message, now_ms);
+            self.alert(message);
+        }
+    }
+
+    fn alert(&mut self, message: impl Into<String>) {
+        self.alerted = true;
+        self.queue.raise(FAILED, message);
+    }
+
+    /// The alert is over once nothing is lost that is not told of, and the disk has refused nothing.
+    fn all_well(&mut self) {
+        let unsynced = self.unsynced && self.book.is_dirty();
+        let ill = self.failed || unsynced || self.no_room || self.lost > 0;
+        if self.alerted && !ill {
+            self.alerted = false;
+            self.queue.alerts.clear(FAILED);
         }
     }
 
@@ -281,63 +316,64 @@ impl Writer {
         Arc::clone(&self.time.1)
     }
 
-    /// Does something with the book, and remembers what it could not do.
-    fn after(&mut self, work: impl FnOnce(&mut Book) -> Result<(), OplogError>) {
+    /// Does something with the book, and remembers what it could not do: true if it did all of it.
+    fn after(&mut self, work: impl FnOnce(&mut Book) -> Result<(), OplogError>) -> bool {
         let done = work(&mut self.book);
         self.lost += self.book.take_lost();
-        if let Err(error) = done {
-            self.failing = true;
-            let message = format!("{error}; entries that cannot be written are counted, not kept");
-            let now_ms = (self.options.now_ms)();
-            self.options.alerts.raise("oplog_failed", message, now_ms);
+        if let Err(error) = &done {
+            self.failed = true;
+            self.alert(format!(
+                "{error}; entries that cannot be written are counted, not kept"
+            ));
         }
+        done.is_ok()
     }
 
     /// Says how many entries are missing, once the disk takes an entry again.
     fn own_up(&mut self) {
-        if self.no_room || (self.lost == 0 && !self.failing) {
+        if self.no_room || self.lost == 0 {
             return;
         }
         let lost = std::mem::take(&mut self.lost);
-        self.failing = false;
-        if lost > 0 {
-            let now_ms = (self.options.now_ms)();
-            let missing = Note::new(now_ms, Place::Daemon, Asked::Daemon, "left out", "lost");
-            let words = "entries that were not written: the disk was full, failing or too slow";
-            self.note(&Note {
-                count: Some(lost),
-                ..missing.did(Some(words.into()))
-            });
-            self.after(Book::write);
-        }
-        match self.failing {
+        let missing = self.own_note("left out", "lost");
+        let words = "entries that were not written: the disk was full, failing or too slow";
+        self.note(&Note {
+            count: Some(lost),
+            ..missing.did(Some(words.into()))
+        });
+        self.after(Book::write);
+        if self.failed {
             // Neither was this one: all of them are still to be told of.
-            true => self.lost = self.lost.max(lost),
-            false => self.options.alerts.clear("oplog_failed"),
+            self.lost = self.lost.max(lost);
         }
     }
 
     /// Says what was found when it was opened.
     fn tell(&mut self, found: Found) {
-        let now_ms = (self.options.now_ms)();
-        let note = |what: &str| Note::new(now_ms, Place::Daemon, Asked::Daemon, what, "noted");
         if found.torn_bytes > 0 {
             tracing::warn!(
                 bytes = found.torn_bytes,
                 "the operations log ended in an entry that a kill had left unfinished; it was cut off"
             );
             let words = format!("{} bytes that a kill left unfinished", found.torn_bytes);
-            self.note(&note("cut off").did(Some(words)));
+            let note = self.own_note("cut off", "noted");
+            self.note(&note.did(Some(words)));
         }
         if found.damaged {
             let message = "the operations log is damaged or was changed; `clerk-convex-sync log verify` says \
                            where. It goes on behind that";
-            self.options.alerts.raise("oplog_damaged", message, now_ms);
-            self.note(&note("damage").did(Some(
-                "entries before this one are not as they were written".into(),
-            )));
+            self.queue.raise("oplog_damaged", message);
+            let words = "entries before this one are not as they were written";
+            let note = self.own_note("damage", "noted");
+            self.note(&note.did(Some(words.into())));
         }
         self.after(Book::write);
+    }
+
+    /// A note of the log about itself.
+    fn own_note(&self, what: &str, outcome: &str) -> Note {
+        let now_ms = (self.queue.now_ms)();
+        Note::new(now_ms, Place::Daemon, Asked::Daemon, what, outcome)
     }
 }
 
@@ -351,5 +387,11 @@ impl Drop for End<'_> {
         waiting.handed.clear();
         // Nobody waits for room that never comes.
         self.0.room.close();
+        drop(waiting);
+        if thread::panicking() {
+            let message = "the thread of the operations log failed; nothing is kept in it until the next start. The \
+                           log has the place in the code: please report it";
+            self.0.raise(FAILED, message);
+        }
     }
 }

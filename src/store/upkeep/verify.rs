@@ -220,12 +220,11 @@ impl Look<'_> {
 
     fn at_derived(&mut self) -> Result<(), UpkeepError> {
         let derived = self.dir.join(state::DIR);
-        if !derived.is_dir() {
-            self.survey
-                .damage("derived", "is gone; the next start builds it anew");
-            return Ok(());
-        }
-        let found = match state::examine(&derived, self.keys) {
+        let found = match derived.is_dir() {
+            true => state::examine(&derived, self.keys),
+            false => Ok(None),
+        };
+        let found = match found {
             Ok(Some(found)) => found,
             Ok(None) => {
                 self.survey

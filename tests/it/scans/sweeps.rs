@@ -59,7 +59,7 @@ pub async fn settled() -> (Scene, Sweeper) {
     let sweeper = sweeper(&scene);
     let first = sweep(&scene, &sweeper).await;
     assert_eq!(first.report.outcome, RunOutcome::InSync, "{first:?}");
-    assert!(close_gap(&scene.ends.state, i64::MAX).expect("a cell"));
+    assert!(close_gap(&scene.ends.state, i64::MAX, None).expect("a cell"));
     (scene, sweeper)
 }
 
@@ -180,10 +180,10 @@ async fn s10_a_damaged_position_is_said_and_leaves_a_gap_until_a_full_diff_has_p
     let gap = gap(state).expect("a cell").expect("a gap");
     assert_eq!((gap.from, gap.to), (None, before.at));
     assert!(
-        !close_gap(state, gap.noticed_ms - 1).expect("a cell"),
+        !close_gap(state, gap.noticed_ms - 1, None).expect("a cell"),
         "began too early"
     );
-    assert!(close_gap(state, gap.noticed_ms).expect("a cell"));
+    assert!(close_gap(state, gap.noticed_ms, None).expect("a cell"));
     assert_eq!(sweep(&scene, &sweeper).await.wants_full, None);
 }
 

@@ -1,6 +1,6 @@
 //! Full diffs between the simulated ends: what they find, what they repair, what they leave alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clerk_convex_sync::{
     model::{Action, DriftKind},
@@ -51,10 +51,10 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Stage {
-        Stage::of(Pair { proved: true }).await
+        Stage::of(Pair { proved: true }, None).await
     }
 
-    async fn of(pair: Pair) -> Stage {
+    async fn of(pair: Pair, purge_after: Option<Duration>) -> Stage {
         let scene = Scene::start().await;
         let dir = tempfile::tempdir().expect("a directory");
         let ends: Ends = scene.ends.clone();
@@ -62,12 +62,12 @@ impl Stage {
         let beliefs = scene.beliefs.clone();
         let runner = Reconciler::new(Options {
             ends: Box::new(move || ends.clone()),
-            rules: Box::new(|| Rules {
+            rules: Box::new(move || Rules {
                 repair: true,
                 max_deletes: 100,
                 max_delete_ratio: 0.05,
                 merge_duplicates: false,
-                purge_after: None,
+                purge_after,
                 show_values: false,
                 page_rows: 2000,
                 calls: 4,
@@ -208,7 +208,7 @@ async fn s17_a_mass_deletion_is_held_before_its_first_row() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_sees_what_was_in_doubt_ends_the_alert_about_it() {
-    let stage = Stage::of(Pair { proved: false }).await;
+    let stage = Stage::of(Pair { proved: false }, None).await;
     stage.scene.clerk.seed_users(10);
     stage.run(RunKind::Reconcile).await;
     let codes = [
@@ -226,4 +226,30 @@ async fn a_run_that_sees_what_was_in_doubt_ends_the_alert_about_it() {
     // What was lost is put right by what repairs, and by nothing less.
     stage.run(RunKind::Reconcile).await;
     assert_eq!(stage.scene.alerts(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_held_for_long_go_for_good_unless_a_clock_is_wrong() {
+    let hold = Duration::from_secs(60);
+    let stage = Stage::of(Pair { proved: true }, Some(hold)).await;
+    stage.scene.clerk.seed_users(20);
+    stage.run(RunKind::Reconcile).await;
+    let (convex, user) = (&stage.scene.convex, &stage.scene.clerk.user_ids()[3]);
+    let id = |table: &str| convex.row(table, user).expect("a row")["_id"].clone();
+    let text = |id: serde_json::Value| id.as_str().map(str::to_owned).expect("an id");
+    let deleted = json!({"deletedAt": 1});
+    convex
+        .patch_row("users", &text(id("users")), &deleted)
+        .expect("patched");
+    convex
+        .remove_row("profiles", &text(id("profiles")))
+        .expect("removed");
+    stage.scene.clerk.delete_user(user).expect("deleted");
+    let alerts = &stage.scene.ends.alerts;
+    alerts.raise("clock_skew", "as if", 1);
+    let report = stage.run(RunKind::Reconcile).await;
+    assert!(convex.row("users", user).is_some(), "{:?}", report.notes);
+    alerts.clear("clock_skew");
+    let report = stage.run(RunKind::Reconcile).await;
+    assert!(convex.row("users", user).is_none(), "{:?}", report.notes);
 }

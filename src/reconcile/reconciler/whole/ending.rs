@@ -54,7 +54,7 @@ impl Whole<'_> {
                 self.reconciler.options.beliefs.replace(belief);
                 self.reconciler.options.beliefs.save(&self.ends.state)?;
             }
-            sweep::close_gap(&self.ends.state, run.started_ms)?;
+            sweep::close_gap(&self.ends.state, run.started_ms, run.gap)?;
         }
         if orphans.is_empty() && doubles.is_empty() {
             return Ok(());

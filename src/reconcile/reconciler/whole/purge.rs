@@ -1,7 +1,8 @@
 //! The end of the hold: rows of users that were deleted softly longer ago than `users.purge_after` go for good.
 //!
 //! Each by Clerk's word that there is no such user, and in one run no more than the brake lets go: what is left
-//! waits for the next run. A row whose user exists again stays; `sync user ID --revive` brings it back.
+//! waits for the next run. How long they were held is told by two clocks, Convex's and ours; while those disagree all
+//! of them wait. A row whose user exists again stays; `sync user ID --revive` brings it back.
 
 use super::Whole;
 use crate::{
@@ -20,12 +21,22 @@ use crate::{
 
 /// Users that are asked for and removed at a time.
 const AT_A_TIME: usize = 50;
+/// The alert while this machine's clock differs from those of the services.
+const CLOCK_SKEW: &str = "clock_skew";
 
 impl Whole<'_> {
     /// Removes what was held for long enough, after a walk of users that proved itself whole.
     pub(super) async fn purge(&mut self, tally: &mut Tally) -> Result<(), Trouble> {
         let mut keys = self.held_rows.take();
         if keys.is_empty() || !self.may.repair || self.failed {
+            return Ok(());
+        }
+        if self.ends.alerts.is_raised(CLOCK_SKEW) {
+            self.notes.push(format!(
+                "{} user(s) that were deleted softly stay for now: by a clock that is wrong nobody can tell whether \
+                 users.purge_after is over",
+                keys.len()
+            ));
             return Ok(());
         }
         let allowed = self.limits.allowed(tally.of(Table::Users).convex);

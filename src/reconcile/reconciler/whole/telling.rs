@@ -46,6 +46,12 @@ impl Whole<'_> {
         for one in std::mem::take(&mut self.late) {
             add(one, &mut log)?;
         }
+        if log.left_out() > 0 {
+            self.notes.push(format!(
+                "{} difference(s) had no room in the list of all of them",
+                log.left_out()
+            ));
+        }
         let tally = &run.before;
         let digest = self.settle_plan(kind)?;
         self.say(tally);
@@ -97,36 +103,32 @@ impl Whole<'_> {
     }
 
     fn say(&mut self, tally: &Tally) {
-        if tally.overtaken > 0 {
-            self.notes.push(format!(
-                "{} record(s) were changed by deliveries while the run looked at them, and left to those",
-                tally.overtaken
-            ));
-        }
-        if tally.edits_waiting > 0 {
-            self.notes.push(format!(
-                "{} user(s) have edits waiting to be carried to Clerk: their rows are ahead on purpose, which is no \
+        for (count, words) in [
+            (
+                tally.overtaken,
+                "record(s) were changed by deliveries while the run looked at them, and left to those",
+            ),
+            (
+                tally.edits_waiting,
+                "user(s) have edits waiting to be carried to Clerk: their rows are ahead on purpose, which is no \
                  difference",
-                tally.edits_waiting
-            ));
-        }
-        if tally.unknown_roles > 0 {
-            self.notes.push(format!(
-                "{} user(s) have a role in their metadata that users.roles does not allow; they have the default",
-                tally.unknown_roles
-            ));
-        }
-        if tally.unlisted > 0 {
-            self.notes.push(format!(
-                "{} row(s) that went into an empty table are counted and not listed one by one",
-                tally.unlisted
-            ));
-        }
-        if tally.unmanaged > 0 {
-            self.notes.push(format!(
-                "{} row(s) have a clerkId that can be none of Clerk's; they were left alone",
-                tally.unmanaged
-            ));
+            ),
+            (
+                tally.unknown_roles,
+                "user(s) have a role in their metadata that users.roles does not allow; they have the default",
+            ),
+            (
+                tally.unlisted,
+                "row(s) that went into an empty table are counted and not listed one by one",
+            ),
+            (
+                tally.unmanaged,
+                "row(s) have a clerkId that can be none of Clerk's; they were left alone",
+            ),
+        ] {
+            if count > 0 {
+                self.notes.push(format!("{count} {words}"));
+            }
         }
     }
 

@@ -155,9 +155,12 @@ impl Mending<'_> {
                 }
                 continue;
             }
+            let mut away = Ok(());
             for ((key, cause), done) in told.into_iter().zip(self.offer(repairs).await?) {
-                self.removed(key, cause, done)?;
+                // What went counts for the brake, whatever became of the others.
+                away = away.and(self.removed(key, cause, done));
             }
+            away?;
         }
         Ok(())
     }

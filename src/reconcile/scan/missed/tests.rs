@@ -36,6 +36,16 @@ fn a_few_missed_deliveries_among_many_are_a_trickle() {
 }
 
 #[test]
+fn what_was_missed_by_a_clock_that_is_put_back_does_not_count_for_ever() {
+    let mut trickle = Trickle::default();
+    let day = 24 * 60 * 60_000;
+    let many = trickle.swept(day, &[0; 11], &[], counted(0, Some(0)));
+    assert!(many.missed.is_some());
+    let over = trickle.swept(60_000, &[], &[], counted(0, Some(0)));
+    assert_eq!(over.missed, None);
+}
+
+#[test]
 fn more_than_one_in_a_hundred_is_more_than_a_trickle() {
     for (arrived, alarming) in [(299, true), (300, false)] {
         let mut trickle = Trickle::default();

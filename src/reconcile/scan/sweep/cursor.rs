@@ -4,6 +4,8 @@
 //! another version of the daemon, is no position: it becomes a gap of unknown length, which only a full diff
 //! closes. No position is ever made up from the epoch or from the time of day.
 
+use serde::{Deserialize, Serialize};
+
 use crate::store::state::{State, StateError};
 
 /// The cell.
@@ -25,7 +27,7 @@ pub struct Cursor {
 }
 
 /// A stretch of changes that only a full diff can find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// After this; `None` if it is not known.
     pub from: Option<i64>,
@@ -38,7 +40,8 @@ pub struct Gap {
 }
 
 /// How a gap came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Why {
     /// The first sweep of this state directory.
     First,
@@ -178,13 +181,15 @@ pub fn gap(state: &State) -> Result<Option<Gap>, StateError> {
     })
 }
 
-/// A full diff of the users that began at `began_ms` (our clock) is complete: a gap noticed before is closed.
-/// True if there was one.
-pub fn close_gap(state: &State, began_ms: i64) -> Result<bool, StateError> {
+/// A full diff of the users that began at `began_ms` (our clock) is complete: a gap noticed before is closed, and
+/// so is the one that was `known` when it began, whatever the clock said when that was noticed. True if there was
+/// one.
+pub fn close_gap(state: &State, began_ms: i64, known: Option<Gap>) -> Result<bool, StateError> {
     let Found::Cursor(cursor) = Cursor::load(state)? else {
         return Ok(false);
     };
-    if cursor.gap.is_none_or(|gap| gap.noticed_ms > began_ms) {
+    let seen = |gap: Gap| gap.noticed_ms <= began_ms || Some(gap) == known;
+    if !cursor.gap.is_some_and(seen) {
         return Ok(false);
     }
     let closed = Cursor {
@@ -197,7 +202,10 @@ pub fn close_gap(state: &State, began_ms: i64) -> Result<bool, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
+    use crate::store::state::Options;
 
     const GAP: Gap = Gap {
         from: Some(5),
@@ -238,6 +246,29 @@ mod tests {
         let sum = crc32c::crc32c(&newer[..BYTES - 4]);
         newer[BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Cursor::decode(&newer), None);
+    }
+
+    #[test]
+    fn a_gap_that_a_clock_ahead_of_its_time_has_noticed_is_closed_by_a_full_diff_that_knew_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::at(DateTime::UNIX_EPOCH, None);
+        let state = State::open(&dir.path().join("derived"), &options)
+            .unwrap()
+            .state;
+        // Noticed at 100 by a clock that is put back to 10.
+        Cursor::advance(&state, 7, Some(GAP)).unwrap();
+        let known = gap(&state).unwrap();
+        assert_eq!(known, Some(GAP));
+        assert!(!close_gap(&state, 10, None).unwrap(), "it may be younger");
+        let more = Gap { to: 12, ..GAP };
+        Cursor::advance(&state, 12, Some(more)).unwrap();
+        assert!(
+            !close_gap(&state, 10, known).unwrap(),
+            "there is more of it"
+        );
+        let known = gap(&state).unwrap();
+        assert!(close_gap(&state, 10, known).unwrap());
+        assert_eq!(gap(&state).unwrap(), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use tokio::time::{Duration, sleep};
 
 use super::{Disk, MIB, NOON, note};
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
+        thread::ROOM,
     },
 };
 
@@ -141,7 +143,12 @@ async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
     log.note(long).await;
     log.written().await;
     assert_eq!(disk.entries(None).len(), 1, "it was not taken");
+    assert!(disk.alerts.is_raised("oplog_failed"));
     fs::remove_dir(&taken).unwrap();
+    // Whether or not anything else happens.
+    while disk.alerts.is_raised("oplog_failed") {
+        sleep(Duration::from_millis(10)).await;
+    }
     log.note(note("user_3")).await;
     log.close().await;
     let entries = disk.entries(None);
@@ -149,4 +156,33 @@ async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
     assert_eq!(told, ["upsert", "left out", "upsert"]);
     assert_eq!(entries[1]["count"], 1);
     assert!(disk.verify().ok);
+}
+
+#[tokio::test]
+async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
+    let disk = Disk::new();
+    let log = disk.log();
+    // As if the disk had held up all that waits.
+    let room = &log.0.queue.room;
+    let all = room
+        .acquire_many(u32::try_from(ROOM).unwrap())
+        .await
+        .unwrap();
+    log.note_now(note("user_1"));
+    assert!(disk.alerts.is_raised("oplog_failed"));
+    drop(all);
+    log.note(note("user_2")).await;
+    log.written().await;
+    assert!(!disk.alerts.is_raised("oplog_failed"), "all is well again");
+    let entries = disk.entries(None);
+    assert_eq!(
+        (&entries[0]["what"], &entries[0]["count"]),
+        (&json!("left out"), &json!(1))
+    );
+    assert_eq!(entries[1]["key"], "user_2");
+    log.close().await;
+    disk.alerts.clear("oplog_failed");
+    log.note(note("user_3")).await;
+    log.note_now(note("user_3"));
+    assert!(!disk.alerts.is_raised("oplog_failed"), "it was closed");
 }
