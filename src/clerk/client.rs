@@ -125,6 +125,14 @@ impl ClerkClient {
         }
     }
 
+    /// The same client, for a run that reads one page after another.
+    pub fn keeping_buffers(&self) -> ClerkClient {
+        ClerkClient {
+            dialer: self.dialer.keeping_buffers(),
+            ..self.clone()
+        }
+    }
+
     /// One user as it is now.
     pub async fn get_user(&self, key: &Key) -> Result<Lookup<RawRecord>, ClerkError> {
         let path = ["users", key.as_str()];

@@ -1,7 +1,7 @@
 //! A record as Clerk sent it, with what identifies it checked.
 //!
 //! Keeps the text whole, since which of its members are needed is the mapping's business; promises that
-//! it is JSON with an id, `created_at` and `updated_at`. A user of a listing shares the text of its page with
+//! it is JSON with an id, `created_at` and `updated_at`. A record of a listing shares the text of its page with
 //! its neighbours: nothing is copied, and the page lives as long as one of them does.
 
 use std::fmt;
@@ -51,15 +51,28 @@ impl fmt::Debug for RawRecord {
 impl RawRecord {
     /// Takes a copy of a record's text.
     pub fn read(table: Table, text: &str) -> Result<RawRecord, ShapeError> {
+        RawRecord::identified(table, text, |text| Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn identified(
+        table: Table,
+        text: &str,
+        keep: impl FnOnce(&str) -> Bytes,
+    ) -> Result<RawRecord, ShapeError> {
         let identity: Identity = read("data", text.as_bytes()).map_err(ShapeError::malformed)?;
         Ok(RawRecord {
             table,
             key: key_of(&identity.id)?,
             created_at: identity.created_at.0,
             version: Version(identity.updated_at.0),
-            text: Bytes::copy_from_slice(text.as_bytes()),
+            text: keep(text),
             members: None,
         })
+    }
+
+    /// Takes a record's text, which is a part of `page`.
+    pub(super) fn within(table: Table, page: &Bytes, text: &str) -> Result<RawRecord, ShapeError> {
+        RawRecord::identified(table, text, |text| page.slice_ref(text.as_bytes()))
     }
 
     /// Takes a user's text, which is a part of `page`, with what was already read of it.
@@ -76,6 +89,14 @@ impl RawRecord {
             text: page.slice_ref(text.as_bytes()),
             members: outline.members(text),
         })
+    }
+
+    /// The same record with a text of its own, for whoever keeps it longer than its page.
+    pub fn apart(&self) -> RawRecord {
+        RawRecord {
+            text: Bytes::copy_from_slice(&self.text),
+            ..self.clone()
+        }
     }
 
     /// The user as the mapping reads it, without another walk through everything that it has.

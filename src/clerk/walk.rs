@@ -17,7 +17,7 @@ mod patience;
 mod sieve;
 mod users;
 
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Room, Source};
 pub use offsets::{Listed, OffsetPlace, OffsetWalk};
 pub use users::{UserRange, UserWalk};
 

@@ -152,6 +152,14 @@ impl Deployment {
         }
     }
 
+    /// The same deployment, for a run that reads one page after another.
+    pub fn keeping_buffers(&self) -> Deployment {
+        Deployment {
+            dialer: self.dialer.keeping_buffers(),
+            ..self.clone()
+        }
+    }
+
     /// Calls a function and reads its value.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,

@@ -51,6 +51,11 @@ impl Reader {
         Reader(self.0.also_heard_by(other))
     }
 
+    /// The same reader, for a run that reads one page after another.
+    pub fn keeping_buffers(&self) -> Reader {
+        Reader(self.0.keeping_buffers())
+    }
+
     /// Which contract is deployed. Also the question whether functions run at all.
     pub async fn describe(&self) -> Result<Description, CallError> {
         self.0.call(Function::DESCRIBE, NoArgs {}).await

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::{
     Client, Method, Response,
     header::{AGE, DATE, HeaderMap, HeaderValue},
@@ -20,13 +20,17 @@ use reqwest::{
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use self::abroad::Abroad;
+use self::{
+    abroad::Abroad,
+    buffers::{Buffer, Buffers},
+};
 use crate::{
     model::Fault,
     twin::{self, Twin},
 };
 
 pub mod abroad;
+mod buffers;
 mod retry_after;
 
 /// Who is told of every exchange: its name, the status (0 when there was no answer) and the bytes that
@@ -50,6 +54,7 @@ pub struct Dialer {
     clients: Arc<Clients>,
     service: &'static str,
     on_date: Option<OnDate>,
+    buffers: Option<Buffers>,
 }
 
 struct Clients {
@@ -71,6 +76,7 @@ impl Default for Dialer {
             clients: Arc::new(clients),
             service: "a service",
             on_date: None,
+            buffers: None,
         }
     }
 }
@@ -239,6 +245,15 @@ impl Dialer {
         }
     }
 
+    /// The same connections, for a run that reads one large answer after another: the buffers are kept as long as
+    /// this dialer and its clones.
+    pub fn keeping_buffers(&self) -> Dialer {
+        Dialer {
+            buffers: Some(Buffers::default()),
+            ..self.clone()
+        }
+    }
+
     /// Sends one request and reads the whole answer.
     pub async fn exchange(
         &self,
@@ -278,7 +293,7 @@ impl Dialer {
         }
         let status = response.status().as_u16();
         let retry_after = retry_after::read(response.headers());
-        let body = read_body(response, max_bytes, timeout).await?;
+        let body = read_body(response, self.buffers.as_ref(), max_bytes, timeout).await?;
         Ok(Reply {
             status,
             retry_after,
@@ -301,17 +316,21 @@ impl Dialer {
 
 async fn read_body(
     mut response: Response,
+    buffers: Option<&Buffers>,
     max_bytes: usize,
     timeout: Duration,
 ) -> Result<Bytes, ExchangeError> {
-    /// A page of users fits, so that its buffer is not made anew while it grows; beyond that it grows only as far
-    /// as the answer needs, whatever length it announced.
-    const FIRST_BYTES: u64 = 1 << 20;
-    let announced = response.content_length().unwrap_or(0);
-    if announced > max_bytes as u64 {
+    /// Answers that announce less are no pages, and are not worth a buffer that is kept.
+    const SMALL: u64 = 64 << 10;
+    let announced = response.content_length();
+    if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(ExchangeError::TooLarge(max_bytes));
     }
-    let mut body = BytesMut::with_capacity(announced.min(FIRST_BYTES) as usize);
+    let large = announced.is_none_or(|bytes| bytes >= SMALL);
+    let mut body = match buffers.filter(|_| large) {
+        Some(buffers) => buffers.take(),
+        None => Buffer::once(announced),
+    };
     while let Some(chunk) = response
         .chunk()
         .await
@@ -320,7 +339,7 @@ async fn read_body(
         if body.len() + chunk.len() > max_bytes {
             return Err(ExchangeError::TooLarge(max_bytes));
         }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk);
     }
     Ok(body.freeze())
 }

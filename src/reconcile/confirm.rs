@@ -80,7 +80,7 @@ pub struct Looking {
 impl Suspects {
     /// Adds a record that Clerk listed.
     pub fn add_listed(&mut self, listed: Listed) {
-        let key = listed.candidate().key.clone();
+        let key = listed.record().key().clone();
         let name = Name::plain(key.clone());
         let slot = self.0.entry(key);
         slot.or_insert(Suspect { listed: None, name }).listed = Some(listed);
@@ -115,7 +115,7 @@ impl Suspects {
         let mut suspects = self.0;
         suspects.retain(|key, suspect| {
             let listed = suspect.listed.as_ref();
-            let listed = listed.map(|listed| listed.candidate().version);
+            let listed = listed.map(|listed| listed.record().version());
             let overtaken = listed.is_some_and(|version| overtaken(ends, group, key, version));
             judged.overtaken += u64::from(overtaken);
             !overtaken
@@ -145,7 +145,7 @@ impl Suspects {
         };
         for (key, Suspect { listed, name }) in suspects {
             let clerk = match listed.filter(|_| as_listed) {
-                Some(listed) => Some(listed.candidate().clone()),
+                Some(listed) => Some(Candidate::of(listed.record(), &ends.rules, tables)),
                 None => now.remove(&key),
             };
             let mut of = |table: &Table| {

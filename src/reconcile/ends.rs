@@ -77,7 +77,7 @@ impl Ends {
         }
     }
 
-    /// The same ends with a bill of their own.
+    /// The same ends with a bill, and with buffers for pages, of their own.
     pub fn metered(self) -> Ends {
         let (lane, mutations) = self.lane.counted();
         let cost = Arc::new(Cost {
@@ -85,12 +85,13 @@ impl Ends {
             ..Cost::default()
         });
         let (clerk, convex) = (Arc::clone(&cost), Arc::clone(&cost));
+        let (pages, rows) = (self.clerk.keeping_buffers(), self.reader.keeping_buffers());
         Ends {
-            clerk: self.clerk.also_heard_by(Arc::new(move |_, _, bytes| {
+            clerk: pages.also_heard_by(Arc::new(move |_, _, bytes| {
                 clerk.clerk.fetch_add(1, Ordering::Relaxed);
                 clerk.clerk_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             })),
-            reader: self.reader.also_heard_by(Arc::new(move |_, _, bytes| {
+            reader: rows.also_heard_by(Arc::new(move |_, _, bytes| {
                 convex.queries.fetch_add(1, Ordering::Relaxed);
                 convex
                     .convex_bytes

@@ -1,12 +1,10 @@
-//! The rows of a range, page after page, one page ahead of whoever compares them.
+//! The rows of a range, page after page, where there is room one page ahead of whoever compares them.
 //!
-//! A page may be short and still not be the last; only a missing cursor ends the range. The task that reads
-//! ahead ends with the handle.
-
-use tokio::{sync::mpsc, task::JoinSet};
+//! A page may be short and still not be the last; only a missing cursor ends the range.
 
 use super::{Trouble, patiently};
 use crate::{
+    clerk::walk::{Ahead, Room, Source},
     convex::{
         reader::{Range, Reader},
         wire::ListedPage,
@@ -14,43 +12,55 @@ use crate::{
     model::Table,
 };
 
-/// Pages that wait while one is compared.
-const AHEAD: usize = 1;
-
 /// See the module's words.
-pub struct RowPages {
-    pages: mpsc::Receiver<Result<ListedPage, Trouble>>,
-    // Ends the task when it is dropped.
-    _task: JoinSet<()>,
+pub struct RowPages(Ahead<Rows>);
+
+/// Where the listing stands.
+struct Rows {
+    reader: Reader,
+    table: Table,
+    range: Range,
+    limit: u32,
+    cursor: Option<String>,
+    ended: bool,
 }
 
 impl RowPages {
     /// Begins to read.
-    pub fn of(reader: Reader, table: Table, range: Range, limit: u32) -> RowPages {
-        let (sender, pages) = mpsc::channel(AHEAD);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let mut cursor: Option<String> = None;
-            loop {
-                // The room first, then the page: no second page waits in this hand.
-                let Ok(room) = sender.reserve().await else {
-                    return;
-                };
-                let asked = cursor.as_deref();
-                let page = patiently(|| reader.list_texts(table, range, asked, limit)).await;
-                let next = page.as_ref().ok().and_then(|page| page.cursor.clone());
-                room.send(page);
-                if next.is_none() {
-                    return;
-                }
-                cursor = next;
-            }
-        });
-        RowPages { pages, _task: task }
+    pub fn of(reader: Reader, table: Table, range: Range, limit: u32, room: &Room) -> RowPages {
+        let rows = Rows {
+            reader,
+            table,
+            range,
+            limit,
+            cursor: None,
+            ended: false,
+        };
+        RowPages(Ahead::within(rows, room))
     }
 
     /// The next page; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<ListedPage>, Trouble> {
-        self.pages.recv().await.transpose()
+        self.0.take().await
     }
+}
+
+impl Source for Rows {
+    type Page = ListedPage;
+    type Seen = ();
+    type Error = Trouble;
+
+    async fn next(&mut self) -> Result<Option<ListedPage>, Trouble> {
+        if self.ended {
+            return Ok(None);
+        }
+        let (reader, asked) = (&self.reader, self.cursor.as_deref());
+        let (table, range, limit) = (self.table, self.range, self.limit);
+        let page = patiently(|| reader.list_texts(table, range, asked, limit)).await?;
+        self.cursor.clone_from(&page.cursor);
+        self.ended = self.cursor.is_none();
+        Ok(Some(page))
+    }
+
+    fn seen(&self) {}
 }

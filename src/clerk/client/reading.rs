@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::{Deserializer, value::RawValue};
 
-use super::Listing;
+use super::{Listing, MAX_PAGE};
 use crate::{
     clerk::{
         error::ClerkError,
@@ -24,7 +24,12 @@ pub(super) fn read_users(
 ) -> Result<Vec<RawRecord>, ClerkError> {
     match read_array(&reply.body) {
         Some(records) => Ok(records),
-        None => read_all(endpoint, Table::Users, read_json(endpoint, reply)?),
+        None => read_all(
+            endpoint,
+            Table::Users,
+            &reply.body,
+            read_json(endpoint, reply)?,
+        ),
     }
 }
 
@@ -33,7 +38,7 @@ pub(super) fn read_users(
 fn read_array(body: &Bytes) -> Option<Vec<RawRecord>> {
     let mut rest = std::str::from_utf8(body).ok()?.trim_ascii();
     rest = rest.strip_prefix('[')?.strip_suffix(']')?.trim_ascii();
-    let mut records = Vec::new();
+    let mut records = Vec::with_capacity(MAX_PAGE as usize);
     while !rest.is_empty() {
         if !records.is_empty() {
             rest = rest.strip_prefix(',')?.trim_ascii_start();
@@ -54,7 +59,7 @@ pub(super) fn read_listing(
 ) -> Result<Listing, ClerkError> {
     let listed: Listed = read_json(endpoint, reply)?;
     Ok(Listing {
-        records: read_all(endpoint, table, listed.data)?,
+        records: read_all(endpoint, table, &reply.body, listed.data)?,
         total: u64::try_from(listed.total_count.0)
             .map_err(|_| nonsense(endpoint, "a negative count"))?,
     })
@@ -63,9 +68,10 @@ pub(super) fn read_listing(
 fn read_all(
     endpoint: &'static str,
     table: Table,
+    page: &Bytes,
     texts: Vec<&RawValue>,
 ) -> Result<Vec<RawRecord>, ClerkError> {
-    let read = |text: &&RawValue| RawRecord::read(table, text.get());
+    let read = |text: &&RawValue| RawRecord::within(table, page, text.get());
     let records: Result<_, _> = texts.iter().map(read).collect();
     records.map_err(|error| unreadable(endpoint, error))
 }
@@ -92,10 +98,11 @@ mod tests {
     use super::*;
 
     fn both(body: &str) -> (Option<Vec<RawRecord>>, Option<Vec<RawRecord>>) {
-        let slow = serde_json::from_str::<Vec<&RawValue>>(body)
+        let page = Bytes::copy_from_slice(body.as_bytes());
+        let slow = serde_json::from_slice::<Vec<&RawValue>>(&page)
             .ok()
-            .and_then(|texts| read_all("list_users", Table::Users, texts).ok());
-        (read_array(&Bytes::copy_from_slice(body.as_bytes())), slow)
+            .and_then(|texts| read_all("list_users", Table::Users, &page, texts).ok());
+        (read_array(&page), slow)
     }
 
     #[test]

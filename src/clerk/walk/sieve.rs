@@ -94,7 +94,10 @@ impl Sieve {
 
     /// Takes the next page.
     pub fn sift(&mut self, rows: Vec<RawRecord>, asked: Asked) -> Sifted {
-        let mut sifted = Sifted::default();
+        let mut sifted = Sifted {
+            records: Vec::with_capacity(rows.len()),
+            ..Sifted::default()
+        };
         let mut page: HashSet<Key> = HashSet::with_capacity(rows.len());
         for row in rows {
             let at = row.created_at();

@@ -25,6 +25,8 @@ pub trait Listed {
     fn created_at(&self) -> i64;
     /// Clerk's id.
     fn key(&self) -> &Key;
+    /// Lets go of what it shares with others: it may have to wait for the next page.
+    fn stand_alone(&mut self) {}
 }
 
 /// A row as Convex lists it.

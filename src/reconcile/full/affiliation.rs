@@ -82,8 +82,8 @@ pub struct Found {
 }
 
 impl Affiliations {
-    /// Nothing noted; `day` moves the part of a large instance that is looked at. Not `on` where no walk of
-    /// memberships will come.
+    /// Nothing noted; `day` moves the part of a large instance that is looked at. `on` where users and memberships
+    /// are both walked: of one side alone nothing follows.
     pub fn new(day: u64, on: bool) -> Affiliations {
         Affiliations {
             on,
@@ -126,6 +126,9 @@ impl Affiliations {
 
     /// Holds a membership's row against its user's; they come in the order of `list`.
     pub fn membership(&self, row: &ListedRow) {
+        if !self.on {
+            return;
+        }
         let columns = Columns::of(row);
         let ends = columns.of_user.zip(columns.of_organization);
         let Some((user, organization)) = ends.filter(|_| row.deleted_at.is_none()) else {

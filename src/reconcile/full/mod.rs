@@ -49,7 +49,7 @@ use crate::{
     clerk::{
         Priority,
         client::{CreatedBetween, MAX_PAGE, Order, UserPage},
-        walk::WalkError,
+        walk::{Room, WalkError},
     },
     convex::reader::Range,
     model::{Fault, Table},
@@ -63,6 +63,10 @@ const FEWEST_RANGES: usize = 4;
 /// Ranges at once where they do not: at 100 ms an answer they use all that Clerk's limit of 1,000 requests in ten
 /// seconds allows. Each takes megabytes, and a few requests to be cut.
 const MOST_RANGES: usize = 12;
+/// Pages of each service that lie ahead of the ranges at once, so that a service that answers at once keeps as many
+/// ranges busy as it needs. Where answers take their time it is the ranges that make up for it, not what is ahead of
+/// them, and memory does not grow with their number twice over.
+const MOST_AHEAD: usize = FEWEST_RANGES;
 /// Parts into which the rest of a range goes when one of its pages cannot be read.
 const PARTS: usize = 8;
 /// Ranges of which the last page is named.
@@ -200,9 +204,11 @@ pub async fn walk(
     course.careful = careful;
     let course = Arc::new(course);
     let mut tasks = JoinSet::new();
+    let room = Room::of(MOST_AHEAD);
     let clerk = setting.ends.clerk.at(Priority::Scan);
     let start = |tasks: &mut JoinSet<_>, number: usize, cursor: RangeCursor| {
-        let pages = RecordPages::of(clerk.clone(), run.group, &cursor, careful);
+        let ahead = (!careful).then_some(&room);
+        let pages = RecordPages::of(clerk.clone(), run.group, &cursor, ahead);
         let range = RangeRun::new(Arc::clone(&course), number, cursor)?;
         tasks.spawn(async move { (number, range.run(pages).await) });
         Ok::<(), Trouble>(())
@@ -289,6 +295,7 @@ fn course(setting: &Setting<'_>, run: &RunCursor, parts: Parts, places: Arc<Plac
         parts,
         walk: run.walk(),
         page_rows: setting.page_rows,
+        rows_ahead: Room::of(MOST_AHEAD),
         on_page: Box::new(move |number, cursor| places.moved(number, cursor)),
         counted: Mutex::default(),
         affiliations: Arc::clone(setting.affiliations),

@@ -17,7 +17,7 @@ use super::{
     unnamed::Unnamed,
 };
 use crate::{
-    clerk::RawRecord,
+    clerk::{RawRecord, walk::Room},
     convex::{reader::Range, wire::ListedRow},
     model::{Action, Difference, Key, Table},
     reconcile::{
@@ -44,11 +44,15 @@ const SUSPECTS: usize = 1000;
 
 impl merge::Listed for Listed {
     fn created_at(&self) -> i64 {
-        self.candidate().created_at
+        self.record().created_at()
     }
 
     fn key(&self) -> &Key {
-        &self.candidate().key
+        self.record().key()
+    }
+
+    fn stand_alone(&mut self) {
+        Listed::stand_alone(self);
     }
 }
 
@@ -73,6 +77,8 @@ pub struct Course {
     pub walk: String,
     /// Rows in one page.
     pub page_rows: u32,
+    /// Room for pages of rows that lie ahead.
+    pub rows_ahead: Room,
     /// Hears of every page that was dealt with, by the number of the range.
     pub on_page: OnPage,
     /// Ranges that were counted from their beginning to their end, for the census.
@@ -137,7 +143,13 @@ impl RangeRun {
             .map(|table| Join {
                 table: *table,
                 merge: Merge::new(),
-                rows: RowPages::of(ends.reader.clone(), *table, range, self.course.page_rows),
+                rows: RowPages::of(
+                    ends.reader.clone(),
+                    *table,
+                    range,
+                    course.page_rows,
+                    &course.rows_ahead,
+                ),
             })
             .collect();
         let mut ended = false;
@@ -146,12 +158,7 @@ impl RangeRun {
             match records.next().await? {
                 Some(page) => {
                     self.count(&page);
-                    let unnamed = &course.unnamed;
-                    let map = |record: &RawRecord| {
-                        unnamed.read(record, Candidate::of(record, &ends.rules, tables))
-                    };
-                    let page: Arc<[Candidate]> = page.iter().map(map).collect();
-                    let listed = Listed::all(&page);
+                    let listed = Listed::all(page);
                     for join in &mut joins {
                         join.merge.feed_left(listed.clone());
                     }
@@ -236,21 +243,32 @@ impl RangeRun {
     }
 
     fn look(&mut self, table: Table, found: Finding<Listed, ListedRow>, suspects: &mut Suspects) {
-        if table == Table::Users && claims_unknown_role(&found) {
-            self.cursor.tally.unknown_roles += 1;
-        }
+        let course = &self.course;
+        let listed = match &found {
+            Finding::Both(listed, _) => Some(listed),
+            // Only for what a user claims.
+            Finding::OnlyLeft(listed) | Finding::Late(listed) => {
+                Some(listed).filter(|_| table == Table::Users)
+            }
+            Finding::OnlyRight(_) | Finding::Again(_) | Finding::Repeated(_) => None,
+        };
+        let rules = &course.looking.ends.rules;
+        let mapped = listed.map(|listed| Candidate::of(listed.record(), rules, &[table]));
+        // Once for each user, however often its page is read: what was handed out is counted with the cursor.
+        let unknown_role = mapped.as_ref().is_some_and(|mapped| mapped.unknown_role);
+        self.cursor.tally.unknown_roles += u64::from(unknown_role);
         let figures = self.cursor.tally.of(table);
         match found {
             Finding::Both(listed, row) => {
                 figures.clerk += 1;
                 figures.convex += 1;
-                let fields = listed.candidate().fields(table);
-                if table == Table::Users && self.course.affiliations.is_on() {
-                    let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));
-                    self.course.affiliations.user(&row, named);
-                }
+                let fields = mapped.as_ref().and_then(|mapped| mapped.fields(table));
                 if table == Table::Users {
-                    self.course.unnamed.look(listed.candidate(), &row);
+                    if course.affiliations.is_on() {
+                        let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));
+                        course.affiliations.user(&row, named);
+                    }
+                    course.unnamed.look(listed.record(), &row);
                 }
                 let equal = fields.is_some_and(|fields| compare::equal_text(fields, row.text()));
                 if !equal || row.deleted_at.is_some() {
@@ -276,13 +294,13 @@ impl RangeRun {
             }
             Finding::Late(listed) => {
                 // Its place was passed; that is no proof of anything but of a listing out of order.
-                let key = &listed.candidate().key;
+                let key = listed.record().key();
                 self.cursor.flaw(format!("Clerk listed {key} out of order"));
                 self.cursor.tally.of(table).clerk += 1;
                 suspects.add_listed(listed);
             }
             Finding::Repeated(listed) => {
-                let key = &listed.candidate().key;
+                let key = listed.record().key();
                 self.cursor.flaw(format!("Clerk listed {key} twice"));
             }
         }
@@ -331,16 +349,6 @@ impl RangeRun {
         self.course.cursors.save_range(self.number, &self.cursor)?;
         (self.course.on_page)(self.number, &self.cursor);
         Ok(())
-    }
-}
-
-/// Once for each user, however often its page is read: what was handed out is counted with the cursor.
-fn claims_unknown_role(found: &Finding<Listed, ListedRow>) -> bool {
-    match found {
-        Finding::Both(listed, _) | Finding::OnlyLeft(listed) | Finding::Late(listed) => {
-            listed.candidate().unknown_role
-        }
-        Finding::OnlyRight(_) | Finding::Again(_) | Finding::Repeated(_) => false,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     clerk::{
         ClerkClient, RawRecord,
         client::{CreatedBetween, MAX_PAGE},
-        walk::{Ahead, Listed, OffsetPlace, OffsetWalk, UserRange, UserWalk, Walk, Walked},
+        walk::{Ahead, Listed, OffsetPlace, OffsetWalk, Room, UserRange, UserWalk, Walk, Walked},
     },
     reconcile::{Trouble, cursor::RangeCursor, patiently},
 };
@@ -34,19 +34,20 @@ pub struct RecordPages {
 enum Kind {
     /// Each page only when it is wanted.
     Users(Box<UserWalk>),
-    /// One page ahead.
-    Ahead(Ahead),
+    /// One page ahead where there is room.
+    Ahead(Box<Ahead<UserWalk>>),
     /// By offsets.
     Offsets(Box<OffsetWalk>),
 }
 
 impl RecordPages {
-    /// The pages of what is left of a range. `careful` asks for no page before the one before it is done with.
+    /// The pages of what is left of a range. Without `room` for pages ahead none is asked for before the one before
+    /// it is done with.
     pub fn of(
         clerk: ClerkClient,
         group: Group,
         cursor: &RangeCursor,
-        careful: bool,
+        room: Option<&Room>,
     ) -> RecordPages {
         let (from, before) = (cursor.goes_on_from(), cursor.before);
         let offsets = |listed| {
@@ -60,10 +61,9 @@ impl RecordPages {
             Group::Users => {
                 let range = UserRange { from, before };
                 let walk = UserWalk::new(clerk, range, None, MAX_PAGE);
-                if careful {
-                    Kind::Users(Box::new(walk))
-                } else {
-                    Kind::Ahead(Ahead::of(walk))
+                match room {
+                    Some(room) => Kind::Ahead(Box::new(Ahead::within(walk, room))),
+                    None => Kind::Users(Box::new(walk)),
                 }
             }
             Group::Organizations => offsets(Listed::Organizations),

@@ -6,7 +6,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::candidate::Candidate;
 use crate::{
     clerk::RawRecord,
     convex::wire::ListedRow,
@@ -43,25 +42,21 @@ impl Unnamed {
         }
     }
 
-    /// Adds to a record what its text says about the row.
-    pub fn read(&self, record: &RawRecord, mut candidate: Candidate) -> Candidate {
-        if self.wanted {
-            candidate.named = record.row_named();
-        }
-        candidate
-    }
-
     /// Looks at a user and its row.
-    pub fn look(&self, user: &Candidate, row: &ListedRow) {
-        if !self.wanted || user.named == Some(row.mark) || row.deleted_at.is_some() {
+    pub fn look(&self, user: &RawRecord, row: &ListedRow) {
+        if !self.wanted || row.deleted_at.is_some() {
+            return;
+        }
+        let named = user.row_named();
+        if named == Some(row.mark) {
             return;
         }
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         if users.len() < MOST {
             users.push(Nameless {
-                key: user.key.clone(),
-                version: user.version,
-                named: user.named,
+                key: user.key().clone(),
+                version: user.version(),
+                named,
             });
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     clerk::{
         RawRecord,
         client::MAX_PAGE,
-        walk::{Listed, OffsetWalk, Walk, WalkError},
+        walk::{Listed, OffsetWalk, Room, Walk, WalkError},
         wire::Organization,
     },
     convex::{reader::Range, wire::ListedRow},
@@ -187,7 +187,8 @@ fn is_due(ends: &Ends) -> Result<bool, Trouble> {
 /// Counts Convex's rows; `None` if they are of more organizations than are counted.
 async fn count(ends: &Ends, page_rows: u32) -> Result<Option<Counted>, Trouble> {
     let (table, everything) = (Table::Memberships, Range::default());
-    let mut pages = RowPages::of(ends.reader.clone(), table, everything, page_rows);
+    let (reader, room) = (ends.reader.clone(), Room::of(1));
+    let mut pages = RowPages::of(reader, table, everything, page_rows, &room);
     let mut counted = Counted::default();
     while let Some(page) = pages.next().await? {
         for row in page.rows.iter().filter(|row| row.deleted_at.is_none()) {

@@ -11,7 +11,7 @@ use crate::{
     clerk::{
         client::MAX_PAGE,
         proof::{Evidence, prove},
-        walk::{Listed as Listing, OffsetWalk, Walk},
+        walk::{Listed as Listing, OffsetWalk, Room, Walk},
     },
     convex::{reader::Range, wire::ListedRow},
     model::{Action, Difference, Key, Table},
@@ -20,7 +20,7 @@ use crate::{
         confirm::{Looking, Suspects},
         ends::Ends,
         full::{
-            candidate::{Candidate, Listed},
+            candidate::Listed,
             group::{Group, Name},
         },
         mend::{May, Mended, Orphan, mend},
@@ -162,10 +162,8 @@ impl Reconciler {
             if listed.len() > MOST {
                 return Ok(None);
             }
-            let map = |record| Candidate::of(record, &ends.rules, &looking.tables);
-            let page = page.records.iter().map(map).collect();
             let mut suspects = Suspects::default();
-            for one in Listed::all(&page) {
+            for one in Listed::all(page.records) {
                 suspects.add_listed(one);
             }
             let judged = suspects.confirm(&looking).await?;
@@ -275,7 +273,8 @@ impl Beyond<'_> {
 
     async fn read_table(&mut self, ends: &Ends, page_rows: u32) -> Result<(), Trouble> {
         let (table, everything) = (Table::Memberships, Range::default());
-        let mut pages = RowPages::of(ends.reader.clone(), table, everything, page_rows);
+        let (reader, room) = (ends.reader.clone(), Room::of(1));
+        let mut pages = RowPages::of(reader, table, everything, page_rows, &room);
         while let Some(page) = pages.next().await? {
             self.take(page.rows);
         }

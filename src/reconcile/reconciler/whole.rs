@@ -122,7 +122,9 @@ impl Reconciler {
             rules,
             affiliations: Arc::new(Affiliations::new(
                 day_of(now_ms),
-                tables.contains(&Table::Memberships),
+                [Table::Users, Table::Memberships]
+                    .iter()
+                    .all(|both| tables.contains(both)),
             )),
             tables,
             progress,

@@ -9,7 +9,7 @@
 
 mod place;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use self::place::{OFF_MS, OVERLAP, Place, load, pages_of, save};
 use super::{
@@ -118,7 +118,7 @@ impl Slice {
             }
             (read, left) = (read + 1, left - 1);
             let length = u32::try_from(page.records.len()).unwrap_or(MAX_PAGE);
-            self.compare(work, place, &page.records).await?;
+            self.compare(work, place, page.records).await?;
             place.off_until_ms = None;
             if length < MAX_PAGE {
                 place.turn(&ends.tables);
@@ -135,24 +135,25 @@ impl Slice {
         &mut self,
         work: &Work<'_>,
         place: Place,
-        records: &[RawRecord],
+        records: Vec<RawRecord>,
     ) -> Result<(), Trouble> {
         let (ends, group) = (work.ends, place.group);
         let table = group.own_table();
         let tables = vec![table];
-        let map = |record| Candidate::of(record, &ends.rules, &tables);
-        let page: Arc<[Candidate]> = records.iter().map(map).collect();
         let figures = self.tally.of(table);
-        figures.clerk += page.len() as u64;
-        let mut unknown = Listed::all(&page);
-        unknown.retain(|listed| !is_known(ends, table, listed.candidate()));
+        figures.clerk += records.len() as u64;
+        let map = |listed: Listed| {
+            let candidate = Candidate::of(listed.record(), &ends.rules, &tables);
+            (listed, candidate)
+        };
+        let mapped = Listed::all(records).into_iter().map(map);
+        let unknown: Vec<_> = mapped
+            .filter(|(_, candidate)| !is_known(ends, table, candidate))
+            .collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let keys: Vec<_> = unknown
-            .iter()
-            .map(|one| one.candidate().key.clone())
-            .collect();
+        let keys: Vec<_> = unknown.iter().map(|(_, one)| one.key.clone()).collect();
         let rows = rows_of(ends, &tables, &keys).await?;
         let records: Vec<_> = keys
             .into_iter()
@@ -161,22 +162,19 @@ impl Slice {
         let causes = causes(work.known, &records).await;
         let mut suspects = Suspects::default();
         let mut told = HashMap::new();
-        for (listed, cause) in unknown.into_iter().zip(causes) {
-            let key = listed.candidate().key.clone();
-            let rows = rows.get(&(table, key)).map_or(&[][..], Vec::as_slice);
+        for ((listed, candidate), cause) in unknown.into_iter().zip(causes) {
+            let rows = rows.get(&(table, candidate.key.clone()));
+            let rows = rows.map_or(&[][..], Vec::as_slice);
             figures.convex += rows.len() as u64;
-            let agrees = match (listed.candidate().fields(table), rows) {
+            let agrees = match (candidate.fields(table), rows) {
                 (Some(fields), [row]) => {
                     row.deleted_at.is_none() && compare::equal(fields, &row.fields)
                 }
                 _ => false,
             };
             if !agrees {
-                let candidate = listed.candidate();
-                told.insert(
-                    candidate.key.clone(),
-                    work.explain(table, candidate, rows, cause),
-                );
+                let words = work.explain(table, &candidate, rows, cause);
+                told.insert(candidate.key, words);
                 suspects.add_listed(listed);
             }
         }

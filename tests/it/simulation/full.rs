@@ -346,7 +346,6 @@ fn candidate(user: &User) -> Candidate {
         version: Version(user.version),
         unknown_role: false,
         rows: Ok(vec![row]),
-        named: None,
     }
 }
 

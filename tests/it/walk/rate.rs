@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clerk_convex_sync::{
     clerk::{
         Pace, Priority, Rate,
-        walk::{Ahead, Walk, WalkError},
+        walk::{Ahead, Room, Walk, WalkError},
     },
     model::Key,
     sandbox::clerk::{
@@ -157,4 +157,27 @@ async fn one_page_is_read_ahead_and_no_more_and_dropping_ends_it() {
     assert_eq!(ids(&mut walk).await, truth(&sim));
     assert!(walk.next().await.expect("the end").is_none());
     assert_eq!(walk.walked().rows, 200);
+}
+
+#[tokio::test]
+async fn what_lies_ahead_is_bounded_over_all_who_share_room() {
+    let (sim, clerk) = start(100).await;
+    let room = Room::of(1);
+    let mut walks = [(); 3].map(|()| Ahead::within(all(&clerk, 20), &room));
+    let asked = || sim.requests().to("GET /v1/users");
+    eventually("a page lies ahead", async || asked() == 1).await;
+    // Time enough for others, were they asked for.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(asked(), 1);
+    // Who has no room reads when it is wanted, and no further.
+    walks[2].next().await.expect("a page").expect("users");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((asked(), walks[2].walked().pages), (2, 1));
+    // Room is free again once its page is taken: for the next page of whoever comes first.
+    walks[0].next().await.expect("a page").expect("users");
+    eventually("another lies ahead", async || asked() == 3).await;
+    assert_eq!(walks[0].walked().pages, 1);
+    for (walk, read) in walks.iter_mut().zip([20, 0, 20]) {
+        assert_eq!(ids(walk).await, truth(&sim)[read..]);
+    }
 }

@@ -50,7 +50,7 @@ impl<L: Listed> Left<L> {
     }
 
     pub(super) fn feed(&mut self, page: Vec<L>) {
-        self.waiting.extend(page);
+        append(&mut self.waiting, page);
     }
 
     pub(super) fn end(&mut self) {
@@ -104,6 +104,7 @@ impl<L: Listed> Left<L> {
             match self.next_in_order() {
                 None => {
                     self.closed = self.ended;
+                    self.tie.iter_mut().for_each(L::stand_alone);
                     return;
                 }
                 Some(at) if Some(at) > self.at => {
@@ -189,7 +190,7 @@ impl<R: Stored> Right<R> {
     }
 
     pub(super) fn feed(&mut self, page: Vec<R>) {
-        self.waiting.extend(page);
+        append(&mut self.waiting, page);
     }
 
     pub(super) fn end(&mut self) {
@@ -246,5 +247,13 @@ impl<R: Stored> Right<R> {
             None if self.ended => Some(i64::MAX),
             None => last,
         }
+    }
+}
+
+/// Puts a page behind what waits: nearly always nothing does, and then nothing is copied.
+fn append<T>(waiting: &mut VecDeque<T>, page: Vec<T>) {
+    match waiting.is_empty() {
+        true => *waiting = page.into(),
+        false => waiting.extend(page),
     }
 }

@@ -63,6 +63,13 @@ proptest! {
 }
 
 #[test]
+fn memberships_without_users_are_not_noted() {
+    let notes = Affiliations::new(0, false);
+    notes.membership(&member(1, 1, 2));
+    assert!(notes.held().users.is_empty());
+}
+
+#[test]
 fn what_a_row_said_then_is_what_makes_it_suspicious() {
     let notes = Affiliations::new(0, true);
     notes.user(&user(1, Some(3)), false);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::Whole;
 use crate::{
-    clerk::{Priority, client::MAX_IDS},
+    clerk::{Priority, client::MAX_IDS, walk::Room},
     convex::reader::Range,
     model::{Action, Difference, DriftKind, FieldDrift, Key, Table},
     reconcile::{
@@ -72,7 +72,8 @@ impl Whole<'_> {
             return Ok(());
         }
         let (reader, everybody) = (self.ends.reader.clone(), Range::default());
-        let mut pages = RowPages::of(reader, Table::Users, everybody, self.rules.page_rows);
+        let (rows, room) = (self.rules.page_rows, Room::of(1));
+        let mut pages = RowPages::of(reader, Table::Users, everybody, rows, &room);
         while let Some(page) = pages.next().await? {
             page.rows.iter().for_each(|row| found.name(row));
         }
