@@ -24,7 +24,7 @@ use crate::{
         answer::Hint,
         circuit::Ticket,
         deployment::CallError,
-        wire::{Applied, Encoded},
+        wire::{Answer, Applied, Encoded},
         writer::MAX_CHANGES,
     },
     model::{Key, Outcome, RecordKey, Table},
@@ -69,11 +69,12 @@ impl Shared {
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
-                Ok(applied) => {
+                Ok(Answer { applied, conflicts }) => {
                     there = true;
                     self.convex.answered(ticket);
+                    let contested = self.contested(&call, conflicts, manner);
                     let noted = self.applied(call, applied, manner, &mut done);
-                    self.noted(noted).await;
+                    self.noted(noted, contested).await;
                 }
                 Err(error) => {
                     self.written(call.items.iter().map(|load| (load.record(), false)));
@@ -92,7 +93,7 @@ impl Shared {
         NonZeroUsize::new(fit).map_or(changes, |fit| changes.min(fit))
     }
 
-    async fn send<L: Load>(&self, call: &Call<L>) -> Result<Vec<Applied>, CallError> {
+    async fn send<L: Load>(&self, call: &Call<L>) -> Result<Answer, CallError> {
         let changes: Vec<&Encoded> = call
             .items
             .iter()
@@ -346,7 +347,7 @@ enum Verdict {
     Away(Duration),
 }
 
-fn concerns<L: Load>(load: &L, key: &str) -> bool {
+pub(super) fn concerns<L: Load>(load: &L, key: &str) -> bool {
     let rows = &load.rows().changes;
     rows.iter().any(|change| change.key().as_str() == key)
 }

@@ -10,6 +10,7 @@
 mod calls;
 mod carry;
 pub mod contest;
+pub mod judged;
 pub mod loops;
 mod noting;
 pub mod pace;
@@ -27,13 +28,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    contest::Contests, loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting,
+    contest::{Contests, Overruled},
+    loops::LoopBreaker,
+    pace::Pace,
+    verdict::Field,
+    waiting::Waiting,
     write_back::WriteBacks,
 };
 use super::Shared;
 use crate::{clerk::ClerkError, model::Fault};
 
 pub use self::write_back::Written;
+pub(super) use noting::note_of;
 
 /// Between two looks into the outbox while edits come, and what it doubles up to while none do.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,6 +84,8 @@ pub struct Carrier {
     options: Options,
     waiting: Waiting,
     contests: Contests,
+    /// What the last look has seen to be overruled: by the next one Convex's own word about it has come, if it comes.
+    overruled: Vec<Overruled>,
     pace: Pace,
     loops: LoopBreaker,
     hold: Hold,
@@ -100,6 +108,7 @@ impl Carrier {
             options: Options::default(),
             waiting: Waiting::default(),
             contests: Contests::default(),
+            overruled: Vec::new(),
             pace: Pace::default(),
             loops: LoopBreaker::new(EDITS_NO_LOOP),
             hold: Hold::default(),

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     certain::Certain,
-    edits::{self, Written},
+    edits::{self, Written, judged::Judged},
     gate::{Gate, Service},
     handle::{Handle, Whereabouts},
     instance::{Belonging, Pin},
@@ -159,6 +159,8 @@ pub struct Shared {
     pub(super) written: OnceLock<mpsc::Sender<Written>>,
     /// Wakes who carries changes to Clerk.
     pub(super) reloaded: Notify,
+    /// Conflicts of users' edits that the operations log has.
+    pub(super) judged: Mutex<Judged>,
     /// Where all that is written is noted, once there is such a log.
     pub(super) oplog: OnceLock<OperationsLog>,
 }
@@ -203,6 +205,7 @@ impl Shared {
             applier: OnceLock::new(),
             written: OnceLock::new(),
             reloaded: Notify::new(),
+            judged: Mutex::default(),
             oplog: OnceLock::new(),
         })
     }

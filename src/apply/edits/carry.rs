@@ -23,7 +23,6 @@ use crate::{
     },
     convex::wire::{EditResult, Settlement},
     model::{Fault, Outcome, RecordKey, Table},
-    report::oplog::note::Conflict,
 };
 
 /// Users that are dealt with in one look; the others are next.
@@ -40,8 +39,6 @@ struct Load {
     shown: RawRecord,
     patch: ProfilePatch,
     fields: Vec<Field>,
-    /// What of it Clerk had changed too.
-    conflicts: Vec<Conflict>,
 }
 
 /// What one look has come to so far.
@@ -72,8 +69,7 @@ impl Carrier {
             let next = now + self.idle;
             self.idle = (self.idle * 2).min(IDLE_LOOK);
             self.waiting.see(&[], now.into_std());
-            let overruled = self.contests.see(&[]);
-            self.note_overruled(overruled);
+            self.note_gone(&[]);
             return next;
         }
         self.idle = LOOK;
@@ -83,8 +79,7 @@ impl Carrier {
         }
         let (pieces, odd) = coalesce(edits);
         self.waiting.see(&pieces, now.into_std());
-        let overruled = self.contests.see(&pieces);
-        self.note_overruled(overruled);
+        self.note_gone(&pieces);
         let odd = odd.into_iter().map(|id| refusal(id, verdict::NO_USER));
         let odd: Vec<Settlement> = odd.collect();
         let (ready, next) = self.ready(pieces, now);
@@ -165,7 +160,7 @@ impl Carrier {
             Ok(user) => {
                 let verdict = judge(&piece, &user, known, &self.options.fields);
                 match &verdict {
-                    Verdict::Show => self.remember_shown(&piece, &record, &user),
+                    Verdict::Show => self.remember_shown(&piece, &user),
                     Verdict::Refuse(verdict::CHANGED) => self.note_changed(&piece, &user),
                     _ => {}
                 }
@@ -186,7 +181,6 @@ impl Carrier {
                     return round.refused.push((piece, code, Some(record)));
                 }
                 round.loads.push(Load {
-                    conflicts: self.conflicts(&piece, &fields),
                     piece,
                     shown: record,
                     patch,
@@ -241,7 +235,6 @@ impl Carrier {
             piece,
             shown,
             fields,
-            conflicts,
             ..
         } = load;
         let now = Instant::now().into_std();
@@ -249,7 +242,7 @@ impl Carrier {
             Ok(record) => {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
-                self.note_carried(&piece, &fields, None, conflicts);
+                self.note_carried(&piece, &fields, None);
                 for field in fields {
                     self.loops.wrote(&piece.key, field.name(), now);
                 }
@@ -260,7 +253,7 @@ impl Carrier {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
                 let code = error.code().to_owned();
-                self.note_carried(&piece, &fields, Some(&code), Vec::new());
+                self.note_carried(&piece, &fields, Some(&code));
                 round.refused.push((piece, code, Some(shown)));
             }
             // It was there a moment ago: the next look finds out.
