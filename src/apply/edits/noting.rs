@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use super::{
     Carrier,
     contest::{Overruled, Shown},
+    overwrites::{Overwritten, Text},
     verdict::Field,
     waiting::Piece,
     write_back::Written,
@@ -138,6 +139,49 @@ impl Carrier {
             self.shared
                 .note_now(|at_ms| contested(about, "overruled", conflict, at_ms, asked(&[])));
         }
+    }
+
+    /// What somebody had changed in Clerk was overwritten by an edit that had not seen it.
+    pub(super) fn note_overwritten(&self, one: &Overwritten) {
+        let winner = match one.at.ms() > one.said_ms {
+            true => Place::Clerk,
+            false => Place::Convex,
+        };
+        let conflict = |(field, theirs, ours): &(Field, Text, Text)| {
+            let clerk = Word {
+                at_ms: one.at.ms(),
+                value: Some(theirs.as_deref()),
+            };
+            let convex = Word {
+                at_ms: one.said_ms,
+                value: Some(ours.as_deref()),
+            };
+            Conflict::of(field.name(), winner, clerk, convex)
+        };
+        let conflicts = one.fields.iter().map(conflict).collect();
+        let names = one.fields.iter().map(|(field, ..)| field.name());
+        self.shared.note_now(|at_ms| {
+            let note = Note::new(
+                at_ms,
+                Place::Clerk,
+                asked(&one.ids),
+                "profile",
+                "overwritten",
+            );
+            Note {
+                conflicts,
+                ..note.about(user(&one.key)).fields(names)
+            }
+        });
+    }
+
+    /// It has been put back.
+    pub(super) fn note_restored(&self, one: &Overwritten, fields: &[Field]) {
+        self.shared.note_now(|at_ms| {
+            Note::new(at_ms, Place::Clerk, asked(&one.ids), "profile", "restored")
+                .about(user(&one.key))
+                .fields(fields.iter().map(|field| field.name()))
+        });
     }
 
     /// Remembers what Clerk holds of the fields of an edit that Convex is about to decide on.

@@ -1,4 +1,5 @@
-//! Shows Convex users as Clerk has just shown them, outside the queue.
+//! Shows Convex users as Clerk has just shown them, outside the queue; and hears what deliveries say of users
+//! whose edits were carried.
 //!
 //! The version guard in Convex holds here as everywhere, so this may run beside an applier that writes the
 //! same record. Knows nothing of edits. A record that Convex refuses is left out: it comes again as a
@@ -12,15 +13,37 @@ use crate::{
         load::{Fate, Manner, Ready, Rows},
         work,
     },
-    clerk::RawRecord,
+    clerk::{
+        RawRecord,
+        wire::{Envelope, User},
+    },
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Asked, Fault, Key, Outcome, Standing, Table},
+    model::{Asked, Fault, Key, Outcome, RecordKey, Standing, Table},
+    store::journal::Position,
 };
 
 /// How long to leave Convex alone when the functions are not there or not callable.
 const REFUSED_HOLD: Duration = Duration::from_secs(10);
 
 impl Shared {
+    /// A delivery has come: if it is about a user whose edit was carried lately, it may tell of a change that the
+    /// edit has overwritten.
+    pub(in crate::apply) fn hear_of_carried(&self, record: &RecordKey, position: Position) {
+        if record.table != Table::Users || !self.overwrites().watches(&record.key) {
+            return;
+        }
+        let Ok(entry) = self.journal.read(position) else {
+            return;
+        };
+        let envelope = Envelope::parse(&entry.content.body).ok();
+        let user = envelope
+            .as_ref()
+            .and_then(|envelope| User::parse(envelope.data().ok()?).ok());
+        if let Some(user) = user.filter(|user| user.key == record.key) {
+            self.overwrites().heard(&user);
+        }
+    }
+
     /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
     /// it, and nothing for a record that cannot be written. An error is how long to wait: then some may
     /// have been written.
