@@ -11,7 +11,7 @@ import { remove } from "./remove";
 import type { Call } from "./rows";
 import type { Settings } from "./settings";
 import { upsert } from "./upsert";
-import type { Change, Outcome } from "./wire";
+import type { Applied, Change, Outcome } from "./wire";
 
 /** The contract's bound on one call. */
 export const MAX_CHANGES = 1000;
@@ -25,14 +25,15 @@ const NEEDED_TO_MERGE = { databaseQueries: 160, documents: 200, bytes: 4 * 1024 
 const USUAL_RANGES = 8;
 
 export function newCall(ctx: MutationCtx, settings: Settings): Call {
-  return { ctx, settings, now: Date.now(), jobs: [], room: { ranges: MAX_RANGES, changesLeft: 0 } };
+  const room = { ranges: MAX_RANGES, changesLeft: 0 };
+  return { ctx, settings, now: Date.now(), jobs: [], conflicts: [], room };
 }
 
 export async function applyChanges(
   ctx: MutationCtx,
   settings: Settings,
   changes: Change[],
-): Promise<{ outcomes: Outcome[] }> {
+): Promise<Applied> {
   const excess = changes[MAX_CHANGES];
   if (excess !== undefined) throw refusal("batch_too_large", excess.key);
   const call = newCall(ctx, settings);
@@ -45,7 +46,8 @@ export async function applyChanges(
     );
   }
   await scheduleJobs(call);
-  return { outcomes };
+  const { conflicts } = call;
+  return conflicts.length === 0 ? { outcomes } : { outcomes, conflicts };
 }
 
 /** Is there room for one more change? The first change of a call always gets its chance. */

@@ -8,12 +8,10 @@ import {
 } from "convex/server";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { DataModel } from "../_generated/dataModel";
-import { editProfile } from "../clerkSync";
 import defaultSchema from "../schema";
+import { edit, row, start, T0 } from "./edits.setup";
 import { clerkSync } from "./factory";
-import { gone, profile, refused, user, world, type World } from "./world.setup";
-
-const T0 = 1_700_000_000_000;
+import { gone, profile, refused, user, world } from "./world.setup";
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -22,19 +20,6 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
 });
-
-const edit = (w: World, fields: Record<string, string | null>, clerkId = "user_1") =>
-  w.t.run(
-    async (ctx) => await editProfile(ctx as GenericMutationCtx<DataModel>, { clerkId, fields }),
-  );
-const row = async (w: World) => (await w.rows("profiles"))[0];
-
-/** A profile as of an hour ago. */
-async function start() {
-  const w = world();
-  await w.apply(user(1, T0 - 3_600_000), profile(1, T0 - 3_600_000));
-  return w;
-}
 
 describe("editProfile", () => {
   test("changes the row at once and leaves the edit in the outbox", async () => {

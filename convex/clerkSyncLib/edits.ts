@@ -12,7 +12,7 @@
 import type { Value } from "convex/values";
 import type { Columns, MutationCtx, Reader } from "./database";
 import { fits, has } from "./fits";
-import { ECHO_WAIT_MS, holdsBack, isEcho, type HeldEdit } from "./newest";
+import { contested, ECHO_WAIT_MS, holdsBack, isEcho, type HeldEdit, type Hold } from "./newest";
 import { refusal } from "./refusal";
 import { isDeleted, oldest, patchRow, type Call } from "./rows";
 import type { Settings, TableSettings } from "./settings";
@@ -38,6 +38,7 @@ type OutboxRow = Row & {
   base: Record<string, Text>;
   replaced: Record<string, Text[]>;
   carried?: Record<string, number>;
+  contested?: Record<string, number>;
   at?: Record<string, number>;
 };
 
@@ -153,14 +154,19 @@ export async function withheldFields(
     const latest = latestOf(rows, name);
     if (latest === undefined || latest.status === "refused") continue;
     const note = notes.get(latest) ?? copyOf(latest);
+    const edit = heldEdit(latest, name);
     if (!differs(name)) {
-      if (!isEcho(heldEdit(latest, name), value as Value, change.version)) continue;
+      if (!isEcho(edit, value as Value, change.version)) continue;
       note.carried = { [name]: change.version, ...note.carried };
-    } else if (
-      holdsBack(heldEdit(latest, name), value as Value, change.version, call.now) === "keep"
-    ) {
+      notes.set(latest, note);
+      continue;
+    }
+    const hold = holdsBack(edit, value as Value, change.version, call.now);
+    const winner = tellOf(call, change, name, edit, hold);
+    if (hold === "keep") {
       withheld.add(table.fields[name]?.column as string);
       if (latest.status !== "pending") continue;
+      if (winner !== null) note.contested = { ...note.contested, [name]: change.version };
       // Clerk held this before the edit: a refusal goes back to it, and it is old news from now on.
       note.base[name] = value as Text;
       note.replaced[name] = remembered([...(note.replaced[name] ?? []), value as Text]);
@@ -171,6 +177,16 @@ export async function withheldFields(
   }
   for (const [row, note] of notes) await keepNote(call, row, note);
   return withheld;
+}
+
+/** Lets the daemon hear whose word goes, where both sides have changed a field: its log is to show both. */
+function tellOf(call: Call, change: Upsert, field: string, edit: HeldEdit, hold: Hold) {
+  const { key, version } = change;
+  const [clerk, convex] = [change.fields[field] as Text, edit.value as Text];
+  const winner = contested(edit, clerk, version, hold);
+  if (winner === null) return null;
+  call.conflicts.push({ key, field, winner, clerk, version, convex, editedAt: edit.editedAt });
+  return winner;
 }
 
 /** Everything in the outbox of a user who is gone. */
@@ -219,7 +235,7 @@ async function enqueue(
     const before = latest?.replaced[name] ?? [];
     at[name] = pending === undefined || has(typed, name) ? now : editedAt(pending, name);
     // Null is a value here: what Clerk holds for a name that nobody has given.
-    base[name] = (has(pending?.base ?? {}, name) ? pending?.base[name] : current) ?? null;
+    base[name] = (has(pending?.fields ?? {}, name) ? pending?.base[name] : current) ?? null;
     replaced[name] = remembered([...before, current]).filter((value) => value !== fields[name]);
   }
   if (pending !== undefined) await ctx.db.delete(pending._id);
@@ -229,7 +245,15 @@ async function enqueue(
     const crowded = place < settled.length - MAX_PER_KEY + 1;
     if (over || crowded) await ctx.db.delete(each._id);
   }
-  const outboxRow = { key, status: "pending", editedAt: now, fields, base, replaced, at };
+  // What is known of the fields that were not edited now stays known.
+  const others = (known: Record<string, number> | undefined) =>
+    Object.fromEntries(Object.entries(known ?? {}).filter(([name]) => !has(typed, name)));
+  const carried = others(pending?.carried);
+  const contested = others(pending?.contested);
+  const outboxRow = {
+    ...{ key, status: "pending", editedAt: now },
+    ...{ fields, base, replaced, at, carried, contested },
+  };
   return await ctx.db.insert(settings.edits, outboxRow);
 }
 
@@ -251,9 +275,9 @@ async function putBack(call: Call, edit: OutboxRow): Promise<void> {
 
 /** Writes down what a change has told about an edit; one without fields is over. */
 async function keepNote(call: Call, row: OutboxRow, note: OutboxRow): Promise<void> {
-  const { fields, base, replaced, carried } = note;
+  const { fields, base, replaced, carried, contested } = note;
   if (Object.keys(fields).length === 0) await call.ctx.db.delete(row._id);
-  else await call.ctx.db.patch(row._id, { fields, base, replaced, carried });
+  else await call.ctx.db.patch(row._id, { fields, base, replaced, carried, contested });
 }
 
 function copyOf(row: OutboxRow): OutboxRow {
@@ -268,8 +292,10 @@ function heldEdit(row: OutboxRow, name: string): HeldEdit {
     editedAt: editedAt(row, name),
     settledAt: row.settledAt ?? null,
     carriedAt: row.carried?.[name] ?? null,
+    contestedAt: row.contested?.[name] ?? null,
     value: row.fields[name] as Text,
-    replaced: row.replaced[name] ?? [],
+    // However often the user has typed, what Clerk was last known to hold is among it.
+    replaced: [row.base[name] ?? null, ...(row.replaced[name] ?? [])],
   };
 }
 

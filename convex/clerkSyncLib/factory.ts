@@ -25,10 +25,10 @@ import {
   ARGS,
   CONTRACT,
   RETURNS,
+  type Applied,
   type CascadeJob,
   type Change,
   type Edit,
-  type Outcome,
   type Settlement,
   type Stray,
   type SyncRecord,
@@ -77,7 +77,7 @@ export type ClerkSync<DataModel extends GenericDataModel> = {
     Promise<{ records: SyncRecord[] }>
   >;
   /** Writes a batch of changes, all or none. */
-  apply: RegisteredMutation<"internal", { changes: Change[] }, Promise<{ outcomes: Outcome[] }>>;
+  apply: RegisteredMutation<"internal", { changes: Change[] }, Promise<Applied>>;
   /** Users' own changes that wait to be carried to Clerk. */
   edits: RegisteredQuery<"internal", { limit: number }, Promise<{ edits: Edit[] }>>;
   /** What became of them there. */

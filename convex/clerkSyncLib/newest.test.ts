@@ -1,7 +1,15 @@
 // The decisions as tables of inputs and outputs.
 
 import { describe, expect, test } from "vitest";
-import { conclude, ECHO_WAIT_MS, guard, holdsBack, isEcho, type HeldEdit } from "./newest";
+import {
+  conclude,
+  contested,
+  ECHO_WAIT_MS,
+  guard,
+  holdsBack,
+  isEcho,
+  type HeldEdit,
+} from "./newest";
 
 const row = (version: number | null, deleted = false) => ({ version, createdAt: 1, deleted });
 const incoming = (version: number, revive = false) => ({ version, createdAt: 1, revive });
@@ -44,6 +52,7 @@ describe("holdsBack", () => {
     editedAt: 100,
     settledAt: null,
     carriedAt: null,
+    contestedAt: null,
     value: "new",
     replaced: ["old", "older"],
   };
@@ -73,6 +82,21 @@ describe("holdsBack", () => {
     expect(isEcho(pending, "new", 99)).toBe(false);
     expect(isEcho(pending, "old", 150)).toBe(false);
     expect(isEcho(carried, "new", 150)).toBe(false);
+  });
+
+  test.each([
+    ["what Clerk has changed before the edit", pending, "other", 90, "convex"],
+    ["what Clerk has changed after the edit", pending, "other", 150, "clerk"],
+    ["what Clerk held all along", pending, "old", 150, null],
+    ["what was told of and is said again", { ...pending, contestedAt: 90 }, "old", 90, "convex"],
+    ["what was told of, in a later version", { ...pending, contestedAt: 90 }, "old", 95, null],
+    ["the same on both sides", pending, "new", 150, null],
+    ["what Clerk has changed after it had the edit", carried, "other", 150, null],
+    ["what comes in after the edit is settled", done, "other", 150, null],
+    ["what comes in after a refusal", refusedEdit, "other", 150, null],
+  ] as const)("both sides changed a field: %s", (_, edit, value, version, expected) => {
+    const hold = holdsBack(edit, value, version, 300);
+    expect(contested(edit, value, version, hold)).toBe(expected);
   });
 
   test("a settled edit holds nothing back for ever", () => {

@@ -57,6 +57,8 @@ export type HeldEdit = {
   settledAt: number | null;
   /** Clerk's version at which it was first seen to hold the value; null before that. */
   carriedAt: number | null;
+  /** Clerk's version whose other value was held back last; null if none was. */
+  contestedAt: number | null;
   /** What the user typed. */
   value: Value;
   /** What the field held before, oldest first. */
@@ -84,6 +86,23 @@ export function holdsBack(edit: HeldEdit, incoming: Value, version: number, now:
   if (edit.status === "pending") return "keep";
   const settledAt = edit.settledAt ?? 0;
   return version < settledAt && now - settledAt < ECHO_WAIT_MS ? "keep" : "release";
+}
+
+/**
+ * Whose word goes where the user and somebody in Clerk have both changed a field; null where only one of them
+ * has: Clerk holds what it held before the edit, or has had the edit already.
+ */
+export function contested(
+  edit: HeldEdit,
+  incoming: Value,
+  version: number,
+  hold: Hold,
+): "clerk" | "convex" | null {
+  if (edit.status !== "pending" || edit.carriedAt !== null || incoming === edit.value) return null;
+  if (hold === "release") return "clerk";
+  // The same change again gets the same answer: the first one may have been lost.
+  const again = version === edit.contestedAt;
+  return again || !edit.replaced.includes(incoming) ? "convex" : null;
 }
 
 /** Is this Clerk saying for the first time that it has the edit? */

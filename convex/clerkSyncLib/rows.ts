@@ -12,7 +12,7 @@ import * as hooks from "./hooks";
 import { refusal } from "./refusal";
 import { column, indexOf, type Settings, type TableSettings } from "./settings";
 import type { Row, Table } from "./tables";
-import type { CascadeJob } from "./wire";
+import type { CascadeJob, Conflict } from "./wire";
 
 /** One call of `apply` or `cascade`, and what it has gathered so far. */
 export type Call = {
@@ -22,6 +22,8 @@ export type Call = {
   now: number;
   /** Deletions whose dependents are left to scheduled steps. */
   jobs: CascadeJob[];
+  /** Fields that both sides have changed, and whose word goes. */
+  conflicts: Conflict[];
   /** Index ranges that are left of Convex's limit, and changes of the call still to come. */
   room: { ranges: number; changesLeft: number };
 };

@@ -103,6 +103,8 @@ export const editOutbox = defineTable({
   replaced: v.record(v.string(), v.array(editValue)),
   /** Clerk's version at which it was first seen to hold the new value: what comes later is newer. */
   carried: v.optional(v.record(v.string(), v.number())),
+  /** Clerk's version whose other value was held back: who sends it again is told of the conflict again. */
+  contested: v.optional(v.record(v.string(), v.number())),
 })
   .index("by_key", ["key", "editedAt"])
   .index("by_status_editedAt", ["status", "editedAt"]);

@@ -93,6 +93,17 @@ export const editValidator = v.object({
   editedAt: v.number(),
 });
 
+/** A field that the user and somebody in Clerk have both changed: both words with their times, and whose goes. */
+export const conflictValidator = v.object({
+  key: v.string(),
+  field: v.string(),
+  winner: v.union(v.literal("clerk"), v.literal("convex")),
+  clerk: v.union(v.string(), v.null()),
+  version: v.number(),
+  convex: v.union(v.string(), v.null()),
+  editedAt: v.number(),
+});
+
 export const settlementValidator = v.object({
   id: v.string(),
   result: v.union(v.literal("done"), v.literal("refused")),
@@ -142,7 +153,11 @@ export const RETURNS = {
   describe: v.object({ contract: v.number(), tables: v.array(v.string()) }),
   list: recordsPage,
   get: v.object({ records: v.array(recordValidator) }),
-  apply: v.object({ outcomes: v.array(outcomeValidator) }),
+  /** `conflicts` goes beyond the contract, and is there only where there are any. */
+  apply: v.object({
+    outcomes: v.array(outcomeValidator),
+    conflicts: v.optional(v.array(conflictValidator)),
+  }),
   edits: v.object({ edits: v.array(editValidator) }),
   settle: v.object({ settled: v.number() }),
   cascade: v.null(),
@@ -158,6 +173,8 @@ export type Upsert = Infer<typeof upsertValidator>;
 export type Delete = Infer<typeof deleteValidator>;
 export type Change = Upsert | Delete;
 export type Outcome = Infer<typeof outcomeValidator>;
+export type Conflict = Infer<typeof conflictValidator>;
+export type Applied = Infer<typeof RETURNS.apply>;
 export type SyncRecord = Infer<typeof recordValidator>;
 export type Edit = Infer<typeof editValidator>;
 export type Settlement = Infer<typeof settlementValidator>;

@@ -8,7 +8,7 @@ import { ConvexError, type Value } from "convex/values";
 import { expect } from "vitest";
 import defaultSchema from "../schema";
 import type { Row, Table } from "./tables";
-import type { Change, Delete, Edit, Outcome, Settlement, Stray, SyncRecord, Upsert } from "./wire";
+import type { Applied, Change, Delete, Edit, Settlement, Stray, SyncRecord, Upsert } from "./wire";
 
 type Module = Record<string, unknown>;
 type Modules = Record<string, () => Promise<Module>>;
@@ -61,14 +61,16 @@ export function world(
     const reference = makeFunctionReference<"mutation", Args, Result>(`clerkSync:${name}`);
     return await t.mutation(reference, args as never);
   };
-  const apply = async (...changes: Change[]) =>
-    (await mutation<{ changes: Change[] }, { outcomes: Outcome[] }>("apply", { changes })).outcomes;
+  const applied = async (...changes: Change[]) =>
+    await mutation<{ changes: Change[] }, Applied>("apply", { changes });
+  const apply = async (...changes: Change[]) => (await applied(...changes)).outcomes;
   const raw = <T>(run: (ctx: RawCtx) => Promise<T>): Promise<T> =>
     t.run((ctx) => run(ctx as unknown as RawCtx));
   return {
     t,
     raw,
     apply,
+    applied,
     /** The outcomes' names. */
     outcomes: async (...changes: Change[]) => (await apply(...changes)).map((each) => each.outcome),
     describe: () =>

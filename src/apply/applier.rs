@@ -157,6 +157,8 @@ impl Applier {
         let Some(record) = meta.record.clone() else {
             return self.malformed.add(meta);
         };
+        // Before the queue gives it up for something newer.
+        self.shared.hear_of_carried(&record, meta.position);
         let deeds = self.book.take_in(record, ticket_of(&meta));
         self.follow(deeds);
     }

@@ -28,7 +28,7 @@ use crate::{
         answer::Hint,
         circuit::Ticket,
         deployment::CallError,
-        wire::{Applied, Encoded},
+        wire::{Answer, Applied, Encoded},
         writer::MAX_CHANGES,
     },
     model::{Key, Outcome, RecordKey, Table},
@@ -78,11 +78,12 @@ impl Shared {
             let sent = self.send(&call).await;
             drop(permit);
             match sent {
-                Ok(applied) => {
+                Ok(Answer { applied, conflicts }) => {
                     there = true;
                     self.convex.answered(ticket);
+                    let contested = self.contested(&call, conflicts, manner);
                     let noted = self.applied(call, applied, manner, &mut done);
-                    self.noted(noted).await;
+                    self.noted(noted, contested).await;
                 }
                 Err(error) => {
                     self.written(call.items.iter().map(|load| (load.record(), false)));
@@ -101,7 +102,7 @@ impl Shared {
         NonZeroUsize::new(fit).map_or(changes, |fit| changes.min(fit))
     }
 
-    async fn send<L: Load>(&self, call: &Call<L>) -> Result<Vec<Applied>, CallError> {
+    async fn send<L: Load>(&self, call: &Call<L>) -> Result<Answer, CallError> {
         let changes: Vec<&Encoded> = call
             .items
             .iter()
@@ -169,7 +170,7 @@ impl Shared {
         noting
     }
 
-    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+    pub(super) fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -388,7 +389,7 @@ enum Verdict {
     Away(Duration),
 }
 
-fn concerns<L: Load>(load: &L, key: &str) -> bool {
+pub(super) fn concerns<L: Load>(load: &L, key: &str) -> bool {
     let rows = &load.rows().changes;
     rows.iter().any(|change| change.key().as_str() == key)
 }

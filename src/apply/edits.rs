@@ -2,17 +2,20 @@
 //!
 //! One task beside the applier, which does nothing unless `profile_edits.enabled` or `clerk.write_back` is on; a
 //! reload may change that. It looks into the outbox of `editProfile`, changes the user in Clerk, and settles the
-//! edit; and it writes into Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`
-//! and `write_back` do it; `calls` asks; `tell` shows Convex what Clerk has just said. Promises: nothing is done
+//! edit; and it writes into Clerk which row a user has. [`pace`], [`loops`], [`waiting`] and [`verdict`] decide and are pure; `carry`,
+//! `restore` and `write_back` do it; `calls` asks; `tell` shows Convex what Clerk has just said. Promises: nothing is done
 //! that may not be done twice, so a crash anywhere costs a request; an edit is settled only when Clerk has
 //! answered about it; waits and memory are bounded; an outage costs no edit anything but time.
 
 mod calls;
 mod carry;
 pub mod contest;
+pub mod judged;
 pub mod loops;
 mod noting;
+pub mod overwrites;
 pub mod pace;
+mod restore;
 mod tell;
 pub mod verdict;
 pub mod waiting;
@@ -27,13 +30,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    contest::Contests, loops::LoopBreaker, pace::Pace, verdict::Field, waiting::Waiting,
+    contest::{Contests, Overruled},
+    loops::LoopBreaker,
+    overwrites::Overwritten,
+    pace::Pace,
+    verdict::Field,
+    waiting::Waiting,
     write_back::WriteBacks,
 };
 use super::Shared;
 use crate::{clerk::ClerkError, model::Fault};
 
 pub use self::write_back::Written;
+pub(super) use noting::note_of;
 
 /// Between two looks into the outbox while edits come, and what it doubles up to while none do.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,6 +87,10 @@ pub struct Carrier {
     options: Options,
     waiting: Waiting,
     contests: Contests,
+    /// What the last look has seen to be overruled: by the next one Convex's own word about it has come, if it comes.
+    overruled: Vec<Overruled>,
+    /// Words of Clerk's that edits have overwritten, to be put back.
+    overwritten: Vec<Overwritten>,
     pace: Pace,
     loops: LoopBreaker,
     hold: Hold,
@@ -100,6 +113,8 @@ impl Carrier {
             options: Options::default(),
             waiting: Waiting::default(),
             contests: Contests::default(),
+            overruled: Vec::new(),
+            overwritten: Vec::new(),
             pace: Pace::default(),
             loops: LoopBreaker::new(EDITS_NO_LOOP),
             hold: Hold::default(),
@@ -155,6 +170,7 @@ impl Carrier {
             self.write_backs.wait_until(now + LOOK);
             return now + LOOK;
         }
+        self.restore().await;
         let next = match look <= now {
             true if self.options.fields.is_empty() => now + IDLE_LOOK,
             true => self.carry().await,

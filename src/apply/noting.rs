@@ -3,12 +3,17 @@
 //! Nothing here decides anything, and nothing waits for the disk: the log takes in what was done, or has whoever
 //! writes wait for a moment while it is behind. An entry is handed in before the journal hears of the end.
 
+use std::sync::PoisonError;
+
 use super::{
     Shared,
     batch::Call,
+    call::concerns,
+    edits,
     load::{Load, Manner},
 };
 use crate::{
+    convex::wire::Conflict,
     model::{Asked, Outcome},
     report::oplog::{
         OperationsLog,
@@ -37,10 +42,37 @@ impl Shared {
         ))
     }
 
-    /// Hands the entry in.
-    pub(super) async fn noted(&self, call: Option<note::Call>) {
-        if let (Some(log), Some(call)) = (self.oplog.get(), call) {
+    /// What an answer tells of fields that both sides had changed, each once.
+    pub(super) fn contested<L: Load>(
+        &self,
+        call: &Call<L>,
+        conflicts: Vec<Conflict>,
+        manner: Manner<'_>,
+    ) -> Vec<Note> {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = conflicts.into_iter().filter(|one| judged.note(one));
+        let note = |one: Conflict| {
+            let load = call
+                .items
+                .iter()
+                .find(|load| concerns(*load, one.key.as_str()));
+            let asked = load.and_then(Load::asked).or(manner.asked);
+            let asked = asked.cloned().unwrap_or(Asked::Daemon);
+            edits::note_of(&one, self.clock.now_ms(), asked)
+        };
+        news.map(note).collect()
+    }
+
+    /// Hands the entry in, and what goes with it.
+    pub(super) async fn noted(&self, call: Option<note::Call>, notes: Vec<Note>) {
+        let Some(log) = self.oplog.get() else {
+            return;
+        };
+        if let Some(call) = call {
             log.call(call).await;
+        }
+        for note in notes {
+            log.note(note).await;
         }
     }
 

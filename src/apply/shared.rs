@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     certain::Certain,
-    edits::{self, Written},
+    edits::{self, Written, judged::Judged, overwrites::Overwrites},
     gate::{Gate, Service},
     handle::{Handle, Whereabouts},
     instance::{Belonging, Pin},
@@ -162,6 +162,10 @@ pub struct Shared {
     pub(super) written: OnceLock<mpsc::Sender<Written>>,
     /// Wakes who carries changes to Clerk.
     pub(super) reloaded: Notify,
+    /// Conflicts of users' edits that the operations log has.
+    pub(super) judged: Mutex<Judged>,
+    /// Who was carried to Clerk lately, and what was changed there meanwhile.
+    overwrites: Mutex<Overwrites>,
     /// Where all that is written is noted, once there is such a log.
     pub(super) oplog: OnceLock<OperationsLog>,
 }
@@ -207,6 +211,8 @@ impl Shared {
             applier: OnceLock::new(),
             written: OnceLock::new(),
             reloaded: Notify::new(),
+            judged: Mutex::default(),
+            overwrites: Mutex::default(),
             oplog: OnceLock::new(),
         })
     }
@@ -313,6 +319,12 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *proved == Some(key)
+    }
+
+    pub(super) fn overwrites(&self) -> MutexGuard<'_, Overwrites> {
+        self.overwrites
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn judge_instance(&self, instance: Option<&str>) -> Belonging {

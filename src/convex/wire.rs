@@ -15,9 +15,11 @@ use serde_json::value::RawValue;
 use crate::model::{Fields, Key, Outcome, Table, Version};
 
 pub mod beyond;
+pub(super) mod conflict;
 mod encoded;
 mod listed;
 
+pub use conflict::{Conflict, Winner};
 pub use encoded::Encoded;
 pub(super) use listed::ListedRecords;
 pub use listed::{ListedPage, ListedRow};
@@ -115,9 +117,20 @@ pub struct Applied {
     pub id: Option<String>,
 }
 
+/// What `apply` answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// What it did with each change, in order.
+    pub applied: Vec<Applied>,
+    /// Fields that both sides had changed, where the functions tell of them.
+    pub conflicts: Vec<Conflict>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Outcomes {
     pub outcomes: Vec<OneOutcome>,
+    #[serde(default)]
+    pub conflicts: serde_json::Value,
 }
 
 #[derive(Deserialize)]

@@ -1,14 +1,17 @@
 //! Writing to Convex: `apply`, `settle`.
 //!
-//! Sends a batch as it is given and returns one outcome for each change, in order, or an error for the
-//! whole batch, which then changed nothing (a function is one transaction) unless the answer was lost.
+//! Sends a batch as it is given and returns one outcome for each change, in order, and what the functions tell of
+//! conflicts with users' edits; or an error for the whole batch, which then changed nothing (a function is one transaction) unless the answer was lost.
 //! How batches are packed and split is not known here. Only `apply` may use it.
 
 use serde_json::value::RawValue;
 
 use super::{
     deployment::{CallError, Deployment},
-    wire::{Applied, ApplyArgs, Encoded, Function, Outcomes, SettleArgs, SettledCount, Settlement},
+    wire::{
+        Answer, Applied, ApplyArgs, Encoded, Function, Outcomes, SettleArgs, SettledCount,
+        Settlement, conflict,
+    },
 };
 use crate::{
     model::{Change, Fault, Outcome},
@@ -36,15 +39,15 @@ impl Writer {
     /// Applies changes in one transaction; see [`Writer::apply_encoded`].
     pub async fn apply(&self, changes: &[Change]) -> Result<Vec<Applied>, CallError> {
         let encoded: Vec<Encoded> = changes.iter().map(Encoded::of).collect();
-        self.apply_encoded(&encoded.iter().collect::<Vec<_>>())
-            .await
+        let changes: Vec<&Encoded> = encoded.iter().collect();
+        Ok(self.apply_encoded(&changes).await?.applied)
     }
 
     /// Applies changes that are serialised already, in one transaction. At most [`MAX_CHANGES`] of
     /// them and [`MAX_CHANGE_BYTES`]; none at all is no call.
-    pub async fn apply_encoded(&self, changes: &[&Encoded]) -> Result<Vec<Applied>, CallError> {
+    pub async fn apply_encoded(&self, changes: &[&Encoded]) -> Result<Answer, CallError> {
         if changes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Answer::default());
         }
         let raw: Vec<&RawValue> = changes.iter().map(|change| change.json()).collect();
         let args = ApplyArgs { changes: raw };
@@ -85,7 +88,7 @@ fn updated(change: &Encoded) -> Applied {
 }
 
 /// Puts outcomes beside changes; anything but one for each, in order, is off the contract.
-fn pair(changes: &[&Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallError> {
+fn pair(changes: &[&Encoded], answer: Outcomes) -> Result<Answer, CallError> {
     let off = |what| CallError::OffContract {
         function: Function::APPLY.name,
         what,
@@ -94,7 +97,7 @@ fn pair(changes: &[&Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallErro
         return Err(off("another number of outcomes than of changes"));
     }
     let pairs = changes.iter().zip(answer.outcomes);
-    pairs
+    let applied = pairs
         .map(|(change, one)| {
             if change.key().as_str() != one.key {
                 return Err(off("an outcome for another record"));
@@ -105,5 +108,9 @@ fn pair(changes: &[&Encoded], answer: Outcomes) -> Result<Vec<Applied>, CallErro
                 id: one.id,
             })
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Answer {
+        applied,
+        conflicts: conflict::read(answer.conflicts),
+    })
 }

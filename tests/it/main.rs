@@ -35,6 +35,7 @@ mod footprint;
 mod guesses;
 mod hand;
 mod history;
+mod install;
 mod killed;
 mod leaks;
 mod listing;

@@ -178,18 +178,13 @@ async fn a_field_that_both_sides_changed_is_told_with_both_words_masked() {
     change(&second);
     later().await;
     edit(&second, "Hopper");
-    let conflicts = async |id: &str| {
-        let told = entries(&world, id).await;
-        let of = |one: Value| one["conflict"].as_array().cloned().unwrap_or_default();
-        told.into_iter().flat_map(of).collect::<Vec<Value>>()
-    };
     eventually("both conflicts are told", async || {
-        conflicts(&first).await.len() + conflicts(&second).await.len() == 2
+        conflicts(&world, &first).await.len() + conflicts(&world, &second).await.len() == 2
     })
     .await;
     world.quiet().await;
-    the_later_word_stays(&conflicts(&first).await[0], "clerk", ["Z…", "A…"]);
-    the_later_word_stays(&conflicts(&second).await[0], "convex", ["Z…", "H…"]);
+    the_later_word_stays(&conflicts(&world, &first).await[0], "clerk", ["Z…", "A…"]);
+    the_later_word_stays(&conflicts(&world, &second).await[0], "convex", ["Z…", "H…"]);
     let told = entries(&world, &second).await;
     let carried = told
         .iter()
@@ -209,6 +204,65 @@ async fn a_field_that_both_sides_changed_is_told_with_both_words_masked() {
     for word in ["Augusta", "Hopper", "Zuse", "Varga"] {
         assert!(!all.contains(word), "{word}");
     }
+    holds(&world).await;
+}
+
+/// What the log tells of conflicts about one user.
+async fn conflicts(world: &World, id: &str) -> Vec<Value> {
+    let told = entries(world, id).await;
+    let of = |one: Value| one["conflict"].as_array().cloned().unwrap_or_default();
+    told.into_iter().flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_is_over_before_anybody_has_seen_the_edit_is_told_too() {
+    // Edits do not travel here, so nobody ever looks into the outbox: only Convex can tell.
+    let world = World::start().await;
+    let user = |name: &str| {
+        let user = json!({"first_name": name, "last_name": "Varga",
+                          "email_address": [format!("{}@post.example", name.to_lowercase())]});
+        world.clerk.create_user(user).expect("a user")
+    };
+    let (first, second) = (user("Ada"), user("Grace"));
+    let apart = user("Edsger");
+    world.quiet().await;
+    let wait = std::time::Duration::from_millis(500);
+    world.clerk.delay(wait, wait);
+    let edit = |id: &str, name: &str| {
+        let edited = world.convex.edit_profile(id, &json!({"firstName": name}));
+        edited.expect("an edit");
+    };
+    let change = |id: &str, field: &str| {
+        let change = json!({field: "Zuse, by the administrator"});
+        world.clerk.update_user(id, change).expect("changed");
+    };
+    edit(&first, "Augusta");
+    edit(&apart, "Edsger W.");
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    change(&first, "first_name");
+    change(&second, "first_name");
+    change(&apart, "last_name");
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    edit(&second, "Hopper");
+    world.quiet().await;
+    for (id, winner, words, outcome) in [
+        (&first, "clerk", ["Z…", "A…"], "overruled"),
+        (&second, "convex", ["Z…", "H…"], "kept"),
+    ] {
+        let told = conflicts(&world, id).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        the_later_word_stays(&told[0], winner, words);
+        let told = entries(&world, id).await;
+        let one = told.last().expect("an entry");
+        assert_eq!(self::words(one), ("convex", "edit", outcome), "{one}");
+        assert_eq!(one["by"]["kind"], "delivery", "{one}");
+    }
+    let told = conflicts(&world, &apart).await;
+    assert_eq!(
+        told,
+        Vec::<Value>::new(),
+        "two fields, nobody's word was lost"
+    );
     holds(&world).await;
 }
 

@@ -92,7 +92,7 @@ impl Carrier {
     }
 
     /// Asks Clerk, if its circuit lets us. `None`: Clerk does not want this question.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, ClerkError>>,
     ) -> Result<Option<T>, Duration> {

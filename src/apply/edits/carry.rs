@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Carrier, IDLE_LOOK, LOOK, NEXT_LOOK,
     calls::MAX_LOOK,
+    overwrites::Sent,
     verdict::{self, Field, Verdict, judge},
     waiting::{Known, Piece, coalesce},
 };
@@ -23,16 +24,14 @@ use crate::{
     },
     convex::wire::{EditResult, Settlement},
     model::{Fault, Outcome, RecordKey, Table},
-    report::oplog::note::Conflict,
 };
 
 /// Users that are dealt with in one look; the others are next.
 const MAX_ROUND: usize = 200;
-/// Requests at once.
+/// Users that are looked at and changed at once. Clerk takes no conditions, so who changes the same field between
+/// the look and the change is overwritten: no more are looked at than can be changed there and then, and
+/// [`super::overwrites`] hears of the others.
 const AT_ONCE: usize = 8;
-/// For how long a look at Clerk is good enough to change something there: who changes the same field meanwhile is
-/// overwritten, since Clerk takes no conditions.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// A piece that is to be carried.
 struct Load {
@@ -40,8 +39,7 @@ struct Load {
     shown: RawRecord,
     patch: ProfilePatch,
     fields: Vec<Field>,
-    /// What of it Clerk had changed too.
-    conflicts: Vec<Conflict>,
+    sent: Sent,
 }
 
 /// What one look has come to so far.
@@ -72,8 +70,7 @@ impl Carrier {
             let next = now + self.idle;
             self.idle = (self.idle * 2).min(IDLE_LOOK);
             self.waiting.see(&[], now.into_std());
-            let overruled = self.contests.see(&[]);
-            self.note_overruled(overruled);
+            self.note_gone(&[]);
             return next;
         }
         self.idle = LOOK;
@@ -83,8 +80,7 @@ impl Carrier {
         }
         let (pieces, odd) = coalesce(edits);
         self.waiting.see(&pieces, now.into_std());
-        let overruled = self.contests.see(&pieces);
-        self.note_overruled(overruled);
+        self.note_gone(&pieces);
         let odd = odd.into_iter().map(|id| refusal(id, verdict::NO_USER));
         let odd: Vec<Settlement> = odd.collect();
         let (ready, next) = self.ready(pieces, now);
@@ -123,16 +119,17 @@ impl Carrier {
     /// True if there is a reason to look again at once. An error is how long to wait.
     async fn round(&mut self, ready: Vec<Piece>, odd: Vec<Settlement>) -> Result<bool, Duration> {
         let mut round = Round::default();
-        let (mut shown, unknown) = self.look_up(&ready).await?;
-        let stale = Instant::now() + FRESH;
-        let gone = |piece| (piece, verdict::NO_USER.to_owned(), None);
-        round.refused.extend(unknown.into_iter().map(gone));
-        for piece in ready {
-            if let Some(record) = shown.remove(&piece.key) {
-                self.decide(piece, record, &mut round);
+        let mut stopped = None;
+        for pieces in ready.chunks(AT_ONCE) {
+            if self.hold.wait_until(Instant::now()).is_some() {
+                break;
+            }
+            // What was changed before that is told and settled all the same.
+            if let Err(wait) = self.look_and_send(pieces, &mut round).await {
+                stopped = Some(wait);
+                break;
             }
         }
-        self.send(&mut round, stale).await;
         let mut settled = odd;
         let had = std::mem::take(&mut round.had);
         let show = std::mem::take(&mut round.show);
@@ -152,7 +149,20 @@ impl Carrier {
         if !back.is_empty() {
             self.shared.tell(back).await?;
         }
-        Ok(round.again)
+        stopped.map_or(Ok(round.again), Err)
+    }
+
+    async fn look_and_send(&mut self, pieces: &[Piece], round: &mut Round) -> Result<(), Duration> {
+        let (mut shown, unknown) = self.look_up(pieces).await?;
+        let gone = |piece| (piece, verdict::NO_USER.to_owned(), None);
+        round.refused.extend(unknown.into_iter().map(gone));
+        for piece in pieces {
+            if let Some(record) = shown.remove(&piece.key) {
+                self.decide(piece.clone(), record, round);
+            }
+        }
+        self.send(round).await;
+        Ok(())
     }
 
     fn decide(&mut self, piece: Piece, record: RawRecord, round: &mut Round) {
@@ -161,12 +171,15 @@ impl Carrier {
         let name = RecordKey::new(Table::Users, piece.key.clone());
         let written = self.shared.seen(&name).map(|seen| seen.version);
         known.judged = known.judged.max(written);
-        let verdict = match User::parse(record.text()) {
+        let parsed = User::parse(record.text());
+        let verdict = match &parsed {
             Ok(user) => {
-                let verdict = judge(&piece, &user, known, &self.options.fields);
+                let verdict = judge(&piece, user, known, &self.options.fields);
                 match &verdict {
-                    Verdict::Show => self.remember_shown(&piece, &record, &user),
-                    Verdict::Refuse(verdict::CHANGED) => self.note_changed(&piece, &user),
+                    // If an answer was lost, this is how it is known that Clerk took it.
+                    Verdict::Done => self.shared.overwrites().taken(&piece.key, user.updated_at),
+                    Verdict::Show => self.remember_shown(&piece, user),
+                    Verdict::Refuse(verdict::CHANGED) => self.note_changed(&piece, user),
                     _ => {}
                 }
                 verdict
@@ -179,14 +192,16 @@ impl Carrier {
             Verdict::Show => round.show.push(record),
             Verdict::Refuse(code) => round.refused.push((piece, code.into(), Some(record))),
             Verdict::Carry(patch, fields) => {
+                let Ok(user) = parsed else { return };
                 let now = Instant::now().into_std();
                 let mut names = fields.iter().map(|field| field.name());
                 if names.any(|name| self.loops.stops(&piece.key, name, now)) {
                     let code = verdict::FROZEN.to_owned();
                     return round.refused.push((piece, code, Some(record)));
                 }
+                let sent = sent(&piece, &user, &fields);
                 round.loads.push(Load {
-                    conflicts: self.conflicts(&piece, &fields),
+                    sent,
                     piece,
                     shown: record,
                     patch,
@@ -196,28 +211,16 @@ impl Carrier {
         }
     }
 
-    /// Changes Clerk, a few users at once, until it wants to be left alone or `stale`: then it has to be looked
-    /// at again.
-    async fn send(&mut self, round: &mut Round, stale: Instant) {
+    /// Changes the users that were just looked at.
+    async fn send(&mut self, round: &mut Round) {
+        let loads = std::mem::take(&mut round.loads);
         let edges = self.shared.edges.load_full();
-        let Some(writer) = edges.clerk_writer.as_ref() else {
+        let Some(writer) = edges.clerk_writer.as_ref().filter(|_| !loads.is_empty()) else {
             return;
         };
-        let mut loads = std::mem::take(&mut round.loads).into_iter();
-        loop {
-            let some: Vec<Load> = loads.by_ref().take(AT_ONCE).collect();
-            let now = Instant::now();
-            if some.is_empty() || self.hold.wait_until(now).is_some() {
-                return;
-            }
-            if now >= stale {
-                round.again = true;
-                return;
-            }
-            let answers = self.send_at_once(writer, &some).await;
-            for (load, answer) in some.into_iter().zip(answers) {
-                self.sent(load, answer, round);
-            }
+        let answers = self.send_at_once(writer, &loads).await;
+        for (load, answer) in loads.into_iter().zip(answers) {
+            self.sent(load, answer, round);
         }
     }
 
@@ -228,7 +231,9 @@ impl Carrier {
     ) -> Vec<Result<RawRecord, ClerkError>> {
         let now = Instant::now().into_std();
         for load in loads {
-            self.pace.asked(&load.piece.key, now);
+            let (key, sent) = (&load.piece.key, load.sent.clone());
+            self.pace.asked(key, now);
+            self.shared.overwrites().watch(key, sent, now);
         }
         let requests = loads
             .iter()
@@ -241,7 +246,6 @@ impl Carrier {
             piece,
             shown,
             fields,
-            conflicts,
             ..
         } = load;
         let now = Instant::now().into_std();
@@ -249,7 +253,8 @@ impl Carrier {
             Ok(record) => {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
-                self.note_carried(&piece, &fields, None, conflicts);
+                self.shared.overwrites().taken(&piece.key, record.version());
+                self.note_carried(&piece, &fields, None);
                 for field in fields {
                     self.loops.wrote(&piece.key, field.name(), now);
                 }
@@ -260,7 +265,7 @@ impl Carrier {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
                 let code = error.code().to_owned();
-                self.note_carried(&piece, &fields, Some(&code), Vec::new());
+                self.note_carried(&piece, &fields, Some(&code));
                 round.refused.push((piece, code, Some(shown)));
             }
             // It was there a moment ago: the next look finds out.
@@ -327,6 +332,20 @@ impl Carrier {
             }
         }
         Ok(())
+    }
+}
+
+/// What is about to be made of the user.
+fn sent(piece: &Piece, user: &User<'_>, fields: &[Field]) -> Sent {
+    let field = |field: &Field| {
+        let ours = piece.fields.get(field.name()).cloned().flatten();
+        (*field, field.of(user).map(str::to_owned), ours)
+    };
+    Sent {
+        ids: piece.ids.clone(),
+        said_ms: piece.edited_at,
+        looked: user.updated_at,
+        fields: fields.iter().map(field).collect(),
     }
 }
 

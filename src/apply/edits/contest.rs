@@ -1,9 +1,8 @@
-//! Fields that users and Clerk have both changed, and whose word went.
+//! Edits that are gone from the outbox although nobody settled them: Clerk's word was newer.
 //!
-//! Pure. Convex decides, which knows when a field was edited and what stood there before; seen from here, an edit
-//! that nobody settled and that waits no more was overruled, and one that Convex still holds after it was shown
-//! something new stands. Knows what the last look at the outbox showed, and is as bounded as that. An edit that was
-//! overruled before the first look at it is not seen.
+//! Pure. Convex decides, which knows when a field was edited and what stood there before, and tells of it in the
+//! answer of the call that decides; where that answer was lost, or the package is an older one, this is how it is
+//! seen all the same. Knows what the last look at the outbox showed, and is as bounded as that.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,8 +32,6 @@ pub struct Shown {
     pub at: Version,
     /// The values.
     pub values: Values,
-    /// True if the record had changed since Convex saw it last.
-    pub changed: bool,
 }
 
 /// A field of an edit that went without having been settled.
@@ -90,16 +87,8 @@ impl Contests {
     /// Clerk has shown the user of an edit.
     pub fn shown(&mut self, key: &Key, shown: Shown) {
         if let Some(contest) = self.users.get_mut(key) {
-            let before = contest.shown.as_ref().is_some_and(|shown| shown.changed);
-            let changed = shown.changed || before;
-            contest.shown = Some(Shown { changed, ..shown });
+            contest.shown = Some(shown);
         }
-    }
-
-    /// What Clerk held instead of this edit, if it had changed the record too.
-    pub fn stands_against(&self, key: &Key) -> Option<&Shown> {
-        let shown = self.users.get(key)?.shown.as_ref();
-        shown.filter(|shown| shown.changed)
     }
 }
 
@@ -154,11 +143,10 @@ mod tests {
         }
     }
 
-    fn shown(fields: &[(&str, &str)], changed: bool) -> Shown {
+    fn shown(fields: &[(&str, &str)]) -> Shown {
         Shown {
             at: Version(200),
             values: values(fields),
-            changed,
         }
     }
 
@@ -167,10 +155,7 @@ mod tests {
         let mut contests = Contests::default();
         let both = [piece(&[("firstName", "A"), ("lastName", "B")])];
         assert_eq!(contests.see(&both), []);
-        contests.shown(
-            &key(),
-            shown(&[("firstName", "C"), ("lastName", "B")], true),
-        );
+        contests.shown(&key(), shown(&[("firstName", "C"), ("lastName", "B")]));
         let overruled = contests.see(&[piece(&[("lastName", "B")])]);
         let one = Overruled {
             key: key(),
@@ -194,18 +179,5 @@ mod tests {
         contests.see(&[piece(&[("firstName", "A")])]);
         contests.forget();
         assert_eq!(contests.see(&[]), []);
-    }
-
-    #[test]
-    fn an_edit_stands_against_what_clerk_has_changed() {
-        let mut contests = Contests::default();
-        contests.see(&[piece(&[("firstName", "A")])]);
-        assert_eq!(contests.stands_against(&key()), None);
-        contests.shown(&key(), shown(&[("firstName", "old")], false));
-        assert_eq!(contests.stands_against(&key()), None);
-        contests.shown(&key(), shown(&[("firstName", "new")], true));
-        contests.shown(&key(), shown(&[("firstName", "new")], false));
-        let against = contests.stands_against(&key()).map(|shown| &shown.values);
-        assert_eq!(against, Some(&values(&[("firstName", "new")])));
     }
 }

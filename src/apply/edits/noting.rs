@@ -2,17 +2,19 @@
 //!
 //! Decides nothing. Of what users have typed it hands on only what [`Conflict`] masks.
 
+use std::sync::PoisonError;
+
 use super::{
     Carrier,
     contest::{Overruled, Shown},
+    overwrites::{Overwritten, Text},
     verdict::Field,
     waiting::Piece,
     write_back::Written,
 };
 use crate::{
-    apply::work::hash_of,
-    clerk::{RawRecord, wire::User},
-    convex::wire::{EditResult, Settlement},
+    clerk::wire::User,
+    convex::wire::{self, EditResult, Settlement, Winner},
     model::{Asked, Key, RecordKey, Table},
     report::oplog::note::{Conflict, Note, Place, Word},
 };
@@ -25,25 +27,48 @@ fn asked(ids: &[String]) -> Asked {
     Asked::Edit { ids: ids.into() }
 }
 
+/// The entry of a field that both sides had changed.
+fn contested(
+    (key, field): (&Key, &str),
+    outcome: &str,
+    conflict: Conflict,
+    at_ms: i64,
+    asked: Asked,
+) -> Note {
+    let note = Note::new(at_ms, Place::Convex, asked, "edit", outcome);
+    Note {
+        conflicts: vec![conflict],
+        ..note.about(user(key)).fields([field])
+    }
+}
+
+/// The same as Convex has judged it.
+pub(in crate::apply) fn note_of(one: &wire::Conflict, at_ms: i64, asked: Asked) -> Note {
+    let (winner, outcome) = match one.winner {
+        Winner::Clerk => (Place::Clerk, "overruled"),
+        Winner::Convex => (Place::Convex, "kept"),
+    };
+    let clerk = Word {
+        at_ms: one.version.ms(),
+        value: Some(one.clerk.as_deref()),
+    };
+    let convex = Word {
+        at_ms: one.edited_at,
+        value: Some(one.convex.as_deref()),
+    };
+    let conflict = Conflict::of(&one.field, winner, clerk, convex);
+    contested((&one.key, &one.field), outcome, conflict, at_ms, asked)
+}
+
 impl Carrier {
     /// Clerk answered a change of a profile; `code` if it refused.
-    pub(super) fn note_carried(
-        &self,
-        piece: &Piece,
-        fields: &[Field],
-        code: Option<&str>,
-        conflicts: Vec<Conflict>,
-    ) {
+    pub(super) fn note_carried(&self, piece: &Piece, fields: &[Field], code: Option<&str>) {
         let outcome = if code.is_none() { "updated" } else { "refused" };
         self.shared.note_now(|at_ms| {
-            let note = Note::new(at_ms, Place::Clerk, asked(&piece.ids), "profile", outcome);
-            Note {
-                conflicts,
-                ..note
-                    .about(user(&piece.key))
-                    .fields(fields.iter().map(|field| field.name()))
-                    .code(code)
-            }
+            Note::new(at_ms, Place::Clerk, asked(&piece.ids), "profile", outcome)
+                .about(user(&piece.key))
+                .fields(fields.iter().map(|field| field.name()))
+                .code(code)
         });
     }
 
@@ -75,9 +100,25 @@ impl Carrier {
         });
     }
 
+    /// What waits now tells what was overruled since the last look; what was by then and Convex has not told of is
+    /// written down.
+    pub(super) fn note_gone(&mut self, pieces: &[Piece]) {
+        let gone = self.contests.see(pieces);
+        let overruled = std::mem::replace(&mut self.overruled, gone);
+        self.note_overruled(overruled);
+    }
+
     /// Edits that were given up because Clerk's word is newer.
-    pub(super) fn note_overruled(&self, overruled: Vec<Overruled>) {
+    fn note_overruled(&self, overruled: Vec<Overruled>) {
         for one in overruled {
+            let judged = &self.shared.judged;
+            if judged
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .has(&one)
+            {
+                continue;
+            }
             // Who was deleted took the edits along.
             let seen = self
                 .shared
@@ -94,54 +135,67 @@ impl Carrier {
                 value: Some(one.value.as_deref()),
             };
             let conflict = Conflict::of(&one.field, Place::Clerk, clerk, convex);
-            self.shared.note_now(|at_ms| {
-                let note = Note::new(at_ms, Place::Convex, asked(&[]), "edit", "overruled");
-                Note {
-                    conflicts: vec![conflict],
-                    ..note.about(user(&one.key)).fields([one.field.as_str()])
-                }
-            });
+            let about = (&one.key, one.field.as_str());
+            self.shared
+                .note_now(|at_ms| contested(about, "overruled", conflict, at_ms, asked(&[])));
         }
     }
 
+    /// What somebody had changed in Clerk was overwritten by an edit that had not seen it.
+    pub(super) fn note_overwritten(&self, one: &Overwritten) {
+        let winner = match one.at.ms() > one.said_ms {
+            true => Place::Clerk,
+            false => Place::Convex,
+        };
+        let conflict = |(field, theirs, ours): &(Field, Text, Text)| {
+            let clerk = Word {
+                at_ms: one.at.ms(),
+                value: Some(theirs.as_deref()),
+            };
+            let convex = Word {
+                at_ms: one.said_ms,
+                value: Some(ours.as_deref()),
+            };
+            Conflict::of(field.name(), winner, clerk, convex)
+        };
+        let conflicts = one.fields.iter().map(conflict).collect();
+        let names = one.fields.iter().map(|(field, ..)| field.name());
+        self.shared.note_now(|at_ms| {
+            let note = Note::new(
+                at_ms,
+                Place::Clerk,
+                asked(&one.ids),
+                "profile",
+                "overwritten",
+            );
+            Note {
+                conflicts,
+                ..note.about(user(&one.key)).fields(names)
+            }
+        });
+    }
+
+    /// It has been put back.
+    pub(super) fn note_restored(&self, one: &Overwritten, fields: &[Field]) {
+        self.shared.note_now(|at_ms| {
+            Note::new(at_ms, Place::Clerk, asked(&one.ids), "profile", "restored")
+                .about(user(&one.key))
+                .fields(fields.iter().map(|field| field.name()))
+        });
+    }
+
     /// Remembers what Clerk holds of the fields of an edit that Convex is about to decide on.
-    pub(super) fn remember_shown(&mut self, piece: &Piece, record: &RawRecord, clerk: &User<'_>) {
-        let seen = self.shared.seen(&user(&piece.key));
-        let mapped = self.shared.map(Table::Users, record.text());
-        let changed = seen
-            .zip(mapped.ok())
-            .is_some_and(|(seen, changes)| seen.hash != hash_of(&changes));
+    pub(super) fn remember_shown(&mut self, piece: &Piece, clerk: &User<'_>) {
         let fields = piece.fields.keys();
         let values = fields.filter_map(|name| {
             let value = Field::parse(name)?.of(clerk).map(str::to_owned);
             Some((name.clone(), value))
         });
         let shown = Shown {
-            at: record.version(),
+            at: clerk.updated_at,
             values: values.collect(),
-            changed,
         };
         self.contests.shown(&piece.key, shown);
-    }
-
-    /// The fields of an edit that goes to Clerk although Clerk had changed them.
-    pub(super) fn conflicts(&self, piece: &Piece, fields: &[Field]) -> Vec<Conflict> {
-        let Some(shown) = self.contests.stands_against(&piece.key) else {
-            return Vec::new();
-        };
-        let conflict = |field: &Field| {
-            let name = field.name();
-            let clerk = Word {
-                at_ms: shown.at.ms(),
-                value: Some(shown.values.get(name)?.as_deref()),
-            };
-            let convex = Word {
-                at_ms: piece.edited_at,
-                value: Some(piece.fields.get(name)?.as_deref()),
-            };
-            Some(Conflict::of(name, Place::Convex, clerk, convex))
-        };
-        fields.iter().filter_map(conflict).collect()
     }
 
     /// An edit that Clerk took, and that was changed there since.

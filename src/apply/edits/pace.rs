@@ -60,6 +60,14 @@ impl Pace {
         now
     }
 
+    /// The same for what makes good a change that went through: it does not wait for more to be typed.
+    pub fn room_at(&self, key: &Key, now: Instant) -> Instant {
+        let requests = self.users.get(key).map(|user| &user.requests);
+        let full = requests.filter(|requests| requests.len() >= Self::PER_WINDOW);
+        let first = full.and_then(VecDeque::front);
+        first.map_or(now, |first| *first + Self::WINDOW)
+    }
+
     /// A request is being made.
     pub fn asked(&mut self, key: &Key, now: Instant) {
         let user = self.users.entry(key.clone()).or_insert_with(|| User {
@@ -119,6 +127,12 @@ mod tests {
         pace.done(&key(1), start + ms(80));
         assert_eq!(pace.free_at(&key(1), start), start + ms(80) + Pace::SPACING);
         assert_eq!(pace.free_at(&key(2), start), start);
+        // What makes it good goes at once, and counts all the same.
+        for _ in 1..Pace::PER_WINDOW {
+            assert_eq!(pace.room_at(&key(1), start), start);
+            pace.asked(&key(1), start);
+        }
+        assert_eq!(pace.room_at(&key(1), start), start + Pace::WINDOW);
     }
 
     #[test]

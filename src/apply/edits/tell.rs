@@ -1,4 +1,5 @@
-//! Shows Convex users as Clerk has just shown them, outside the queue.
+//! Shows Convex users as Clerk has just shown them, outside the queue; and hears what deliveries say of users
+//! whose edits were carried.
 //!
 //! The version guard in Convex holds here as everywhere, so this may run beside an applier that writes the
 //! same record. Knows nothing of edits. A record that Convex refuses is left out: it comes again as a
@@ -6,19 +7,43 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     apply::{
         Shared,
-        failure::{Meaning, THROUGHPUT_WINDOW, meaning},
+        failure::{Meaning, meaning},
         load::{Fate, Manner, Ready, Rows},
         work,
     },
-    clerk::RawRecord,
+    clerk::{
+        RawRecord,
+        wire::{Envelope, User},
+    },
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Asked, Key, Outcome, Standing, Table},
+    model::{Asked, Key, Outcome, RecordKey, Standing, Table},
+    store::journal::Position,
 };
 
 impl Shared {
+    /// A delivery has come: if it is about a user whose edit was carried lately, it may tell of a change that the
+    /// edit has overwritten.
+    pub(in crate::apply) fn hear_of_carried(&self, record: &RecordKey, position: Position) {
+        if record.table != Table::Users || !self.overwrites().watches(&record.key) {
+            return;
+        }
+        let Ok(entry) = self.journal.read(position) else {
+            return;
+        };
+        let envelope = Envelope::parse(&entry.content.body).ok();
+        let user = envelope
+            .as_ref()
+            .and_then(|envelope| User::parse(envelope.data().ok()?).ok());
+        if let Some(user) = user.filter(|user| user.key == record.key) {
+            self.overwrites().heard(&user);
+        }
+    }
+
     /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
     /// it, and nothing for a record that cannot be written. An error is how long to wait: then some may
     /// have been written.
@@ -88,7 +113,7 @@ impl Shared {
             }
             Meaning::Throttled => {
                 self.convex.answered(ticket);
-                Some(THROUGHPUT_WINDOW)
+                Some(self.throttle().refused(Instant::now()))
             }
             Meaning::Away(asked) => Some(self.convex.failed(ticket, error, asked)),
         }
@@ -112,7 +137,7 @@ mod tests {
         for _ in 0..5 {
             let ticket = bench.shared.convex.admit().unwrap();
             let wait = bench.shared.convex_failed(ticket, &throttled);
-            assert_eq!(wait, Some(THROUGHPUT_WINDOW));
+            assert!(wait.is_some_and(|wait| wait < Duration::from_secs(1)));
         }
         assert_eq!(bench.shared.convex.state().1, "closed");
     }

@@ -45,7 +45,7 @@ impl Field {
         text.map(Text::as_str)
     }
 
-    fn set(self, patch: &mut ProfilePatch, value: Option<String>) {
+    pub(super) fn set(self, patch: &mut ProfilePatch, value: Option<String>) {
         let slot = match self {
             Field::FirstName => &mut patch.first_name,
             Field::LastName => &mut patch.last_name,

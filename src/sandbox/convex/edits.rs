@@ -3,11 +3,15 @@
 //! An edit changes the row at once and waits here until the daemon settles it; meanwhile an older
 //! value from Clerk does not overwrite it, and for a while after it neither does one from before it that
 //! was still under way. One waits per user: a further one takes its place under a new id, so that a daemon
-//! carrying the former cannot settle both. Knows rows only by key and column name.
+//! carrying the former cannot settle both. Where both sides have changed a field, it keeps both words for the
+//! answer of the call. Knows rows only by key and column name.
+
+mod conflict;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::conflict::{Conflict, holds_back};
 use super::functions::FunctionError;
 use super::schema::TableName;
 use super::state::World;
@@ -45,8 +49,18 @@ struct EditedField {
     replaced: Vec<Value>,
     /// Clerk's version at which it was first seen to hold the value.
     carried: Option<f64>,
+    /// Clerk's version whose other value was held back: who sends it again is told of the conflict again.
+    contested: Option<f64>,
     /// When this field was edited last, in milliseconds: the edit may be of several times.
     at: f64,
+}
+
+impl EditedField {
+    /// Whether Clerk is known to have held this before the edit, however often the user has typed since.
+    fn held_before(&self, value: &Value) -> bool {
+        let before = std::iter::once(&self.base).chain(&self.replaced);
+        before.into_iter().any(|old| old.same(value))
+    }
 }
 
 /// An edit that was settled.
@@ -74,6 +88,8 @@ pub(super) struct Outbox {
     of_key: HashMap<Arc<str>, u64>,
     carried: HashMap<Arc<str>, VecDeque<Edit>>,
     next: u64,
+    /// What the call that runs has come upon.
+    conflicts: Vec<Conflict>,
 }
 
 impl Outbox {
@@ -103,6 +119,7 @@ impl Outbox {
                 base: before.map_or(current, |field| field.base),
                 replaced,
                 carried: None,
+                contested: None,
                 at: now,
             });
         }
@@ -124,6 +141,7 @@ impl Outbox {
         if !said.differs && !said.newer {
             return false;
         }
+        let mut conflict = None;
         let (held, over) = match self.latest(key, column) {
             None => (false, false),
             Some((edited_at, _, field)) if !said.differs => {
@@ -135,13 +153,19 @@ impl Outbox {
             }
             Some((edited_at, settled_at, field)) => {
                 let held = holds_back(edited_at, settled_at, field, said, now);
-                if held && settled_at.is_none() {
+                let waits = settled_at.is_none();
+                conflict = waits
+                    .then(|| Conflict::between(key, field, said, held))
+                    .flatten();
+                if held && waits {
+                    field.contested = conflict.as_ref().map(|_| said.version).or(field.contested);
                     field.base = said.value.clone();
                     remember(&mut field.replaced, said.value);
                 }
                 (held, !held)
             }
         };
+        self.conflicts.extend(conflict);
         if over {
             self.release(key, column);
         }
@@ -237,6 +261,11 @@ impl Outbox {
         if let Some(id) = self.of_key.remove(key) {
             self.waiting.remove(&id);
         }
+    }
+
+    /// Adds what this call has come upon to its answer, if it is anything.
+    pub(super) fn write_conflicts(&mut self, out: &mut Vec<u8>) {
+        conflict::write(out, &std::mem::take(&mut self.conflicts));
     }
 
     /// The oldest edits as the answer of `edits`.
@@ -337,27 +366,6 @@ pub(super) fn put_back(world: &mut World, edit: &Settled, now: f64) {
         let updated_at = world.table(name).schema.updated_at();
         world.set_column(name, slot, updated_at, Value::Float(now));
         world.wrote(name, slot);
-    }
-}
-
-/// Whether this value is older than the user's edit. A version alone cannot tell, since a sign-in moves it
-/// without touching the field: what stood there before the edit is old whatever its version, until
-/// Clerk has been seen to have the edit.
-fn holds_back(
-    edited_at: f64,
-    settled_at: Option<f64>,
-    field: &EditedField,
-    said: Said<'_>,
-    now: f64,
-) -> bool {
-    if field.value.same(said.value) || field.carried.is_some_and(|at| said.version > at) {
-        return false;
-    }
-    let before = || field.replaced.iter().any(|old| old.same(said.value));
-    let old = said.version < edited_at || before();
-    match settled_at {
-        None => old,
-        Some(at) => old && said.version < at && now - at < ECHO_WAIT_MS,
     }
 }
 

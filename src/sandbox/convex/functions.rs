@@ -297,7 +297,9 @@ fn apply(
         }
         write_outcome(&mut out, table, &key, &outcome);
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    world.outbox.write_conflicts(&mut out);
+    out.push(b'}');
     Ok(out)
 }
 

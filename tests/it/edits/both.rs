@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use clerk_convex_sync::sandbox::clerk::faults::{Fault, Wrong};
+use serde_json::{Value, json};
 
 use super::{PATCH, edit, profile, same, settled, user, world};
 use crate::world::eventually;
@@ -91,5 +92,46 @@ async fn the_same_edit_on_both_sides_within_a_second_is_asked_for_and_changes_no
     }
     assert_eq!(world.clerk.requests().to(PATCH), 0, "Clerk has it already");
     assert_eq!(world.convex.edits_waiting(), 0);
+    world.agrees().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_in_clerk_in_the_moment_of_our_request_is_told_and_put_back() {
+    let world = world().await;
+    let id = user(&world, "Ada").await;
+    let looks = || world.clerk.requests().to("GET /v1/users");
+    let before = looks();
+    // Our request is under way for so long.
+    let late = Wrong::Latency { ms: 2000 };
+    world.clerk.fault(Fault::next(PATCH, late));
+    edit(&world, &id, json!({"firstName": "Augusta"}));
+    eventually("the user was looked at", async || looks() > before).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let change = json!({"first_name": "By the administrator"});
+    world.clerk.update_user(&id, change).expect("changed");
+    eventually("the edit has overwritten it", async || {
+        world.clerk.user(&id).expect("a user")["first_name"] == "Augusta"
+    })
+    .await;
+    eventually("the later word is back", async || {
+        world.clerk.user(&id).expect("a user")["first_name"] == "By the administrator"
+    })
+    .await;
+    world.quiet().await;
+    assert_eq!(profile(&world, &id)["firstName"], "By the administrator");
+    assert!(same(&world, &id));
+    assert_eq!(world.clerk.requests().to(PATCH), 2);
+    let log = world.door().get(&format!("/log?limit=100&key={id}")).await;
+    let entries = log["entries"].as_array().expect("entries");
+    let of = |outcome: &str| entries.iter().find(|one| one["outcome"] == outcome);
+    let told = of("overwritten").expect("both words");
+    let [conflict] = &told["conflict"].as_array().expect("one")[..] else {
+        panic!("{told}")
+    };
+    assert_eq!(conflict["winner"], "clerk");
+    let words = [&conflict["clerk"]["value"], &conflict["convex"]["value"]];
+    assert_eq!(words, [&json!("B…"), &json!("A…")]);
+    assert_eq!(of("restored").map(|one| &one["to"]), Some(&json!("clerk")));
+    assert_eq!(world.door().failures().await, Vec::<Value>::new());
     world.agrees().await;
 }

@@ -61,7 +61,7 @@ impl Script {
     }
 }
 
-/// The Node host that serves `convex/`.
+/// The Node host that serves `convex/`, or another project.
 pub struct Host {
     url: String,
     client: reqwest::Client,
@@ -70,7 +70,21 @@ pub struct Host {
 
 impl Host {
     pub async fn start() -> Host {
-        let arguments = ["--port", "0", "--key", KEY, "--exit-with-stdin"];
+        Host::serving(&Path::new(env!("CARGO_MANIFEST_DIR")).join("convex")).await
+    }
+
+    /// The same with the functions of another project.
+    pub async fn serving(directory: &Path) -> Host {
+        let directory = directory.to_str().expect("a name");
+        let arguments = [
+            "--port",
+            "0",
+            "--key",
+            KEY,
+            "--exit-with-stdin",
+            "--dir",
+            directory,
+        ];
         let mut script = Script::start("convex-host/host.mjs", &arguments);
         let said = script.line().await;
         Host {
