@@ -185,10 +185,14 @@ impl Applier {
             Some(ShapeError::Malformed { names, .. }) => names.clone(),
             _ => None,
         };
-        let reason =
+        let names = names.filter(|_| belongs == Belonging::Ours);
+        let mut reason =
             error.map_or_else(|| "it cannot be read".to_owned(), |error| error.to_string());
+        if let Some(record) = &names {
+            reason += &format!("; {record}, which it names, is asked for");
+        }
         self.park(meta, 1, "malformed", reason, now_ms);
-        if let Some(record) = names.filter(|_| belongs == Belonging::Ours) {
+        if let Some(record) = names {
             self.request(record, RequestOrigin::Malformed, Related::default());
         }
     }
