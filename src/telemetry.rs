@@ -6,6 +6,7 @@
 
 mod carried;
 mod door;
+mod exposition;
 mod flood;
 mod runs;
 
@@ -28,9 +29,6 @@ pub use carried::CarriedMetrics;
 pub use door::{PanicLabels, RefusedLabels, WebhookLabels};
 pub use flood::LEFT_OUT;
 pub use runs::RunMetrics;
-
-/// What `Content-Type` the metrics have.
-pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Labels of `changes_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,13 +122,17 @@ impl Default for Metrics {
         let panics = Family::default();
         let queue_depth = Gauge::default();
         let (queue_oldest_age, dead_letters) = (Gauge::default(), Gauge::default());
-        let retries = Family::default();
+        let retries = Family::<RetryLabels, Counter>::default();
         let clerk_requests = Family::default();
         let convex_requests = Family::default();
         let runs = RunMetrics::register(&mut registry);
         let carried = CarriedMetrics::register(&mut registry);
         register_calls(&mut registry, &clerk_requests, &convex_requests);
         door::register(&mut registry, &webhooks, &ensure, &refused, &panics);
+        door::begin(&webhooks);
+        for cause in ["record", "convex", "clerk"] {
+            drop(retries.get_or_create(&RetryLabels { cause }));
+        }
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -233,6 +235,11 @@ impl Metrics {
                 source,
             })
             .inc();
+    }
+
+    /// Everything, in the text that somebody with this `Accept` reads, and that text's `Content-Type`.
+    pub fn rendered_for(&self, accept: Option<&str>) -> (&'static str, String) {
+        exposition::accepted(self.render(), accept)
     }
 
     /// Everything in OpenMetrics text.

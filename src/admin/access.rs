@@ -123,7 +123,8 @@ impl Tokens {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let sent = all.next().filter(|_| all.next().is_none());
         let sent = sent.and_then(|value| value.to_str().ok());
-        let sent = sent.and_then(|value| value.strip_prefix("Bearer "));
+        let (scheme, sent) = sent.and_then(|value| value.split_once(' ')).unzip();
+        let sent = sent.filter(|_| scheme.is_some_and(|own| own.eq_ignore_ascii_case("bearer")));
         let sent = blake3::hash(sent.unwrap_or_default().as_bytes());
         let mut found = u64::MAX;
         for (at, (own, _)) in (0..).zip(&self.0) {
@@ -337,6 +338,7 @@ mod tests {
         };
         assert_eq!(whose("Bearer a-token-of-sixteen").as_deref(), Some("all"));
         assert_eq!(whose("Bearer another-of-sixteen").as_deref(), Some("read"));
+        assert_eq!(whose("bearer a-token-of-sixteen").as_deref(), Some("all"));
         for wrong in [
             "Bearer ",
             "Bearer",

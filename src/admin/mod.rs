@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -30,7 +30,7 @@ use crate::{
     reconcile::desk::Desk,
     report::{alert::Alerts, oplog::OperationsLog},
     store::journal::Journal,
-    telemetry::{METRICS_TYPE, Metrics},
+    telemetry::Metrics,
 };
 
 pub use access::{Caller, Readers, Scope, Tokens};
@@ -96,7 +96,7 @@ impl Admin {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     if let Some(status) = admin.applier.status().await {
         let now_ms = admin.shared.clock.now_ms();
         let age = status
@@ -104,11 +104,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             .map_or(0, |at| (now_ms - at).max(0) / 1000);
         admin.metrics.queue_oldest_age.set(age);
     }
-    (
-        [(header::CONTENT_TYPE, METRICS_TYPE)],
-        admin.metrics.render(),
-    )
-        .into_response()
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    let (content_type, text) = admin.metrics.rendered_for(accept);
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 async fn pause(State(admin): State<Admin>, paused: bool) -> Response {

@@ -130,7 +130,7 @@ fn refusal(error: &RunError) -> Response {
     let status = match error {
         RunError::Busy(_) => StatusCode::CONFLICT,
         RunError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        RunError::Interrupted(_) => StatusCode::SERVICE_UNAVAILABLE,
+        RunError::Interrupted(_) | RunError::Early(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     problem(status, &error.to_string())
 }

@@ -45,9 +45,13 @@ pub fn meaning(error: &CallError) -> Meaning<'_> {
         (CallError::Failed(Failure::RecordRefused { code, key }), _) => {
             Meaning::Refused(key.as_ref().filter(|_| code != BATCH_TOO_LARGE))
         }
-        (CallError::Failed(Failure::Unstructured { hint, .. }), _) if *hint == Hint::Unknown => {
-            Meaning::Redacted
-        }
+        (
+            CallError::Failed(Failure::Unstructured {
+                hint: Hint::Unknown | Hint::Wordless,
+                ..
+            }),
+            _,
+        ) => Meaning::Redacted,
         (
             CallError::Failed(Failure::Service {
                 code,
@@ -116,6 +120,7 @@ mod tests {
             (of_record("invalid_field"), Meaning::Refused(named.as_ref())),
             (of_record(BATCH_TOO_LARGE), Meaning::Refused(None)),
             (redacted(Hint::Unknown), Meaning::Redacted),
+            (redacted(Hint::Wordless), Meaning::Redacted),
             (redacted(Hint::TooMuch), Meaning::Refused(None)),
             (failed(service(None)), Meaning::Away(None)),
             (failed(service(seconds(7))), Meaning::Away(seconds(7))),

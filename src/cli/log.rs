@@ -124,7 +124,7 @@ async fn newest(args: LogArgs, local: &Local, context: &Context) -> Result<Exit,
     let text: String = entries.map(|one| shown(&one, paint)).collect();
     context.output.write(&text)?;
     if found.entries.is_empty() {
-        context.output.note("no such entry");
+        context.output.note("No such entry.");
     }
     Ok(Exit::Done)
 }

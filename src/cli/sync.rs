@@ -71,6 +71,25 @@ pub(super) async fn sync(command: &SyncCommand, context: &Context) -> Result<Exi
         Failure::usage(format!("{:?} is no id of Clerk's", args.id))
             .help("give it as Clerk's dashboard shows it, such as user_2g7np7Hrk0SN6kj5EDMLDaKNL0S")
     })?;
+    // Clerk would know no user of that id, and the id would be kept as that of a deleted one.
+    let other = [
+        (Table::Users, "user_"),
+        (Table::Organizations, "org_"),
+        (Table::Memberships, "orgmem_"),
+    ]
+    .into_iter()
+    .find(|(own, prefix)| *own != table && args.id.starts_with(prefix));
+    if let Some((other, _)) = other {
+        let help = match other {
+            Table::Organizations => "give it to `sync organization`",
+            Table::Memberships => {
+                "memberships come along with `sync organization` of their organization"
+            }
+            _ => "give it to `sync user`",
+        };
+        let what = format!("{} is an id of {other}, not of {table}", args.id);
+        return Err(Failure::usage(what).help(help));
+    }
     let synced = match by_daemon(table, &key, args.revive, context).await? {
         Some(synced) => synced,
         None => {

@@ -18,7 +18,7 @@ pub struct Log {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// The journal under systemd, text on a terminal, else JSON.
+    /// The journal under systemd, else text.
     Auto,
     /// For people.
     Text,

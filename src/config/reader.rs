@@ -80,6 +80,11 @@ impl Reader {
         if !self.gathered.sound {
             return None;
         }
+        // Of a file that could not be read its own mistake is told, and one is enough.
+        let file = format!("{key}_file");
+        if self.gathered.mistakes.iter().any(|one| one.key == file) {
+            return None;
+        }
         let secret = SECRETS.iter().any(|(secret, _)| *secret == key);
         let (section, name) = key.split_once('.').unwrap_or(("", key));
         let variable = variable_of(key);

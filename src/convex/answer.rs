@@ -62,8 +62,10 @@ pub enum Failure {
 /// What a message that names no record gives away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// Nothing: redacted, or a plain exception.
+    /// Nothing: a plain exception.
     Unknown,
+    /// Not even that there was a function: a production deployment takes the words out of every message.
+    Wordless,
     /// The arguments do not fit the function's validator, or hold what Convex cannot.
     Arguments,
     /// The batch is too large for one call or one transaction.
@@ -74,7 +76,7 @@ impl Hint {
     /// A short name for metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
-            Hint::Unknown => "function_failed",
+            Hint::Unknown | Hint::Wordless => "function_failed",
             Hint::Arguments => "bad_arguments",
             Hint::TooMuch => "too_much",
         }
@@ -94,7 +96,7 @@ impl Failure {
     }
 
     /// Whose fault it is. An [`Failure::Unstructured`] one is taken for the record's: ask `describe`
-    /// before believing it, unless the hint says more than [`Hint::Unknown`].
+    /// before believing it, unless the hint says more than [`Hint::Unknown`] or [`Hint::Wordless`].
     pub const fn fault(&self) -> Fault {
         match self {
             Failure::RecordRefused { .. } | Failure::Unstructured { .. } => Fault::Record,
@@ -224,8 +226,18 @@ fn function_failure(status: u16, reply: &FunctionReply<'_>) -> Failure {
         Some(Known::OverPlan) => service("over_plan"),
         Some(Known::Arguments) => unstructured(Hint::Arguments),
         Some(Known::TooMuch) => unstructured(Hint::TooMuch),
+        None if is_wordless(message) => unstructured(Hint::Wordless),
         None => unstructured(Hint::Unknown),
     }
+}
+
+/// True of what production makes of any message: the request id and the same two words.
+fn is_wordless(message: &str) -> bool {
+    let said = message
+        .strip_prefix("[Request ID: ")
+        .and_then(|rest| rest.split_once(']'))
+        .map_or(message, |(_, said)| said);
+    matches!(said.trim(), "" | "Server Error")
 }
 
 /// The data of a `ConvexError`: `{ code, key }` by the contract, or Convex's own for a bad cursor.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
 use super::{
-    answer::{self, FUNCTION_MISSING, Failure},
+    answer::{self, FUNCTION_MISSING, Failure, Hint},
     wire::{Call, Function},
 };
 use crate::{
@@ -109,7 +109,23 @@ impl CallError {
 
     /// True if the deployed module does not export the function: an older one, or one of another making.
     pub fn is_missing_function(&self) -> bool {
-        matches!(self, CallError::Failed(Failure::Refused { code, .. }) if code == FUNCTION_MISSING)
+        matches!(self, CallError::Failed(Failure::Refused { code, .. })
+            if code == FUNCTION_MISSING || code == "FunctionPathNotFound")
+    }
+
+    /// True if that may be so: a production deployment says of a function that is not there what it says of
+    /// every function that failed, which is nothing.
+    pub fn may_be_missing_function(&self) -> bool {
+        let wordless = |failure: &Failure| {
+            matches!(
+                failure,
+                Failure::Unstructured {
+                    hint: Hint::Wordless,
+                    ..
+                }
+            )
+        };
+        self.is_missing_function() || self.failure().is_some_and(wordless)
     }
 
     /// What the answer was, if it was one that [`Failure`] has a name for.

@@ -198,10 +198,11 @@ fn listing(table: Table, range: Range, cursor: Option<&str>, limit: u32) -> List
     }
 }
 
-/// `None` for a function that is not deployed.
+/// `None` for a function that is not deployed, as far as the deployment lets that be seen. Only for functions that
+/// the contract does not ask for: there is another way without them.
 fn if_deployed<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match answer {
-        Err(error) if error.is_missing_function() => Ok(None),
+        Err(error) if error.may_be_missing_function() => Ok(None),
         answer => answer.map(Some),
     }
 }

@@ -152,9 +152,11 @@ pub fn edges(
         message: error.to_string(),
     })?;
     let reader = Reader::new(deployment.clone());
+    // A key that has shown our records at one address has shown nothing at another.
+    let (key, at) = (config.clerk.secret_key.expose(), &config.clerk.api_url);
     let hash = blake3::derive_key(
         "clerk-convex-sync 2026 which clerk key was proved",
-        config.clerk.secret_key.expose().as_bytes(),
+        format!("{key}\n{at}").as_bytes(),
     );
     let permit = Permit {
         profiles: config.profile_edits.enabled,

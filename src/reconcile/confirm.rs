@@ -4,7 +4,7 @@
 //! is believed, reported or repaired that is not still so when the very ids are asked for. Absence from Clerk's
 //! answer makes an orphan suspect, never a deletion: that takes [`crate::clerk::Lookup::Gone`] about the id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     clerk::client::MAX_IDS,
@@ -143,6 +143,11 @@ impl Suspects {
             true => Rows::new(),
             false => rows_of(ends, tables, &keys).await?,
         };
+        let gone = |key: &&Key| {
+            !now.contains_key(*key) && suspects.get(*key).is_some_and(|one| one.listed.is_none())
+        };
+        let gone: Vec<Key> = keys.iter().filter(gone).cloned().collect();
+        let held = held_users(ends, tables, &gone, &rows).await?;
         for (key, Suspect { listed, name }) in suspects {
             let clerk = match listed.filter(|_| as_listed) {
                 Some(listed) => Some(Candidate::of(listed.record(), &ends.rules, tables)),
@@ -158,6 +163,7 @@ impl Suspects {
                 key: &key,
                 clerk: clerk.as_ref(),
                 rows: tables.iter().map(&mut of).collect(),
+                held: held.contains(&key),
             };
             let verdict = judge(&sides);
             if !verdict.differences.is_empty() {
@@ -195,6 +201,29 @@ fn believe(listed: usize, known: usize) -> Result<(), Trouble> {
          was written of them. Is there a proxy or a cache on the way to clerk.api_url, or the key of another \
          instance?"
     )))
+}
+
+/// Those of these users, whom Clerk does not have, whose rows were deleted softly and are held. `rows` are what
+/// was read of `tables`; the table of users is read where it is not among them.
+async fn held_users(
+    ends: &Ends,
+    tables: &[Table],
+    gone: &[Key],
+    rows: &Rows,
+) -> Result<HashSet<Key>, Trouble> {
+    if !tables.contains(&Table::Profiles) || !ends.tables.contains(&Table::Users) {
+        return Ok(HashSet::new());
+    }
+    let read = match tables.contains(&Table::Users) {
+        true => None,
+        false => Some(rows_of(ends, &[Table::Users], gone).await?),
+    };
+    let rows = read.as_ref().unwrap_or(rows);
+    let held = |key: &&Key| {
+        let own = rows.get(&(Table::Users, (*key).clone()));
+        own.is_some_and(|own| own.iter().all(|row| row.deleted_at.is_some()))
+    };
+    Ok(gone.iter().filter(held).cloned().collect())
 }
 
 /// True if a delivery has said something newer than this version.

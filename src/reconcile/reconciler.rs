@@ -185,9 +185,7 @@ impl Reconciler {
                 report.bytes = ends.cost.bytes();
                 self.keep(report)
             }
-            None => Err(RunError::Interrupted(
-                counted.wants_full.unwrap_or_default(),
-            )),
+            None => Err(RunError::Early(counted.wants_full.unwrap_or_default())),
         }
     }
 
@@ -260,7 +258,14 @@ impl From<Trouble> for RunError {
 
 /// The tables that the deployment serves, after a look whether it speaks this contract.
 async fn described(ends: &Ends) -> Result<Vec<Table>, Trouble> {
-    let described = patiently(|| ends.reader.describe()).await?;
+    let described = patiently(|| ends.reader.describe()).await;
+    let described = described.map_err(|trouble| match trouble {
+        Trouble::Convex(error) if error.may_be_missing_function() => Trouble::Foreign(format!(
+            "{error}. Most likely the functions are not deployed there, or not as convex.module says: \
+             `clerk-convex-sync init` writes them, and `check --online` looks for them"
+        )),
+        trouble => trouble,
+    })?;
     if described.contract != CONTRACT {
         return Err(Trouble::Foreign(format!(
             "the deployed functions speak contract {}, this version speaks {CONTRACT}; deploy those that \

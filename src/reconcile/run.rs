@@ -79,6 +79,9 @@ pub enum RunError {
     /// A service did not answer, or the daemon ends; what was done is kept and the next run goes on. Transient.
     #[error("{0}")]
     Interrupted(String),
+    /// It needs what another run has to find first, which is asked for. Transient, and nobody's fault.
+    #[error("{0}")]
+    Early(String),
 }
 
 /// What became of one record that a person asked for.

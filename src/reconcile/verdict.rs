@@ -1,7 +1,8 @@
 //! What differs about one record, given what both sides say about it now. Pure.
 //!
 //! Judges by content alone: which side is newer is decided by versions where it is written. A row that was
-//! deleted softly is no row to a record that is gone, and needs a person where the record is alive.
+//! deleted softly is no row to a record that is gone, and needs a person where the record is alive. The profile
+//! of a user whose row is held like that is held with it.
 
 use crate::{
     convex::wire::Row,
@@ -21,6 +22,8 @@ pub struct Sides<'s> {
     pub clerk: Option<&'s Candidate>,
     /// The rows of each table that was asked for.
     pub rows: Vec<(Table, Vec<Row>)>,
+    /// True if the user's own row was deleted softly, so that it and its profile stay as they are.
+    pub held: bool,
 }
 
 /// What follows.
@@ -42,6 +45,7 @@ pub fn judge(sides: &Sides<'_>) -> Verdict {
     for (table, rows) in &sides.rows {
         match sides.clerk {
             Some(candidate) => alive(*table, candidate, rows, &mut verdict),
+            None if sides.held && *table == Table::Profiles => {}
             None => gone(sides.key, *table, rows, &mut verdict),
         }
     }

@@ -33,6 +33,31 @@ pub struct PanicLabels {
     pub listener: &'static str,
 }
 
+/// What a request to the webhook paths comes to before its type is known.
+const UNTYPED: [&str; 5] = [
+    "bad_headers",
+    "bad_signature",
+    "too_far_off",
+    "too_large",
+    "rate_limited",
+];
+
+/// Begins the series that alarms rest on with 0: what was never there before has no increase.
+pub(super) fn begin(webhooks: &Family<WebhookLabels, Counter>) {
+    for record in ["user", "organization", "organizationMembership"] {
+        for what in ["created", "updated", "deleted"] {
+            for result in ["stored", "duplicate", "cannot_store"] {
+                let r#type = format!("{record}.{what}");
+                drop(webhooks.get_or_create(&WebhookLabels { r#type, result }));
+            }
+        }
+    }
+    for result in UNTYPED {
+        let r#type = "none".to_owned();
+        drop(webhooks.get_or_create(&WebhookLabels { r#type, result }));
+    }
+}
+
 pub(super) fn register(
     registry: &mut Registry,
     webhooks: &Family<WebhookLabels, Counter>,

@@ -59,3 +59,17 @@ fn metrics_have_the_names_of_the_contract() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
+
+#[test]
+fn what_alarms_rest_on_is_there_before_it_happens() {
+    let (_, text) = Metrics::default().rendered_for(None);
+    for line in [
+        "# TYPE clerk_convex_sync_webhooks_total counter",
+        "clerk_convex_sync_webhooks_total{type=\"user.created\",result=\"cannot_store\"} 0",
+        "clerk_convex_sync_webhooks_total{type=\"none\",result=\"bad_signature\"} 0",
+        "clerk_convex_sync_retries_total{cause=\"convex\"} 0",
+        "# TYPE clerk_convex_sync_build_info gauge",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

@@ -75,6 +75,10 @@ async fn a_whole_life(system: &System) {
 
     let (code, _, complaint) = ends(system, &["sync", "user", "no id"]).await;
     assert_eq!(code, Some(2), "{complaint}");
+    // It would be kept as the id of a user who is gone.
+    let (code, _, complaint) = ends(system, &["sync", "user", "org_1"]).await;
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("sync organization"), "{complaint}");
     let (code, _, complaint) = ends(system, &["reconcile", "--approve", "0123"]).await;
     assert_eq!(code, Some(1), "{complaint}");
     assert!(!complaint.is_empty());

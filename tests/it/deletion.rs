@@ -225,6 +225,40 @@ async fn s19_all_members_of_one_organization_vanish_and_are_held_by_their_own_br
     world.agrees().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn s19_the_only_members_there_are_vanish_and_are_held_too() {
+    let world = World::start().await;
+    let (organization, members) = world.unheard(|clerk| {
+        clerk.seed_users(10);
+        let organization =
+            clerk.create_organization(json!({"name": "Only", "max_allowed_memberships": 100}));
+        let organization = organization.expect("created");
+        let users = clerk.user_ids();
+        for user in &users {
+            clerk
+                .add_member(&organization, user, "org:member")
+                .expect("added");
+        }
+        (organization, users)
+    });
+    world.report("reconcile").await;
+    assert_eq!(world.convex.count("memberships"), 10);
+    world.unheard(|clerk| {
+        for user in &members {
+            clerk.remove_member(&organization, user).expect("removed");
+        }
+    });
+    let held = world.report("reconcile").await;
+    assert_eq!(held["outcome"], "held", "{}", notes(&held));
+    assert_eq!(held["tables"]["memberships"]["held"], 10, "{held:#}");
+    assert_eq!(world.convex.count("memberships"), 10);
+    let wish = json!({"kind": "reconcile", "approve": held["plan_digest"]});
+    let done = run(&world.door(), wish).await.expect("a report");
+    assert_eq!(done["outcome"], "repaired", "{}", notes(&done));
+    assert_eq!(world.convex.count("memberships"), 0);
+    world.agrees().await;
+}
+
 /// Three deletions while nobody listened for two days.
 async fn three_leave_while_it_is_down(settings: &[(&str, &str)]) -> (World, Vec<String>) {
     let mut world = World::filled(settings, 300).await;

@@ -101,8 +101,13 @@ impl Applier {
                 .settle([settle(meta.seq, Final::Foreign)]);
             return self.foreign(now_ms);
         }
-        self.park(meta, 1, "malformed", said.reason, now_ms);
-        if let Some(record) = said.names.filter(|_| belongs == Belonging::Ours) {
+        let names = said.names.filter(|_| belongs == Belonging::Ours);
+        let mut reason = said.reason;
+        if let Some(record) = &names {
+            reason += &format!("; {record}, which it names, is asked for");
+        }
+        self.park(meta, 1, "malformed", reason, now_ms);
+        if let Some(record) = names {
             self.request(record, RequestOrigin::Malformed, Related::default());
         }
     }

@@ -32,7 +32,8 @@ impl Here {
         let config = context.whole()?;
         telemetry::init(
             &Log {
-                level: "warn".to_owned(),
+                // That it came to no report is what the command itself says.
+                level: "warn,clerk_convex_sync::reconcile::desk::said=error".to_owned(),
                 format: LogFormat::Text,
             },
             false,
@@ -118,6 +119,6 @@ fn failure(error: &RunError) -> Failure {
         RunError::Interrupted(_) => {
             failure.help("try again; the next run goes on where this one was")
         }
-        RunError::Busy(_) | RunError::Refused(_) => failure,
+        RunError::Busy(_) | RunError::Refused(_) | RunError::Early(_) => failure,
     }
 }

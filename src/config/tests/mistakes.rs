@@ -50,6 +50,17 @@ fn a_setting_that_is_empty_is_missing() {
 }
 
 #[test]
+fn a_file_of_a_secret_that_cannot_be_read_is_one_mistake() {
+    let others = required()
+        .into_iter()
+        .filter(|(name, _)| *name != "CLERK_SECRET_KEY");
+    let env = Env::new(others.chain([("CLERK_SECRET_KEY_FILE", "/nowhere/clerk-secret-key")]));
+    let mistakes = Config::load(None, &env).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert_eq!(mistakes[0].source, "environment CLERK_SECRET_KEY_FILE");
+}
+
+#[test]
 fn an_optional_secret_that_is_empty_stops_the_start() {
     for variable in ["CCS_ADMIN__TOKEN", "CCS_STATE__ENCRYPTION_KEY"] {
         let mistakes = Config::load(None, &with(&[(variable, "")])).unwrap_err();

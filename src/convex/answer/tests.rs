@@ -45,6 +45,26 @@ fn the_value_of_a_success_is_handed_on_as_it_came() {
 }
 
 #[test]
+fn production_takes_the_words_out_of_every_message() {
+    let hint = |body: &str| match read(200, None, body.as_bytes()) {
+        Err(Failure::Unstructured { hint, .. }) => hint,
+        other => panic!("{other:?}"),
+    };
+    for (message, expected) in [
+        ("[Request ID: 1f] Server Error", Hint::Wordless),
+        (
+            "[Request ID: 1f] Server Error\nUncaught Error: rows[1]",
+            Hint::Unknown,
+        ),
+        ("Server Error", Hint::Wordless),
+        ("boom", Hint::Unknown),
+    ] {
+        let body = json!({"status": "error", "errorMessage": message}).to_string();
+        assert_eq!(hint(&body), expected, "{message}");
+    }
+}
+
+#[test]
 fn a_function_that_threw() {
     let redacted = r#"{"status":"error","errorMessage":"[Request ID: 1f] Server Error"}"#;
     for (body, expected) in [

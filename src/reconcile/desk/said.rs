@@ -23,7 +23,7 @@ pub(super) fn outcome_of(result: &Result<Arc<Report>, RunError>) -> &'static str
         Ok(report) => report.outcome.name(),
         Err(RunError::Busy(_)) => "busy",
         Err(RunError::Refused(_)) => "refused",
-        Err(RunError::Interrupted(_)) => "interrupted",
+        Err(RunError::Interrupted(_) | RunError::Early(_)) => "interrupted",
     }
 }
 
@@ -50,6 +50,9 @@ pub(super) fn log(kind: RunKind, result: &Result<Arc<Report>, RunError>, took: D
     let kind = kind.name();
     let report = match result {
         Ok(report) => report,
+        Err(error @ RunError::Early(_)) => {
+            return tracing::info!(kind, elapsed_ms, "a run came too early: {error}");
+        }
         Err(error) => {
             return tracing::warn!(kind, elapsed_ms, "a run did not come to a report: {error}");
         }
@@ -88,6 +91,7 @@ pub(super) fn concern(
     let (why, refused) = match result {
         Ok(report) if report.outcome.is_complete() => return None,
         Ok(report) => (report.notes.first().cloned().unwrap_or_default(), false),
+        Err(RunError::Early(_)) => return None,
         Err(error) => (error.to_string(), matches!(error, RunError::Refused(_))),
     };
     let news = slot != Slot::Sweep || refused || memory.failures >= SWEEPS;

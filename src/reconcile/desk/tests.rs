@@ -296,6 +296,8 @@ async fn a_run_that_fails_is_an_alert_until_one_of_its_sort_has_seen_everything(
     }
     assert!(told(Reconcile, reported(Reconcile, RunOutcome::InSync)).await);
     assert!(!told(Sweep, reported(Sweep, RunOutcome::InSync)).await);
+    let early = Order::Fail(RunError::Early("nobody has counted yet".into()));
+    assert!(!told(RunKind::Census, early).await, "it needs nobody");
     let refused = Order::Fail(RunError::Refused("check the key".into()));
     assert!(told(Sweep, refused).await, "nobody but a person can help");
 }

@@ -285,6 +285,7 @@ impl RangeRun {
                 if row.deleted_at.is_none() {
                     suspects.add_row(&row);
                 } else if table == Table::Users {
+                    self.cursor.tally.held_rows += 1;
                     self.course.held_rows.note(&row);
                 }
             }

@@ -24,6 +24,9 @@ pub struct Tally {
     /// Users whose own edits wait to be carried to Clerk, so that their rows are ahead of it.
     #[serde(default)]
     pub edits_waiting: u64,
+    /// Users' rows that were deleted softly and whose user Clerk does not list.
+    #[serde(default)]
+    pub held_rows: u64,
     /// Differences that are counted and not on the list.
     #[serde(default)]
     pub unlisted: u64,
@@ -56,12 +59,22 @@ impl Tally {
         self.unmanaged += other.unmanaged;
         self.unknown_roles += other.unknown_roles;
         self.edits_waiting += other.edits_waiting;
+        self.held_rows += other.held_rows;
         self.unlisted += other.unlisted;
     }
 
     /// A table's figures; all zero if nothing was counted.
     pub fn figures(&self, table: Table) -> TableFigures {
         self.tables.get(&table).copied().unwrap_or_default()
+    }
+
+    /// Rows of a table that are held after a soft deletion, which only users' are.
+    pub fn held_of(&self, table: Table) -> u64 {
+        if table == Table::Users {
+            self.held_rows
+        } else {
+            0
+        }
     }
 
     /// What was found and done, without what was read: it will be read again.
@@ -73,6 +86,7 @@ impl Tally {
         }
         rest.unknown_roles = 0;
         rest.edits_waiting = 0;
+        rest.held_rows = 0;
         rest
     }
 

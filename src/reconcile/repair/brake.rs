@@ -2,8 +2,8 @@
 //!
 //! Judges numbers, once for each table and before the first deletion: all of them go, or none does. Knows no
 //! record. Promises: nothing is deleted, and not even planned, on the word of a listing that did not prove
-//! itself complete or was empty; nothing beyond the limits without a person. A person's approval of a plan
-//! does not come here.
+//! itself complete or was empty, but that nobody is a member of anything any more may be planned; nothing beyond
+//! the limits without a person. A person's approval of a plan does not come here.
 
 use crate::twin::{self, Twin};
 
@@ -38,6 +38,9 @@ pub struct Situation {
     /// Which part of the listing did not prove itself complete and why, in words for a person; `None` when
     /// every range did.
     pub unproven: Option<String>,
+    /// True of memberships that Clerk also counts none of: members leave without their organizations, so an empty
+    /// listing of them may be the truth, which a person has to tell.
+    pub none_counted: bool,
     /// Of memberships: organizations that Clerk still has, that had at least [`EMPTIED_FROM`] members, and that
     /// the deletions would leave without one.
     pub emptied: u64,
@@ -71,6 +74,10 @@ pub fn brake(limits: Limits, found: &Situation) -> Brake {
     } = *found;
     if deletions == 0 || twin::broken(Twin::NoBrake) {
         return Brake::Released;
+    }
+    if found.listed == 0 && found.none_counted && found.unproven.is_none() {
+        let reason = format!("Clerk lists and counts none at all, while Convex has {rows} rows");
+        return Brake::Held { reason };
     }
     if found.listed == 0 {
         let reason = format!(
@@ -226,6 +233,27 @@ mod tests {
         };
         assert_eq!(odd.allowed(100), 29);
         assert_eq!(brake(all, &found(999, 1000)), Brake::Released);
+    }
+
+    #[test]
+    fn that_nobody_is_a_member_any_more_waits_for_a_person_whatever_the_limits() {
+        let all = Limits {
+            max_deletes: u64::MAX,
+            max_delete_ratio: 1.0,
+        };
+        let nobody = Situation {
+            listed: 0,
+            none_counted: true,
+            ..found(3, 3)
+        };
+        let verdict = brake(all, &nobody);
+        assert!(matches!(verdict, Brake::Held { .. }), "{verdict:?}");
+        let unproven = Situation {
+            unproven: Some("page 1 could not be read".into()),
+            ..nobody
+        };
+        let verdict = brake(all, &unproven);
+        assert!(matches!(verdict, Brake::Refused { .. }), "{verdict:?}");
     }
 
     #[test]

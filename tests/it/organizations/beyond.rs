@@ -79,6 +79,20 @@ async fn a_deployment_that_cannot_count_files_costs_the_figure_and_nothing_else(
         audit["notes"].to_string().contains("could not be counted"),
         "{audit:#}"
     );
+    // A production deployment does not say that a function is not there: it says nothing.
+    club.world.convex.clear_faults();
+    for function in ["strays", "members"] {
+        let mut wordless = FaultRule::new(FaultKind::Error);
+        wordless.function = Some(function.into());
+        wordless.redacted = Some(true);
+        club.world.convex.fault(wordless);
+    }
+    let audit = club.run("audit").await;
+    assert_eq!(audit["outcome"], "in_sync", "{audit:#}");
+    assert_eq!(audit["notes"], json!([]), "{audit:#}");
+    let organization = club.organizations[0].clone();
+    let synced = club.sync("organizations", &organization, false).await;
+    assert_eq!(synced["clerk"], "found", "{synced}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

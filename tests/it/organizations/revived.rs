@@ -34,6 +34,15 @@ async fn a_softly_deleted_user_comes_back_byte_for_byte_with_what_the_app_keeps(
     assert_eq!(synced["action"], "deleted", "{synced}");
     assert!(convex.row("users", &user).expect("it is held")["deletedAt"].is_number());
 
+    // Its profile is held with it: that is no difference, and nothing claims to have put it right.
+    for tables in [json!(["users", "profiles"]), json!(["profiles"])] {
+        let wish = json!({"kind": "reconcile", "tables": tables});
+        let report = club.order("/runs", wish).await["report"].clone();
+        assert_eq!(report["tables"]["profiles"]["orphaned"], 0, "{report:#}");
+        assert_eq!(report["tables"]["profiles"]["repaired"], 0, "{report:#}");
+    }
+    assert_eq!(content(convex.row("profiles", &user)), profile);
+
     club.world.clerk.restore_user(&user).expect("restored");
     let synced = club.sync("users", &user, false).await;
     assert_ne!(
@@ -53,6 +62,20 @@ async fn a_softly_deleted_user_comes_back_byte_for_byte_with_what_the_app_keeps(
         (&json!(0), &json!(0)),
         "{report:#}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_rows_of_all_users_are_held_an_empty_listing_is_as_it_should_be() {
+    let club = Club::found(SOFT, 2, (0, 0)).await;
+    club.run("reconcile").await;
+    for user in &club.users {
+        club.world.clerk.delete_user(user).expect("deleted");
+        club.sync("users", user, false).await;
+    }
+    assert_eq!(club.world.convex.count("users"), 2, "they are held");
+    club.agrees().await;
+    let status = club.world.door().get("/status").await;
+    assert_eq!(status["alerts"], json!([]), "{status:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

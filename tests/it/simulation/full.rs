@@ -198,6 +198,7 @@ impl Daemon {
                 key: &key,
                 clerk: candidate.as_ref(),
                 rows: vec![(Table::Users, rows)],
+                held: false,
             });
             cursor.differences += verdict.differences.len() as u64;
             if verdict.orphan {
@@ -242,6 +243,7 @@ impl Daemon {
                 rows: cursor.rows,
                 listed: cursor.listed,
                 unproven,
+                none_counted: false,
                 emptied: 0,
                 lately: 0,
             },

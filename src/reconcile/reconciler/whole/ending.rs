@@ -41,13 +41,17 @@ impl Whole<'_> {
                     true => walked.ends.join("; "),
                     false => walked.flaws.join("; "),
                 };
+                let pages = match pages.is_empty() {
+                    true => pages,
+                    false => format!(" ({pages})"),
+                };
                 self.notes
-                    .push(format!("{}: {why} ({pages})", group.own_table()));
+                    .push(format!("{}: {why}{pages}", group.own_table()));
                 Some(why.clone())
             }
         };
-        let empty =
-            tally.of(group.own_table()).clerk == 0 && tally.of(group.own_table()).convex > 0;
+        let own = tally.figures(group.own_table());
+        let empty = own.clerk == 0 && own.convex > tally.held_of(group.own_table());
         self.say_empty(group, empty);
         if proof.is_ok() && group == Group::Users {
             if let Some(belief) = walked.belief {
@@ -106,13 +110,19 @@ impl Whole<'_> {
         };
         let own = walked.tally.tables.get(&run.group.own_table());
         let own = own.copied().unwrap_or_default();
+        // Rows that are held are expected to have no record, and the brake knows what it means that there is no
+        // membership at all.
+        let expected = match run.group {
+            Group::Memberships => 0,
+            group => own.convex - walked.tally.held_of(group.own_table()).min(own.convex),
+        };
         let evidence = Evidence {
             counted_before: run.counted,
             counted_after,
             rows: own.clerk,
             flaws: walked.flaws.len() as u64,
             failed_pages: 0,
-            rows_elsewhere: own.convex,
+            rows_elsewhere: expected,
         };
         Ok(prove(&evidence).map_err(|why| why.to_string()))
     }
@@ -138,6 +148,7 @@ impl Whole<'_> {
                     rows: tally.of(table).convex,
                     listed,
                     unproven: unproven.clone(),
+                    none_counted: group == Group::Memberships,
                     emptied,
                     lately: self.lately.removed(table)?,
                 },
