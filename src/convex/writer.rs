@@ -55,7 +55,10 @@ impl Writer {
         if twin::broken(Twin::StatusOnly)
             && matches!(&answer, Err(CallError::Failed(error)) if error.fault() == Fault::Record)
         {
-            return Ok(changes.iter().map(|change| updated(change)).collect());
+            return Ok(Answer {
+                applied: changes.iter().map(|change| updated(change)).collect(),
+                conflicts: Vec::new(),
+            });
         }
         pair(changes, answer?)
     }

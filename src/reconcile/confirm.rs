@@ -143,11 +143,7 @@ impl Suspects {
             true => Rows::new(),
             false => rows_of(ends, tables, &keys).await?,
         };
-        let gone = |key: &&Key| {
-            !now.contains_key(*key) && suspects.get(*key).is_some_and(|one| one.listed.is_none())
-        };
-        let gone: Vec<Key> = keys.iter().filter(gone).cloned().collect();
-        let held = held_users(ends, tables, &gone, &rows).await?;
+        let held = held_users(looking, &suspects, &now, &rows).await?;
         for (key, Suspect { listed, name }) in suspects {
             let clerk = match listed.filter(|_| as_listed) {
                 Some(listed) => Some(Candidate::of(listed.record(), &ends.rules, tables)),
@@ -203,20 +199,24 @@ fn believe(listed: usize, known: usize) -> Result<(), Trouble> {
     )))
 }
 
-/// Those of these users, whom Clerk does not have, whose rows were deleted softly and are held. `rows` are what
-/// was read of `tables`; the table of users is read where it is not among them.
+/// Those of the suspects, users whom Clerk does not have, whose rows were deleted softly and are held. `rows` are
+/// what was read; the table of users is read where it is not among the tables.
 async fn held_users(
-    ends: &Ends,
-    tables: &[Table],
-    gone: &[Key],
+    looking: &Looking,
+    suspects: &BTreeMap<Key, Suspect>,
+    now: &HashMap<Key, Candidate>,
     rows: &Rows,
 ) -> Result<HashSet<Key>, Trouble> {
+    let Looking { ends, tables, .. } = looking;
+    let gone = |(key, one): &(&Key, &Suspect)| one.listed.is_none() && !now.contains_key(*key);
+    let gone = suspects.iter().filter(gone).map(|(key, _)| key.clone());
+    let gone: Vec<Key> = gone.collect();
     if !tables.contains(&Table::Profiles) || !ends.tables.contains(&Table::Users) {
         return Ok(HashSet::new());
     }
     let read = match tables.contains(&Table::Users) {
         true => None,
-        false => Some(rows_of(ends, &[Table::Users], gone).await?),
+        false => Some(rows_of(ends, &[Table::Users], &gone).await?),
     };
     let rows = read.as_ref().unwrap_or(rows);
     let held = |key: &&Key| {
