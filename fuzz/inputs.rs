@@ -13,7 +13,7 @@ use clerk_convex_sync::{
     config::{Config, Env, Secret},
     intake::{Claim, Refusal, Secrets},
     mapping::{self, ExtraField, ExtraKind, MAX_ROW_BYTES, UserRules},
-    model::Change,
+    model::{Change, Table},
     report::json,
     store::journal::{Journal, OpenError, Options},
 };
@@ -85,7 +85,9 @@ fn headers(lines: &[u8], now_s: i64) -> HeaderMap {
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, value) = line.split_at(colon.unwrap_or(line.len()));
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        let time = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        let time = str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok());
         let time = time.filter(|at| SIGNED_AT_S.abs_diff(*at) < MOVED_S.unsigned_abs());
         let value = match time {
             Some(at) => Ok(HeaderValue::from(now_s + (at - SIGNED_AT_S))),
@@ -122,7 +124,8 @@ pub fn event(data: &[u8]) {
         let row = row.upsert;
         assert!(row.key == head.record.key && row.version == head.standing.version);
         assert_eq!(Some(row.created_at), head.created_at);
-        if let Some(role) = row.fields.get("role").filter(|_| row.insert_defaults.is_some()) {
+        if row.table == Table::Users {
+            let role = &row.fields["role"];
             assert!(role == "member" || role == "admin", "{role}");
         }
         let written = serde_json::to_string(&row).expect("it can be sent");
