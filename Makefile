@@ -82,4 +82,4 @@ fmt: ## Format the Rust sources
 .PHONY: clean
 clean: ## Remove what was built
 	cargo clean
-	rm -rf convex/node_modules tests/*/node_modules
+	rm -rf convex/node_modules tests/*/node_modules fuzz/Cargo.lock

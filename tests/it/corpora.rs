@@ -65,6 +65,11 @@ fn segments_of_the_journal() {
 }
 
 #[test]
+fn entries_of_the_journal() {
+    replay("entries", 3, inputs::entries);
+}
+
+#[test]
 fn configuration_files() {
     replay("configuration", 4, inputs::configuration);
 }
