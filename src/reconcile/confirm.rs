@@ -145,10 +145,9 @@ impl Suspects {
         };
         let held = held_users(looking, &suspects, &now, &rows).await?;
         for (key, Suspect { listed, name }) in suspects {
-            let clerk = match listed.filter(|_| as_listed) {
-                Some(listed) => Some(Candidate::of(listed.record(), &ends.rules, tables)),
-                None => now.remove(&key),
-            };
+            let listed = listed.filter(|_| as_listed);
+            let listed = listed.map(|one| Candidate::of(one.record(), &ends.rules, tables));
+            let clerk = listed.or_else(|| now.remove(&key));
             let mut of = |table: &Table| {
                 (
                     *table,

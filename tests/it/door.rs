@@ -24,7 +24,10 @@ pub struct Figures(BTreeMap<String, f64>);
 impl Door {
     /// The door at this socket.
     pub fn at(socket: &Path) -> Door {
-        let builder = reqwest::Client::builder().unix_socket(PathBuf::from(socket));
+        // A connection for each: while a test is stopped or waits for a processor, an idle one is hung up on.
+        let builder = reqwest::Client::builder()
+            .unix_socket(PathBuf::from(socket))
+            .pool_max_idle_per_host(0);
         Door {
             client: builder.build().expect("a client"),
         }
@@ -44,7 +47,7 @@ impl Door {
     /// An answer as text.
     pub async fn text(&self, method: &str, path: &str, body: Option<Value>) -> String {
         let answer = self.try_text(method, path, body).await;
-        answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+        answer.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
     async fn try_text(

@@ -7,7 +7,7 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -35,7 +35,11 @@ pub struct Answer {
 impl Hand {
     /// Posts to the first webhook path of this listener.
     pub fn new(listener: SocketAddr, secrets: &[&str]) -> Hand {
-        let builder = reqwest::Client::builder().no_proxy();
+        // Far below what the listener allows: after a time in which both were stopped, it hangs up on idle ones.
+        const IDLE: Duration = Duration::from_millis(300);
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .pool_idle_timeout(IDLE);
         Hand {
             url: format!("http://{listener}{}", crate::world::PATH),
             secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
@@ -65,7 +69,7 @@ impl Hand {
     /// Delivers bytes under this id.
     pub async fn post(&self, id: &str, body: Vec<u8>) -> Answer {
         let sent = self.try_post(id, body).await;
-        sent.unwrap_or_else(|error| panic!("no answer: {error}"))
+        sent.unwrap_or_else(|error| panic!("no answer: {error:?}"))
     }
 
     /// The same; an error when there was no answer.

@@ -32,7 +32,7 @@ use crate::{
     world::{environment, eventually},
 };
 
-/// How long a process may take to end, or a command to answer.
+/// How long a command may take to answer.
 const END: Duration = Duration::from_secs(60);
 
 /// See the module's words.
@@ -49,6 +49,8 @@ pub struct System {
     arguments: Vec<String>,
     running: Option<Running>,
     address: Option<SocketAddr>,
+    /// Asks for readiness. One for all starts, as each new one would set up TLS again.
+    asking: reqwest::Client,
 }
 
 /// The lines of a log, as they were written.
@@ -94,6 +96,11 @@ impl System {
             arguments: Vec::new(),
             running: None,
             address: None,
+            asking: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+                .expect("a client"),
         }
     }
 
@@ -199,7 +206,7 @@ impl System {
         self.address = address();
         let url = format!("http://{}/readyz", self.address());
         eventually("the daemon is ready", async || {
-            let Ok(answer) = reqwest::get(&url).await else {
+            let Ok(answer) = self.asking.get(&url).send().await else {
                 return false;
             };
             // It is up as well with a queue that an earlier process filled while Convex was away.
@@ -249,11 +256,14 @@ impl System {
 
     /// Waits for the daemon to end.
     pub async fn ended(&mut self) -> ExitStatus {
-        let mut running = self.running.take().expect("the daemon runs");
-        let ended = tokio::time::timeout(END, running.child.wait()).await;
-        ended
-            .unwrap_or_else(|_| panic!("it does not end: {}", self.log.text()))
-            .expect("a status")
+        assert!(self.running.is_some(), "the daemon runs");
+        let mut end = None;
+        eventually("the daemon has ended", async || {
+            end = self.has_ended();
+            end.is_some()
+        })
+        .await;
+        end.expect("it has ended")
     }
 
     /// The running daemon's process.

@@ -1,8 +1,8 @@
 //! Slow clients (G08), and what there is no room for: silent ones, half a head, one byte a second, deaf ones.
 //!
-//! Deadlines are set short, and no test measures one: each slow client waits until it is hung up on and comes
-//! again, while deliveries between them are all taken in. `CCS_SOAK_SLOW` is the number of clients of each kind,
-//! `CCS_SOAK_SLOW_SECONDS` how long they go on.
+//! No test measures a deadline: each slow client waits until it is hung up on and comes again, while deliveries
+//! between them are all taken in. `CCS_SOAK_SLOW` is the number of clients of each kind, `CCS_SOAK_SLOW_SECONDS`
+//! how long they go on. The short form sets the deadlines short; the long one has those of the program.
 
 use std::{
     net::SocketAddr,
@@ -35,8 +35,14 @@ use crate::{
 const DEAF: usize = 3;
 /// What memory may grow by while they are there, in bytes.
 const GROWTH: u64 = 64 << 20;
-/// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that anything is waited for: twice the longest deadline.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Deadlines of the short form.
+const SHORT: [(&str, &str); 3] = [
+    ("CCS_LISTEN__HEADER_TIMEOUT", "1s"),
+    ("CCS_LISTEN__BODY_TIMEOUT", "1s"),
+    ("CCS_LISTEN__IDLE_TIMEOUT", "1s"),
+];
 
 #[derive(Clone, Copy, Debug)]
 enum Slow {
@@ -120,12 +126,9 @@ async fn deaf(address: SocketAddr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
     let (each, seconds) = (size("SLOW", 100), size("SLOW_SECONDS", 0));
-    let bounds = [
-        ("CCS_LISTEN__HEADER_TIMEOUT", "1s"),
-        ("CCS_LISTEN__BODY_TIMEOUT", "1s"),
-        ("CCS_LISTEN__IDLE_TIMEOUT", "1s"),
-    ];
-    let system = System::with(&bounds).await;
+    // With thousands of clients on a busy machine a good request may take as long as the short ones.
+    let bounds = if seconds > 0 { &[][..] } else { &SHORT };
+    let system = System::with(bounds).await;
     let hand = system.hand();
     hand.say(&created("user_first", 1, "Ada")).await;
     system.door().idle().await;

@@ -1,7 +1,11 @@
 //! G01: killed at any moment, under load, also while it starts: nothing acknowledged is lost or done twice.
+//!
+//! `CCS_SOAK_KILLS` is the number of kills, `CCS_SOAK_KILLED_AT_ONCE` that of daemons that share them, side by
+//! side: most of the time of each is a wait for the moment of its kill.
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 
 use super::load::{Breach, Load, Sent};
@@ -20,6 +24,7 @@ const LATEST_MS: u64 = 300;
 const LATEST_IN_START_MS: u64 = 60;
 
 /// What a number of kills came to.
+#[derive(Default)]
 pub struct Killed {
     pub breach: Breach,
     pub sent: Sent,
@@ -29,12 +34,7 @@ pub struct Killed {
 
 /// Kills the daemon so often, from its first start on.
 pub async fn kill_under_load(kills: usize, dice: &mut Dice, settings: &[(&str, &str)]) -> Killed {
-    let mut killed = Killed {
-        breach: Breach::default(),
-        sent: Sent::default(),
-        in_start: 0,
-        starts: Vec::new(),
-    };
+    let mut killed = Killed::default();
     let mut system = System::with(settings).await;
     let mut done = 0;
     while done < kills {
@@ -71,11 +71,33 @@ pub async fn kill_under_load(kills: usize, dice: &mut Dice, settings: &[(&str, &
     killed
 }
 
+/// The same by so many daemons at once, each with its own two services, state and dice.
+async fn kill_side_by_side(kills: usize, daemons: usize, dice: &mut Dice) -> Killed {
+    let mut lanes = Vec::new();
+    for at in 0..daemons {
+        let share = (at..kills).step_by(daemons).len();
+        let mut own = match daemons {
+            1 => Dice::of(dice.seed),
+            _ => Dice::of(dice.below(u64::MAX)),
+        };
+        lanes.push(async move { kill_under_load(share, &mut own, &[]).await });
+    }
+    let mut all = Killed::default();
+    for mut one in join_all(lanes).await {
+        all.breach = all.breach.and(one.breach);
+        all.sent = all.sent.and(one.sent);
+        all.in_start += one.in_start;
+        all.starts.append(&mut one.starts);
+    }
+    all
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g01_kills_at_any_moment_lose_nothing_and_do_nothing_twice() {
     let mut dice = Dice::new();
     let kills = soak::size("CCS_SOAK_KILLS", 30);
-    let mut killed = kill_under_load(kills, &mut dice, &[]).await;
+    let daemons = soak::size("CCS_SOAK_KILLED_AT_ONCE", 1);
+    let mut killed = kill_side_by_side(kills, daemons, &mut dice).await;
     killed.starts.sort_unstable();
     let p99 = killed.starts[killed.starts.len() * 99 / 100];
     let Sent {
@@ -86,10 +108,11 @@ async fn g01_kills_at_any_moment_lose_nothing_and_do_nothing_twice() {
     soak::say(
         "G01",
         &format!(
-            "{kills} kills under load and {} during the start, {acknowledged} events acknowledged and {repeated} \
-             of them repeated: {}; ready again p99 {} ms; seed {}",
+            "{kills} kills of {daemons} daemon(s) under load and {} during the start, {acknowledged} events acknowledged and {repeated} \
+             of them repeated: {}; ready again p50 {} ms, p99 {} ms; seed {}",
             killed.in_start,
             killed.breach.words(),
+            killed.starts[killed.starts.len() / 2].as_millis(),
             p99.as_millis(),
             dice.seed
         ),
