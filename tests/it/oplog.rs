@@ -336,6 +336,7 @@ async fn after_a_kill_the_chain_holds_with_a_daemon_and_without() {
 }
 
 /// What the log lacks after a kill under load: rows without an entry, and where the chain breaks.
+#[cfg(feature = "twins")]
 pub async fn gaps(settings: &[(&str, &str)]) -> Vec<String> {
     let mut system = System::with(settings).await;
     for n in 0..20 {

@@ -55,6 +55,7 @@ async fn beats_again(beats: &AtomicUsize) {
 }
 
 /// How often the watchdog is fed while the disk does not answer; the reason if none can be held up here.
+#[cfg(feature = "twins")]
 pub async fn fed_while_frozen(twin: &str) -> Result<usize, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();

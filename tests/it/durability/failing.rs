@@ -71,6 +71,7 @@ async fn on_a_failing_disk(dir: &Path, twin: &str) -> Result<(System, PathBuf), 
 
 /// Whether the process whose sync has failed once acknowledges anything after that; the reason if no disk can fail
 /// here.
+#[cfg(feature = "twins")]
 pub async fn acknowledges_after_a_failed_sync(twin: &str) -> Result<bool, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut system, order) = on_a_failing_disk(dir.path(), twin).await?;

@@ -198,6 +198,7 @@ async fn ask(
 }
 
 /// The keys that were sent to who has no certificate that holds.
+#[cfg(feature = "twins")]
 pub async fn heard_from_behind_a_bad_certificate(twin: &str) -> usize {
     let trusted = Arc::new(authority("The Test's Authority"));
     let mut roots = NamedTempFile::new().expect("a file");
