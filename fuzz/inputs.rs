@@ -243,7 +243,13 @@ pub fn configuration(data: &[u8]) {
             format!("{mistakes:?}")
         }
     };
-    assert!(!said.contains("planted0"), "a secret is told");
+    // A setting that is not known is named: what stands before a `=` is a name.
+    let text = String::from_utf8_lossy(data);
+    let mut names = text.lines().filter_map(|line| line.split('=').next());
+    assert!(
+        !said.contains("planted0") || names.any(|name| name.contains("planted0")),
+        "a secret is told"
+    );
 }
 
 /// A report that an earlier run has left: what can be read can be written and read again.
