@@ -23,6 +23,8 @@ use crate::twin::{self, Twin};
 /// How far ahead a segment is filled with zeros, in bytes: a sync that carries this much takes milliseconds, so it
 /// must be rare, and this is all the room that is taken before it is needed.
 const FILL_BYTES: u64 = 1024 * 1024;
+/// Where less than this many times as much is left on the disk, its room is for entries.
+const PLENTY: u64 = 64;
 /// What is written at once of it.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -190,6 +192,10 @@ impl Writer {
     fn fill(&mut self) {
         let until = (self.len + FILL_BYTES).min(self.limit);
         if !self.fills || self.len < self.filled || until <= self.len {
+            return;
+        }
+        let scarce = |room: Room| room.available < PLENTY * FILL_BYTES;
+        if self.room().is_some_and(scarce) {
             return;
         }
         let mut at = self.len;
