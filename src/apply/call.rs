@@ -230,7 +230,6 @@ impl Shared {
 
     /// What an outcome teaches the ledger about a record.
     fn learnt<L: Load>(&self, load: &L, outcome: Outcome) -> Option<(RecordKey, Seen)> {
-        // Nobody else works on a delivery's record, but a delivery may have been written beside a repair.
         let known = || self.seen(load.record());
         let seen = guard::learnt(load.seen(), outcome, L::ALONE, known)?;
         Some((load.record().clone(), seen))

@@ -118,8 +118,10 @@ pub fn overtaken(seen: Option<Seen>, version: Version, revive: bool) -> bool {
     }
 }
 
-/// What Convex's answer to a write teaches the ledger; `None`: nothing. `alone` says that nobody else works
-/// on the record at the same time; otherwise what the ledger knows by then may be further on.
+/// What Convex's answer to a write teaches the ledger; `None`: nothing, since what the ledger knows by then is
+/// further on. `alone` says that this was a delivery's write: no other delivery of the record is written at the same
+/// time, so a deletion that is known by then is one that it was judged against; but a repair may have been written
+/// beside it, and have been answered first.
 pub fn learnt(
     written: Seen,
     outcome: Outcome,
@@ -135,8 +137,11 @@ pub fn learnt(
         },
         _ => written,
     };
-    let further = |known: Seen| (known.deleted, known.version) > (seen.deleted, seen.version);
-    (alone || !known().is_some_and(further)).then_some(seen)
+    let further = |known: Seen| match alone {
+        true => known.version > seen.version,
+        false => (known.deleted, known.version) > (seen.deleted, seen.version),
+    };
+    (!known().is_some_and(further)).then_some(seen)
 }
 
 /// True if Clerk shows a record older than its own event: a replica that lags, or one that has not heard of
@@ -239,6 +244,11 @@ mod tests {
             (seen(gone(1), B), false),
         ] {
             let learnt = learnt(written, Outcome::Updated, false, || known);
+            assert_eq!(learnt.is_some(), learns, "{known:?}");
+        }
+        // A delivery's answer that comes after that of a newer repair takes nothing back.
+        for (known, learns) in [(seen(alive(6), B), false), (seen(gone(1), B), true)] {
+            let learnt = learnt(written, Outcome::Updated, true, || known);
             assert_eq!(learnt.is_some(), learns, "{known:?}");
         }
     }

@@ -30,7 +30,7 @@ async fn holds(world: &World) {
     assert_eq!(verified["entries"], all.len(), "{verified}");
 }
 
-fn words(entry: &Value) -> (&str, &str, &str) {
+pub fn words(entry: &Value) -> (&str, &str, &str) {
     let word = |name: &str| entry[name].as_str().unwrap_or_default();
     (word("to"), word("what"), word("outcome"))
 }
@@ -333,33 +333,6 @@ async fn after_a_kill_the_chain_holds_with_a_daemon_and_without() {
     system.set(KEY, "");
     assert_eq!(system.terminate().await, 0);
     assert_eq!(lines(&system, &["log"]).await.0, Some(2), "without the key");
-}
-
-/// What the log lacks after a kill under load: rows without an entry, and where the chain breaks.
-#[cfg(feature = "twins")]
-pub async fn gaps(settings: &[(&str, &str)]) -> Vec<String> {
-    let mut system = System::with(settings).await;
-    for n in 0..20 {
-        let event = created(&format!("user_{n}"), 1, "Ada");
-        system.hand().say(&event).await;
-    }
-    system.kill().await;
-    system.start_daemon().await;
-    system.door().idle().await;
-    let mut gaps = Vec::new();
-    let told = system.door().get("/log?limit=10000").await;
-    let told = told["entries"].as_array().cloned().unwrap_or_default();
-    for key in crate::runs::keys(&system.convex, "users") {
-        let upserts = |one: &Value| words(one).1 == "upsert" && one["key"] == key.as_str();
-        if !told.iter().any(upserts) {
-            gaps.push(format!("{key} was written"));
-        }
-    }
-    let verified = system.door().get("/log/verify").await;
-    if verified["ok"] != true {
-        gaps.push(format!("it breaks: {verified}"));
-    }
-    gaps
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, SecondsFormat, Utc};
 use rustix::process::geteuid;
 use serde_json::Value;
 
 use super::source::{DeadLetter, Page, Retried, Selection};
 use crate::{
-    apply::Clock,
     cli::{
         exit::Failure,
         state::{KEYS_HELP, refused},
@@ -163,7 +162,7 @@ impl OfflineFailures {
             keep: self.state.operations_log_bytes,
             keys: keyring(&self.state),
             alerts: Alerts::default(),
-            now_ms: || Clock.now_ms(),
+            now_ms: || Utc::now().timestamp_millis(),
         };
         let alerts = options.alerts.clone();
         let log = OperationsLog::open(&self.state.dir, options)
@@ -171,7 +170,8 @@ impl OfflineFailures {
         let asked = Asked::Operator {
             who: format!("uid {}", geteuid().as_raw()).into(),
         };
-        let note = Note::new(Clock.now_ms(), Place::Daemon, asked, what, "noted");
+        let now_ms = Utc::now().timestamp_millis();
+        let note = Note::new(now_ms, Place::Daemon, asked, what, "noted");
         log.note(note.did(Some(did))).await;
         log.close().await;
         let mut raised = alerts.raised().into_iter();

@@ -63,9 +63,8 @@ const FEWEST_RANGES: usize = 4;
 /// Ranges at once where they do not: at 100 ms an answer they use all that Clerk's limit of 1,000 requests in ten
 /// seconds allows. Each takes megabytes, and a few requests to be cut.
 const MOST_RANGES: usize = 12;
-/// Pages of each service that lie ahead of the ranges at once, so that a service that answers at once keeps as many
-/// ranges busy as it needs. Where answers take their time it is the ranges that make up for it, not what is ahead of
-/// them, and memory does not grow with their number twice over.
+/// Pages of each service that lie ahead of the ranges at once: a service that answers at once keeps as many busy as it
+/// needs; where answers take their time the ranges make up for it, and memory does not grow with their number twice over.
 const MOST_AHEAD: usize = FEWEST_RANGES;
 /// Parts into which the rest of a range goes when one of its pages cannot be read.
 const PARTS: usize = 8;
@@ -171,9 +170,8 @@ pub async fn begin(
     let oldest_ms = oldest.first().map_or(0, |user| user.created_at());
     let mut wanted = ranges_for(answer_time);
     if setting.may.repair && (run.bulk || run.pass > 1) {
-        // Every range writes one call at a time, and a call that carries hundreds of rows takes long. Two thirds of what
-        // Convex takes at once is enough for them, and each costs megabytes.
-        wanted = wanted.max((setting.calls * 2 / 3).min(MOST_RANGES));
+        // Each writes one call at a time, and one of hundreds of rows takes long. Others need calls too.
+        wanted = wanted.max((setting.calls * 3 / 4).min(MOST_RANGES));
     }
     let bounds = slices::cut(&clerk, run.counted, wanted, oldest_ms, (ends.now)()).await?;
     let from = std::iter::once(None).chain(bounds.iter().copied().map(Some));

@@ -32,8 +32,6 @@ pub const ROOM: usize = 20_000;
 const GATHER: Duration = Duration::from_millis(2);
 /// How often what was written is synced.
 const SYNC: Duration = Duration::from_secs(1);
-/// The alert while entries are lost.
-const FAILED: &str = "oplog_failed";
 
 /// What is handed in.
 pub enum Handed {
@@ -124,7 +122,7 @@ impl Queue {
         self.left_out.fetch_add(records as u64, Ordering::Relaxed);
         let message =
             "the disk does not keep up with the operations log; entries are counted, not kept";
-        self.raise(FAILED, message);
+        self.raise("oplog_failed", message);
     }
 
     /// Ends the thread where it stands, as a kill would.
@@ -191,7 +189,7 @@ struct Writer {
     failed: bool,
     /// True if the last sync failed.
     unsynced: bool,
-    /// True while [`FAILED`] may be raised.
+    /// True while `oplog_failed` may be raised.
     alerted: bool,
     /// The last time that was written, and how.
     time: (i64, Arc<str>),
@@ -272,7 +270,7 @@ impl Writer {
 
     fn alert(&mut self, message: impl Into<String>) {
         self.alerted = true;
-        self.queue.raise(FAILED, message);
+        self.queue.raise("oplog_failed", message);
     }
 
     /// The alert is over once nothing is lost that is not told of, and the disk has refused nothing.
@@ -281,7 +279,7 @@ impl Writer {
         let ill = self.failed || unsynced || self.no_room || self.lost > 0;
         if self.alerted && !ill {
             self.alerted = false;
-            self.queue.alerts.clear(FAILED);
+            self.queue.alerts.clear("oplog_failed");
         }
     }
 
@@ -391,7 +389,7 @@ impl Drop for End<'_> {
         if thread::panicking() {
             let message = "the thread of the operations log failed; nothing is kept in it until the next start. The \
                            log has the place in the code: please report it";
-            self.0.raise(FAILED, message);
+            self.0.raise("oplog_failed", message);
         }
     }
 }
