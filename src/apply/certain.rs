@@ -4,7 +4,9 @@
 //! carried out, a repair may be on its way, and after a crash the ledger may lack its last words. Content that the
 //! ledger believes to be there is left unsent only for records that are here, so that a change that was taken
 //! back again (A, B, A) does not leave B behind. A record is here from the answer to a write of it until the next
-//! write begins, which looks into the ledger once more before it is sent. Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
+//! write begins, which looks into the ledger once more before it is sent; and not if two writes were under way at
+//! once, since of two contents of one version Convex has the one that came last, and answers may overtake each other.
+//! Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,8 +24,16 @@ pub struct Certain {
     young: HashSet<u64>,
     old: HashSet<u64>,
     /// Writes under way: as many as the calls hold that are made at once.
-    under_way: HashMap<u64, u32>,
+    under_way: HashMap<u64, Writes>,
     hashes: RandomState,
+}
+
+/// Writes of one record.
+#[derive(Debug, Default)]
+struct Writes {
+    count: u32,
+    /// True once there were two at the same time.
+    met: bool,
 }
 
 impl Certain {
@@ -32,19 +42,24 @@ impl Certain {
         let hash = self.hashes.hash_one(record);
         self.young.remove(&hash);
         self.old.remove(&hash);
-        *self.under_way.entry(hash).or_default() += 1;
+        let writes = self.under_way.entry(hash).or_default();
+        writes.count += 1;
+        writes.met |= writes.count > 1;
     }
 
     /// That write is over. `learnt`: an answer came, and the ledger says what it said.
     pub fn end(&mut self, record: &RecordKey, learnt: bool) {
         let hash = self.hashes.hash_one(record);
-        let others = self.under_way.get(&hash).copied().unwrap_or(1) - 1;
-        if others > 0 {
-            self.under_way.insert(hash, others);
-            return;
+        let mut met = false;
+        if let Some(writes) = self.under_way.get_mut(&hash) {
+            writes.count -= 1;
+            if writes.count > 0 {
+                return;
+            }
+            met = writes.met;
+            self.under_way.remove(&hash);
         }
-        self.under_way.remove(&hash);
-        if !learnt {
+        if met || !learnt {
             return;
         }
         if self.young.len() >= GENERATION {
@@ -88,12 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_nothing_while_another_write_is_under_way() {
+    fn answers_say_nothing_where_two_writes_were_under_way_at_once() {
         let mut certain = Certain::default();
         certain.begin(&user(1));
         written(&mut certain, 1);
         assert!(!certain.contains(&user(1)));
         certain.end(&user(1), true);
+        assert!(!certain.contains(&user(1)), "which came last?");
+        written(&mut certain, 1);
         assert!(certain.contains(&user(1)));
     }
 
