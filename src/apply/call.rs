@@ -67,7 +67,7 @@ impl Shared {
             let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
-                    self.written(call.items.iter().map(|load| (load.record(), false)));
+                    self.written(call.items.iter().map(|load| (load.record(), None)));
                     hold(call.items, wait, &mut done);
                     continue;
                 }
@@ -86,7 +86,7 @@ impl Shared {
                     self.noted(noted, contested).await;
                 }
                 Err(error) => {
-                    self.written(call.items.iter().map(|load| (load.record(), false)));
+                    self.written(call.items.iter().map(|load| (load.record(), None)));
                     let verdict = self.judge(error, ticket, &mut there).await;
                     self.failed(verdict, call, manner, &mut calls, &mut done);
                 }
@@ -154,7 +154,8 @@ impl Shared {
                 );
             }
             let learnt = self.learnt(&load, outcome);
-            ended.push((load.record().clone(), learnt.is_some()));
+            let said = learnt.as_ref().map(|(_, seen)| *seen);
+            ended.push((load.record().clone(), said));
             remember.extend(learnt);
             done.push((load, Fate::Written { outcome, id }));
         }
@@ -165,7 +166,7 @@ impl Shared {
         self.written(
             ended
                 .iter()
-                .map(|(record, learnt)| (record, *learnt && kept)),
+                .map(|(record, said)| (record, said.filter(|_| kept))),
         );
         noting
     }
@@ -192,7 +193,7 @@ impl Shared {
             .into_iter()
             .partition(is_late);
         call.items = left;
-        self.written(late.iter().map(|load| (load.record(), false)));
+        self.written(late.iter().map(|load| (load.record(), None)));
         done.extend(late.into_iter().map(|load| (load, Fate::Overtaken)));
     }
 
@@ -206,7 +207,7 @@ impl Shared {
         }
     }
 
-    fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, bool)>) {
+    fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, Option<Seen>)>) {
         let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         records.for_each(|(record, learnt)| certain.end(record, learnt));
     }

@@ -4,8 +4,8 @@
 //! carried out, a repair may be on its way, and after a crash the ledger may lack its last words. Content that the
 //! ledger believes to be there is left unsent only for records that are here, so that a change that was taken
 //! back again (A, B, A) does not leave B behind. A record is here from the answer to a write of it until the next
-//! write begins, which looks into the ledger once more before it is sent; and not if two writes were under way at
-//! once, since of two contents of one version Convex has the one that came last, and answers may overtake each other.
+//! write begins, which looks into the ledger once more before it is sent; and not if two contents of one version were
+//! under way at once, since Convex has the one that came last, and answers may overtake each other.
 //! Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::model::RecordKey;
+use crate::{model::RecordKey, store::state::Seen};
 
 /// Records of one generation, 64 bits each; two are kept, about a megabyte and a half.
 const GENERATION: usize = 50_000;
@@ -32,8 +32,10 @@ pub struct Certain {
 #[derive(Debug, Default)]
 struct Writes {
     count: u32,
-    /// True once there were two at the same time.
-    met: bool,
+    /// What the last answer said.
+    said: Option<Seen>,
+    /// True once two answers said the same version of two contents.
+    tied: bool,
 }
 
 impl Certain {
@@ -42,24 +44,27 @@ impl Certain {
         let hash = self.hashes.hash_one(record);
         self.young.remove(&hash);
         self.old.remove(&hash);
-        let writes = self.under_way.entry(hash).or_default();
-        writes.count += 1;
-        writes.met |= writes.count > 1;
+        self.under_way.entry(hash).or_default().count += 1;
     }
 
     /// That write is over. `learnt`: an answer came, and the ledger says what it said.
-    pub fn end(&mut self, record: &RecordKey, learnt: bool) {
+    pub fn end(&mut self, record: &RecordKey, learnt: Option<Seen>) {
         let hash = self.hashes.hash_one(record);
-        let mut met = false;
+        let mut tied = false;
         if let Some(writes) = self.under_way.get_mut(&hash) {
+            let differ = |one: Seen, other: Seen| one.version == other.version && one != other;
+            writes.tied |= learnt
+                .zip(writes.said)
+                .is_some_and(|(one, other)| differ(one, other));
+            writes.said = learnt.or(writes.said);
             writes.count -= 1;
             if writes.count > 0 {
                 return;
             }
-            met = writes.met;
+            tied = writes.tied;
             self.under_way.remove(&hash);
         }
-        if met || !learnt {
+        if tied || learnt.is_none() {
             return;
         }
         if self.young.len() >= GENERATION {
@@ -78,16 +83,25 @@ impl Certain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Key, Table};
+    use crate::model::{ContentHash, Key, Standing, Table, Version};
 
     fn user(number: usize) -> RecordKey {
         let key = Key::parse(&format!("user_{number}")).unwrap();
         RecordKey::new(Table::Users, key)
     }
 
+    fn said(version: i64, content: u8) -> Option<Seen> {
+        let standing = Standing::alive(Version(version));
+        Some(Seen {
+            version: standing.version,
+            deleted: standing.deleted,
+            hash: ContentHash([content; 16]),
+        })
+    }
+
     fn written(certain: &mut Certain, number: usize) {
         certain.begin(&user(number));
-        certain.end(&user(number), true);
+        certain.end(&user(number), said(1, 1));
     }
 
     #[test]
@@ -98,18 +112,27 @@ mod tests {
         assert!(certain.contains(&user(1)) && !certain.contains(&user(2)));
         certain.begin(&user(1));
         assert!(!certain.contains(&user(1)), "a write is under way");
-        certain.end(&user(1), false);
+        certain.end(&user(1), None);
         assert!(!certain.contains(&user(1)), "its answer was lost");
     }
 
     #[test]
-    fn answers_say_nothing_where_two_writes_were_under_way_at_once() {
+    fn an_answer_says_nothing_while_another_write_is_under_way() {
         let mut certain = Certain::default();
         certain.begin(&user(1));
         written(&mut certain, 1);
         assert!(!certain.contains(&user(1)));
-        certain.end(&user(1), true);
-        assert!(!certain.contains(&user(1)), "which came last?");
+        certain.end(&user(1), said(2, 2));
+        assert!(certain.contains(&user(1)));
+    }
+
+    #[test]
+    fn of_two_contents_of_one_version_nobody_knows_which_came_last() {
+        let mut certain = Certain::default();
+        certain.begin(&user(1));
+        written(&mut certain, 1);
+        certain.end(&user(1), said(1, 2));
+        assert!(!certain.contains(&user(1)));
         written(&mut certain, 1);
         assert!(certain.contains(&user(1)));
     }

@@ -101,7 +101,7 @@ impl Daemon {
                 Ok(ticket) => ticket,
                 Err(wait) => {
                     for load in &call.items {
-                        self.certain.borrow_mut().end(&load.record, false);
+                        self.certain.borrow_mut().end(&load.record, None);
                     }
                     hold(call.items, wait, &mut done);
                     continue;
@@ -122,13 +122,13 @@ impl Daemon {
                             self.remember(&load.record, learnt);
                         }
                         let certain = &self.certain;
-                        certain.borrow_mut().end(&load.record, learnt.is_some());
+                        certain.borrow_mut().end(&load.record, learnt);
                         done.push((load, Fate::Written(outcome)));
                     }
                 }
                 Err(error) => {
                     for load in &call.items {
-                        self.certain.borrow_mut().end(&load.record, false);
+                        self.certain.borrow_mut().end(&load.record, None);
                     }
                     let away = self.judge(&error, ticket, &mut there).await;
                     failed(away, &error, call, &mut calls, &mut done);
@@ -152,7 +152,7 @@ impl Daemon {
             .partition::<Vec<_>, _>(is_late);
         call.items = left;
         for load in late {
-            self.certain.borrow_mut().end(&load.record, false);
+            self.certain.borrow_mut().end(&load.record, None);
             done.push((load, Fate::Overtaken));
         }
     }

@@ -277,16 +277,19 @@ async fn lost_in_power_cuts(pretend: bool) -> usize {
     let opened = open_faulty(&disk, dir.path(), options);
     let answered: Arc<std::sync::Mutex<BTreeSet<u64>>> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
+    // While somebody looks at what a cut has left, nothing more is written: looking takes long.
+    let looks = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = (0..8)
         .map(|task| {
-            let (journal, answered, stop) = (
-                opened.journal.clone(),
-                Arc::clone(&answered),
-                Arc::clone(&stop),
-            );
+            let (journal, answered) = (opened.journal.clone(), Arc::clone(&answered));
+            let (stop, looks) = (Arc::clone(&stop), Arc::clone(&looks));
             tokio::spawn(async move {
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
+                    if looks.load(Ordering::Relaxed) {
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                        continue;
+                    }
                     n += 1;
                     let seq = store(&journal, big(task * 1_000_000 + n)).await;
                     answered.lock().unwrap().insert(seq);
@@ -304,6 +307,7 @@ async fn lost_in_power_cuts(pretend: bool) -> usize {
         let left = tempfile::tempdir().unwrap();
         let before = answered.lock().unwrap().clone();
         disk.power_cut(dir.path(), left.path(), cut * 37 % 101);
+        looks.store(true, Ordering::Relaxed);
         let found = pending(&open(left.path()).recovered);
         let found: BTreeSet<u64> = found.into_iter().collect();
         // What became final between the look and the cut is not lost.
@@ -312,6 +316,7 @@ async fn lost_in_power_cuts(pretend: bool) -> usize {
             .intersection(&after)
             .filter(|seq| !found.contains(seq))
             .count();
+        looks.store(false, Ordering::Relaxed);
     }
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
