@@ -138,7 +138,8 @@ pub fn learnt(
         _ => written,
     };
     let further = |known: Seen| match alone {
-        true => known.version > seen.version,
+        // A deletion counts whatever its version.
+        true => !seen.deleted && known.version > seen.version,
         false => (known.deleted, known.version) > (seen.deleted, seen.version),
     };
     (!known().is_some_and(further)).then_some(seen)
@@ -251,6 +252,12 @@ mod tests {
             let learnt = learnt(written, Outcome::Updated, true, || known);
             assert_eq!(learnt.is_some(), learns, "{known:?}");
         }
+        let gone = Seen {
+            deleted: true,
+            ..written
+        };
+        let learnt = learnt(gone, Outcome::Deleted, true, || seen(alive(6), B));
+        assert_eq!(learnt, Some(gone), "a deletion counts whatever its version");
     }
 
     #[test]
