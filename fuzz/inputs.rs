@@ -13,7 +13,7 @@ use clerk_convex_sync::{
     config::{Config, Env, Secret},
     intake::{Claim, Refusal, Secrets},
     mapping::{self, ExtraField, ExtraKind, MAX_ROW_BYTES, UserRules},
-    model::{Change, Table},
+    model::{Change, Fields, Table},
     report::json,
     store::journal::{Journal, OpenError, Options},
 };
@@ -145,7 +145,7 @@ fn rules() -> UserRules {
         app_id: Some("app".to_owned()),
         roles: vec!["member".to_owned(), "admin".to_owned()],
         default_role: "member".to_owned(),
-        insert_defaults: [("plan".to_owned(), "free".into())].into_iter().collect(),
+        insert_defaults: Fields::from_iter([("plan".to_owned(), "free".into())]).into(),
         extra_fields: [
             ("all", column("/public_metadata", ExtraKind::Json)),
             ("first", column("/email_addresses/0/id", ExtraKind::String)),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     shape::{ShapeError, read},
-    wire::{Identity, Members, User, UserOutline, key_of, row_named},
+    wire::{Identity, Members, PublicMetadata, User, UserOutline, key_of, row_named},
 };
 use crate::model::{ConfirmedDelete, Key, RecordKey, RowMark, Table, Version};
 
@@ -111,6 +111,16 @@ impl RawRecord {
             // What is wrong is told by its place in what Clerk sent.
             None => User::parse(text),
         }
+    }
+
+    /// What a server says about the user; `None` if the record is not a user's, or not one's that can be read.
+    pub fn public_metadata(&self) -> Option<PublicMetadata<'_>> {
+        if self.table != Table::Users {
+            return None;
+        }
+        let found = self.members.as_ref();
+        let read = found.and_then(|members| members.public_metadata(self.text()));
+        read.or_else(|| Some(self.user().ok()?.public_metadata))
     }
 
     /// The table that it belongs to.

@@ -46,7 +46,7 @@ pub fn user_rules(users: &config::Users) -> UserRules {
         app_id: users.app_id.clone(),
         roles: users.roles.clone(),
         default_role: users.default_role.clone(),
-        insert_defaults: users.insert_defaults.clone(),
+        insert_defaults: users.insert_defaults.clone().into(),
         extra_fields: users.extra_fields.iter().map(extra).collect(),
         link_by_email: users.link_by_email,
     }

@@ -15,7 +15,7 @@ pub use extra::{ExtraField, ExtraKind};
 pub use membership::membership;
 pub use organization::organization;
 pub use profile::profile;
-pub use user::{UserRules, user};
+pub use user::{UserRules, claims_unknown_role, user};
 
 use crate::{
     clerk::{
@@ -131,13 +131,11 @@ pub fn record(table: Table, text: &str, rules: &UserRules) -> Result<Vec<Mapped>
     }
 }
 
-/// Maps a record of a listing to its rows of these tables, its own first. `note` hears what was not taken over as
-/// it is.
+/// Maps a record of a listing to its rows of these tables, its own first.
 pub fn rows(
     record: &RawRecord,
     rules: &UserRules,
     tables: &[Table],
-    mut note: impl FnMut(&Note),
 ) -> Result<Vec<Upsert>, MapError> {
     if record.table() != Table::Users {
         let mapped = self::record(record.table(), record.text(), rules)?;
@@ -147,9 +145,7 @@ pub fn rows(
     let read = record.user()?;
     let mut rows = Vec::with_capacity(tables.len());
     if tables.contains(&Table::Users) {
-        let mapped = user(&read, rules)?;
-        mapped.notes.iter().for_each(&mut note);
-        rows.push(mapped.upsert);
+        rows.push(user(&read, rules)?.upsert);
     }
     if tables.contains(&Table::Profiles) {
         rows.push(profile(&read)?.upsert);

@@ -5,7 +5,7 @@
 //! becomes the default one, never a guess upwards. `organizationId` is left out when metadata does not
 //! set it, because Convex then derives it from the memberships.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::{ExtraField, MapError, Mapped, Note, extra, plain, sized};
 use crate::{
     clerk::{
         lenient::{Loose, Text},
-        wire::{EmailAddress, User},
+        wire::{EmailAddress, PublicMetadata, User},
     },
     model::{Fields, Table, Upsert},
 };
@@ -30,7 +30,7 @@ pub struct UserRules {
     /// The role of everybody else.
     pub default_role: String,
     /// Columns of the app, written once when a row is created.
-    pub insert_defaults: Fields,
+    pub insert_defaults: Arc<Fields>,
     /// Further columns by name.
     pub extra_fields: BTreeMap<String, ExtraField>,
     /// Adopt a row without `clerkId` that has the user's verified primary address.
@@ -56,7 +56,10 @@ pub fn user(user: &User<'_>, rules: &UserRules) -> Result<Mapped, MapError> {
     fields.insert("name".into(), name(user));
     fields.insert("username".into(), nullable(user.username.as_ref()));
     fields.insert("imageUrl".into(), nullable(user.image_url.as_ref()));
-    let role = role(&metadata.role, rules, &mut notes);
+    if claims_unknown_role(metadata, rules) {
+        notes.push(Note::UnknownRole);
+    }
+    let role = allowed(&metadata.role, rules).unwrap_or(&rules.default_role);
     fields.insert("role".into(), role.into());
     let app_id = claim(&metadata.app_id, "appId", &mut notes).or(rules.app_id.as_deref());
     fields.insert("appId".into(), app_id.into());
@@ -70,7 +73,7 @@ pub fn user(user: &User<'_>, rules: &UserRules) -> Result<Mapped, MapError> {
         .filter(|address| !address.is_empty())
         .map(|address| address.as_str().to_owned());
     let insert_defaults =
-        (!rules.insert_defaults.is_empty()).then(|| rules.insert_defaults.clone());
+        (!rules.insert_defaults.is_empty()).then(|| Arc::clone(&rules.insert_defaults));
     let row = plain(
         Table::Users,
         user.key.clone(),
@@ -84,6 +87,11 @@ pub fn user(user: &User<'_>, rules: &UserRules) -> Result<Mapped, MapError> {
         ..row
     };
     sized(upsert, notes)
+}
+
+/// True if the metadata claim a role that is not allowed.
+pub fn claims_unknown_role(metadata: &PublicMetadata<'_>, rules: &UserRules) -> bool {
+    metadata.role != Loose::Absent && allowed(&metadata.role, rules).is_none()
 }
 
 /// The address that `primary_email_address_id` points to, if it points to one.
@@ -104,17 +112,10 @@ fn name(user: &User<'_>) -> Value {
     }
 }
 
-fn role(claimed: &Loose<'_>, rules: &UserRules, notes: &mut Vec<Note>) -> String {
-    let allowed = |claim: &&str| rules.roles.iter().any(|role| role == claim);
-    match claimed.text().filter(allowed) {
-        Some(role) => role.to_owned(),
-        None => {
-            if *claimed != Loose::Absent {
-                notes.push(Note::UnknownRole);
-            }
-            rules.default_role.clone()
-        }
-    }
+/// The claimed role, if it may be claimed.
+fn allowed<'m>(claimed: &'m Loose<'_>, rules: &UserRules) -> Option<&'m str> {
+    let known = |claim: &&str| rules.roles.iter().any(|role| role == claim);
+    claimed.text().filter(known)
 }
 
 /// A member of the metadata that is a non-empty string.

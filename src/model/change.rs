@@ -3,6 +3,8 @@
 //! Everything that wants a row changed ends in a [`Change`]; only `apply` writes one. A deletion can
 //! be built only from a [`ConfirmedDelete`], which is Clerk's own word about that very id.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,7 +47,7 @@ pub struct Upsert {
     pub fields: Fields,
     /// Columns of the app that are written once, when the row is created.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub insert_defaults: Option<Fields>,
+    pub insert_defaults: Option<Arc<Fields>>,
     /// The verified primary address by which a row older than Clerk may be adopted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_email: Option<String>,
@@ -93,7 +95,7 @@ impl Change {
         match self {
             Change::Upsert(upsert) => {
                 128 + weigh_map(&upsert.fields)
-                    + upsert.insert_defaults.as_ref().map_or(0, weigh_map)
+                    + upsert.insert_defaults.as_deref().map_or(0, weigh_map)
             }
             Change::Delete { .. } => 128,
         }

@@ -117,6 +117,7 @@ pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result
         true => ends.fill(repairs).await?,
         false => ends.repair(repairs).await?,
     };
+    mended.differences.reserve(waiting.len());
     for ((differences, created_at), done) in waiting.into_iter().zip(done) {
         settle(differences, created_at, done, &mut mended)?;
     }

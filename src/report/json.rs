@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
 
 use super::{
@@ -205,6 +205,15 @@ pub fn read_summary(text: &[u8]) -> Result<Summary, ReadError> {
 /// What is no difference.
 pub fn read_difference(line: &[u8]) -> Result<Difference, ReadError> {
     serde_json::from_slice::<ReadDifference>(line)?.value()
+}
+
+/// True if the line is a difference in which no column is named: nothing in it depends on whether values are shown.
+pub fn holds_no_values(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Columns {
+        fields: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice(line).is_ok_and(|Columns { fields }| fields.is_empty())
 }
 
 fn head(text: &[u8]) -> Result<Head, ReadError> {

@@ -75,6 +75,14 @@ impl Members {
         }
     }
 
+    /// What a server says about the user, which is read by itself; `None` if it is not of its type.
+    pub(in crate::clerk) fn public_metadata<'a>(
+        &self,
+        whole: &'a str,
+    ) -> Option<PublicMetadata<'a>> {
+        PublicMetadata::parse(self.read(whole, 8)?).ok()
+    }
+
     fn read<'a, T: Deserialize<'a> + Default>(&self, whole: &'a str, at: usize) -> Option<T> {
         let text = self.text(whole, at)?;
         let read: Option<T> = serde_json::from_str(text).ok()?;
@@ -91,7 +99,6 @@ impl<'a> User<'a> {
         text: &'a str,
         members: &Members,
     ) -> Option<Self> {
-        let metadata: Option<&RawValue> = members.read(text, 8)?;
         Some(User {
             key: key.clone(),
             created_at,
@@ -104,7 +111,7 @@ impl<'a> User<'a> {
             primary_phone_number_id: members.read(text, 5)?,
             email_addresses: members.read(text, 6)?,
             phone_numbers: members.read(text, 7)?,
-            public_metadata: PublicMetadata::parse(metadata).ok()?,
+            public_metadata: members.public_metadata(text)?,
             text,
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     clerk::RawRecord,
-    mapping::{self, Note, UserRules},
+    mapping::{self, UserRules},
     model::{Fields, Key, Table, Upsert, Version},
 };
 
@@ -21,8 +21,6 @@ pub struct Candidate {
     pub created_at: i64,
     /// Its version.
     pub version: Version,
-    /// True if its metadata claims a role that `users.roles` does not allow.
-    pub unknown_role: bool,
     /// Its rows, its own first; or why it cannot be a row.
     pub rows: Result<Vec<Upsert>, String>,
 }
@@ -30,15 +28,11 @@ pub struct Candidate {
 impl Candidate {
     /// Maps a record.
     pub fn of(record: &RawRecord, rules: &UserRules, tables: &[Table]) -> Candidate {
-        let mut unknown_role = false;
-        let rows = mapping::rows(record, rules, tables, |note| {
-            unknown_role |= *note == Note::UnknownRole;
-        });
+        let rows = mapping::rows(record, rules, tables);
         Candidate {
             key: record.key().clone(),
             created_at: record.created_at(),
             version: record.version(),
-            unknown_role,
             rows: rows.map_err(|error| error.to_string()),
         }
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clerk::{RawRecord, walk::Room},
     convex::{reader::Range, wire::ListedRow},
+    mapping,
     model::{Action, Difference, Key, Table},
     reconcile::{
         Trouble,
@@ -244,25 +245,22 @@ impl RangeRun {
 
     fn look(&mut self, table: Table, found: Finding<Listed, ListedRow>, suspects: &mut Suspects) {
         let course = &self.course;
-        let listed = match &found {
-            Finding::Both(listed, _) => Some(listed),
-            // Only for what a user claims.
-            Finding::OnlyLeft(listed) | Finding::Late(listed) => {
-                Some(listed).filter(|_| table == Table::Users)
-            }
-            Finding::OnlyRight(_) | Finding::Again(_) | Finding::Repeated(_) => None,
-        };
         let rules = &course.looking.ends.rules;
-        let mapped = listed.map(|listed| Candidate::of(listed.record(), rules, &[table]));
-        // Once for each user, however often its page is read: what was handed out is counted with the cursor.
-        let unknown_role = mapped.as_ref().is_some_and(|mapped| mapped.unknown_role);
-        self.cursor.tally.unknown_roles += u64::from(unknown_role);
+        if let Finding::Both(listed, _) | Finding::OnlyLeft(listed) | Finding::Late(listed) = &found
+            && table == Table::Users
+        {
+            // Once for each user, however often its page is read: what was handed out is counted with the cursor.
+            let metadata = listed.record().public_metadata();
+            let unknown = metadata.is_some_and(|one| mapping::claims_unknown_role(&one, rules));
+            self.cursor.tally.unknown_roles += u64::from(unknown);
+        }
         let figures = self.cursor.tally.of(table);
         match found {
             Finding::Both(listed, row) => {
                 figures.clerk += 1;
                 figures.convex += 1;
-                let fields = mapped.as_ref().and_then(|mapped| mapped.fields(table));
+                let mapped = Candidate::of(listed.record(), rules, &[table]);
+                let fields = mapped.fields(table);
                 if table == Table::Users {
                     if course.affiliations.is_on() {
                         let named = fields.is_some_and(|fields| fields.contains_key(COLUMN));

@@ -70,12 +70,19 @@ impl DifferenceLog {
     pub fn append(&mut self, difference: &Difference) -> Result<(), HistoryError> {
         let shown = json::difference(difference, self.show_values);
         // Texts and names: nothing in it that JSON cannot hold.
-        let line = serde_json::to_vec(&shown).unwrap_or_default();
+        self.append_line(&serde_json::to_vec(&shown).unwrap_or_default())
+    }
+
+    /// Adds a difference that a run has written down already, without values (see [`json::holds_no_values`]).
+    ///
+    /// # Errors
+    /// As [`DifferenceLog::append`].
+    pub fn append_line(&mut self, line: &[u8]) -> Result<(), HistoryError> {
         let plain = Keyring::default();
         // Masked, it can be read without a key.
         let keys = if self.show_values { &self.keys } else { &plain };
         let at = self.written + self.waiting.len() as u64;
-        let mut line = keys.encrypt_line(&self.name, at, &line);
+        let mut line = keys.encrypt_line(&self.name, at, line);
         if at + line.len() as u64 > MAX_LOG_BYTES {
             self.left_out += 1;
             return Ok(());

@@ -38,7 +38,7 @@ pub struct Index {
     live: HashMap<u64, Live>,
     /// Where the latest park frame of a dead letter lies.
     parked: HashMap<u64, Position>,
-    waiting_ids: HashMap<u64, u64>,
+    waiting_ids: HashSet<u64>,
     settled_ids: Remembered,
     segments: VecDeque<Segment>,
     bytes: u64,
@@ -51,7 +51,7 @@ impl Index {
         Index {
             live: HashMap::new(),
             parked: HashMap::new(),
-            waiting_ids: HashMap::new(),
+            waiting_ids: HashSet::new(),
             settled_ids: Remembered::new(remembered),
             segments: VecDeque::new(),
             bytes: 0,
@@ -90,7 +90,7 @@ impl Index {
             self.unweigh(before);
         }
         if delivery != 0 {
-            self.waiting_ids.insert(delivery, seq);
+            self.waiting_ids.insert(delivery);
         }
         let weight = weight(position.len);
         if let Some(segment) = self.segment_mut(position.segment) {
@@ -108,9 +108,7 @@ impl Index {
         self.unweigh(live);
         self.parked.remove(&seq);
         if live.delivery != 0 {
-            if self.waiting_ids.get(&live.delivery) == Some(&seq) {
-                self.waiting_ids.remove(&live.delivery);
-            }
+            self.waiting_ids.remove(&live.delivery);
             self.settled_ids.insert(live.delivery);
         }
         true
@@ -132,7 +130,7 @@ impl Index {
     pub fn known(&self, delivery: u64) -> Option<bool> {
         if delivery == 0 {
             None
-        } else if self.waiting_ids.contains_key(&delivery) {
+        } else if self.waiting_ids.contains(&delivery) {
             Some(false)
         } else {
             self.settled_ids.contains(delivery).then_some(true)

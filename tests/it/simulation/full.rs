@@ -346,7 +346,6 @@ fn candidate(user: &User) -> Candidate {
         key: user.key.clone(),
         created_at: user.created_at,
         version: Version(user.version),
-        unknown_role: false,
         rows: Ok(vec![row]),
     }
 }
