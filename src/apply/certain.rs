@@ -4,8 +4,9 @@
 //! carried out, a repair may be on its way, and after a crash the ledger may lack its last words. Content that the
 //! ledger believes to be there is left unsent only for records that are here, so that a change that was taken
 //! back again (A, B, A) does not leave B behind. A record is here from the answer to a write of it until the next
-//! write begins, which looks into the ledger once more before it is sent; and not if two contents of one version were
-//! under way at once, since Convex has the one that came last, and answers may overtake each other.
+//! write begins, which looks into the ledger once more before it is sent. Of several writes under way at once each must
+//! have taught the ledger something, and each something newer than the one before: an answer that was lost may have
+//! been the last one's, and answers may overtake each other.
 //! Pure but for the seed of its hashes; bounded; forgetting costs one call that changes nothing.
 
 use std::{
@@ -34,8 +35,19 @@ struct Writes {
     count: u32,
     /// What the last answer said.
     said: Option<Seen>,
-    /// True once two answers said the same version of two contents.
-    tied: bool,
+    /// True once an answer was missing, or said nothing newer than the one before.
+    doubtful: bool,
+}
+
+impl Writes {
+    fn end(&mut self, learnt: Option<Seen>) {
+        let newer = |said: Option<Seen>, now: Seen| {
+            said.is_none_or(|said| said.version < now.version || said == now)
+        };
+        self.doubtful |= !learnt.is_some_and(|now| newer(self.said, now));
+        self.said = learnt;
+        self.count -= 1;
+    }
 }
 
 impl Certain {
@@ -50,21 +62,16 @@ impl Certain {
     /// That write is over. `learnt`: an answer came, and the ledger says what it said.
     pub fn end(&mut self, record: &RecordKey, learnt: Option<Seen>) {
         let hash = self.hashes.hash_one(record);
-        let mut tied = false;
-        if let Some(writes) = self.under_way.get_mut(&hash) {
-            let differ = |one: Seen, other: Seen| one.version == other.version && one != other;
-            writes.tied |= learnt
-                .zip(writes.said)
-                .is_some_and(|(one, other)| differ(one, other));
-            writes.said = learnt.or(writes.said);
-            writes.count -= 1;
-            if writes.count > 0 {
-                return;
-            }
-            tied = writes.tied;
-            self.under_way.remove(&hash);
+        let Some(writes) = self.under_way.get_mut(&hash) else {
+            return;
+        };
+        writes.end(learnt);
+        if writes.count > 0 {
+            return;
         }
-        if tied || learnt.is_none() {
+        let doubtful = writes.doubtful;
+        self.under_way.remove(&hash);
+        if doubtful {
             return;
         }
         if self.young.len() >= GENERATION {
@@ -135,6 +142,25 @@ mod tests {
         assert!(!certain.contains(&user(1)));
         written(&mut certain, 1);
         assert!(certain.contains(&user(1)));
+    }
+
+    #[test]
+    fn of_several_writes_none_may_be_without_an_answer_or_answered_too_late() {
+        let pairs = [
+            (None, said(1, 1)),
+            (said(2, 2), None),
+            (said(2, 2), said(1, 1)),
+        ];
+        for (first, second) in pairs {
+            let mut certain = Certain::default();
+            certain.begin(&user(1));
+            certain.begin(&user(1));
+            certain.end(&user(1), first);
+            certain.end(&user(1), second);
+            assert!(!certain.contains(&user(1)), "{first:?} {second:?}");
+            written(&mut certain, 1);
+            assert!(certain.contains(&user(1)), "{first:?} {second:?}");
+        }
     }
 
     #[test]
