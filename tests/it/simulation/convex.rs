@@ -94,11 +94,13 @@ impl Convex {
 
     /// Deletes the memberships of a user or an organization, and answers them.
     fn bury_members_of(&mut self, parent: &Key) -> Vec<(Key, Row)> {
-        let its = |_: &Key, row: &mut Row| hangs_on(row.parents.as_ref(), parent);
-        let members: Vec<(Key, Row)> = self.rows.extract_if(.., its).collect();
-        let keys = members.iter().map(|(key, _)| key.clone());
-        self.tombstones.extend(keys);
-        members
+        let its = self.rows.iter();
+        let its = its.filter(|(_, row)| hangs_on(row.parents.as_ref(), parent));
+        let its: Vec<Key> = its.map(|(key, _)| key.clone()).collect();
+        self.tombstones.extend(its.iter().cloned());
+        its.into_iter()
+            .filter_map(|key| self.rows.remove_entry(&key))
+            .collect()
     }
 }
 

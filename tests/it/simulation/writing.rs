@@ -161,8 +161,10 @@ impl Daemon {
         match meaning(error) {
             Meaning::Throttled => {
                 self.convex.answered(ticket);
-                let now = self.world.machine.instant();
-                Some(self.throttle.borrow_mut().refused(now))
+                let machine = &self.world.machine;
+                let wait = self.throttle.borrow_mut().refused(machine.instant());
+                machine.say(|| format!("convex takes no more bytes: {wait:?}"));
+                Some(wait)
             }
             Meaning::Away(wait) => Some(self.convex.failed(&self.world, ticket, wait)),
             Meaning::Redacted if !*there && self.world.query().await.is_err() => {
