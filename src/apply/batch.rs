@@ -62,6 +62,17 @@ pub struct Call<T> {
     tried: bool,
 }
 
+impl<T> Call<T> {
+    /// Takes out what must not be sent any more.
+    pub fn leave_out(&mut self, is_late: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (late, left) = std::mem::take(&mut self.items)
+            .into_iter()
+            .partition(is_late);
+        self.items = left;
+        late
+    }
+}
+
 /// Calls still to be made, in order.
 #[derive(Debug)]
 pub struct Calls<T> {

@@ -22,7 +22,7 @@ use crate::{
         backoff::RetryRule,
         dead_letters::DeadLetters,
         mentioned::Mentioned,
-        order::{self, Millis, Says, Waiting},
+        order::{self, Collapsed, Millis, Says, Waiting},
         ties::Ties,
     },
     store::journal::{CauseKind, Meta, Position, RequestOrigin},
@@ -81,8 +81,8 @@ impl Book {
     /// Lets a stored entry wait for its turn.
     pub fn take_in(&mut self, record: RecordKey, ticket: Ticket) -> Vec<Deed> {
         let mut deeds = Vec::new();
-        if let Some(lost) = self.waiting.push(record.clone(), ticket) {
-            self.lost(&record, &ticket, lost, &mut deeds);
+        if let Some(collapsed) = self.waiting.push(record.clone(), ticket) {
+            self.collapsed(&record, collapsed, &mut deeds);
         }
         deeds
     }
@@ -286,21 +286,20 @@ impl Book {
         at: Millis,
         deeds: &mut Vec<Deed>,
     ) {
-        let (record, ticket) = (lease.record.clone(), lease.ticket);
-        if let Some(lost) = self.waiting.put_back(lease, attempts, fetch, at) {
-            self.lost(&record, &ticket, lost, deeds);
+        let record = lease.record.clone();
+        if let Some(collapsed) = self.waiting.put_back(lease, attempts, fetch, at) {
+            self.collapsed(&record, collapsed, deeds);
         }
     }
 
-    /// The queue gave up an entry when another one was handed in.
-    fn lost(
+    /// The queue gave up an entry for another one.
+    fn collapsed(
         &mut self,
         record: &RecordKey,
-        handed_in: &Ticket,
-        lost: Ticket,
+        collapsed: Collapsed<Position>,
         deeds: &mut Vec<Deed>,
     ) {
-        let lost = self.ties.lost(handed_in, lost);
+        let lost = self.ties.collapsed(collapsed);
         deeds.extend(lost.into_iter().map(|lost| superseded(record, lost)));
     }
 }

@@ -188,11 +188,7 @@ impl Shared {
         if L::ALONE {
             return;
         }
-        let is_late = |load: &L| load.is_overtaken(self.seen(load.record()));
-        let (late, left): (Vec<L>, Vec<L>) = std::mem::take(&mut call.items)
-            .into_iter()
-            .partition(is_late);
-        call.items = left;
+        let late = call.leave_out(|load| load.is_overtaken(self.seen(load.record())));
         self.written(late.iter().map(|load| (load.record(), None)));
         done.extend(late.into_iter().map(|load| (load, Fate::Overtaken)));
     }
@@ -251,7 +247,7 @@ impl Shared {
             Meaning::Throttled => {
                 // An outage would hold up everybody; this holds up one call, and its neighbours fill the window.
                 self.convex.answered(ticket);
-                Verdict::Away(self.throttle().refused(Instant::now()))
+                Verdict::Away(self.throttle().refused(Instant::now().into_std()))
             }
             Meaning::Redacted if !*there => {
                 if let Err(outage) = self.edges.load().reader.describe().await {

@@ -118,6 +118,19 @@ pub fn overtaken(seen: Option<Seen>, version: Version, revive: bool) -> bool {
     }
 }
 
+/// The same for a repair that waited for its turn and would leave the record as in `own`. A deletion is never late.
+pub fn is_late(known: Option<Seen>, own: Seen, revive: bool) -> bool {
+    !own.deleted && overtaken(known, own.version, revive)
+}
+
+/// True if a write with this outcome leaves a row, so that those whom the row refers to have to be there too.
+pub fn leaves_a_row(outcome: Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Tombstoned | Outcome::Stale | Outcome::Deleted | Outcome::Absent
+    )
+}
+
 /// What Convex's answer to a write teaches the ledger; `None`: nothing, since what the ledger knows by then is
 /// further on. `alone` says that this was a delivery's write: no other delivery of the record is written at the same
 /// time, so a deletion that is known by then is one that it was judged against; but a repair may have been written

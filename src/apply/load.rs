@@ -74,7 +74,7 @@ impl<P: Send> Load for Ready<P> {
     }
 
     fn is_overtaken(&self, known: Option<Seen>) -> bool {
-        !self.seen.deleted && guard::overtaken(known, self.seen.version, self.revive)
+        guard::is_late(known, self.seen, self.revive)
     }
 }
 

@@ -28,7 +28,7 @@ mod probe;
 pub mod repairs;
 mod shared;
 mod tables;
-mod throttle;
+pub mod throttle;
 mod work;
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 //! and so close that the next window is noticed when it has hardly begun. The longer nothing goes through, the
 //! further apart the turns.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Turns stand this part of the time apart for which nothing has gone through.
 const PART: u32 = 10;

@@ -3,7 +3,7 @@
 //! Pure: time is an argument, nothing is read or written. Knows keys, standings and fingerprints,
 //! never what a change contains. Promises: a record has at most one lease; what is pushed for a
 //! leased record waits; waiting events of one record collapse into the newest; every ticket that
-//! is not leased again is handed back exactly once as superseded.
+//! is not leased again is handed back exactly once as given up.
 
 use std::{
     cmp::Reverse,
@@ -37,6 +37,15 @@ pub struct Says {
     pub standing: Standing,
     /// Stands for the content: equal content has an equal fingerprint.
     pub fingerprint: u64,
+}
+
+/// Of two entries of one record that waited, only one waits any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collapsed<P> {
+    /// The one that waits.
+    pub kept: Ticket<P>,
+    /// The one that was given up: superseded, unless it ties with the other; see [`super::ties`].
+    pub lost: Ticket<P>,
 }
 
 /// The right to work on one record. Used up by [`Waiting::finish`] or [`Waiting::put_back`].
@@ -157,9 +166,8 @@ impl<P> Default for Waiting<P> {
 }
 
 impl<P: Copy> Waiting<P> {
-    /// Lets an entry wait for its record. Hands back the entry that is now superseded: the one that
-    /// waited, or this one.
-    pub fn push(&mut self, record: RecordKey, ticket: Ticket<P>) -> Option<Ticket<P>> {
+    /// Lets an entry wait for its record. Says which one is given up, if another one waited: that one, or this.
+    pub fn push(&mut self, record: RecordKey, ticket: Ticket<P>) -> Option<Collapsed<P>> {
         let fetch = ticket.says.is_none();
         self.merge(record, Waiter::new(ticket, fetch, 0, Millis::MIN))
     }
@@ -207,18 +215,18 @@ impl<P: Copy> Waiting<P> {
     }
 
     /// Gives a lease back to be tried again from `not_before` on. `attempts` is the new count; `fetch`
-    /// asks for the record's present state. Hands back what is superseded, as [`Waiting::push`] does.
+    /// asks for the record's present state. Says what is given up, as [`Waiting::push`] does.
     pub fn put_back(
         &mut self,
         lease: Lease<P>,
         attempts: u32,
         fetch: bool,
         not_before: Millis,
-    ) -> Option<Ticket<P>> {
+    ) -> Option<Collapsed<P>> {
         let waiter = Waiter::new(lease.ticket, fetch, attempts, not_before);
-        let lost = self.merge(lease.record.clone(), waiter);
+        let collapsed = self.merge(lease.record.clone(), waiter);
         self.release(&lease.record);
-        lost
+        collapsed
     }
 
     /// Nobody waits for a service any more: it has another key now. A wait that a record's own failure has earned
@@ -285,7 +293,7 @@ impl<P: Copy> Waiting<P> {
         self.later.peek().map(|Reverse((at, _))| *at)
     }
 
-    fn merge(&mut self, record: RecordKey, incoming: Waiter<P>) -> Option<Ticket<P>> {
+    fn merge(&mut self, record: RecordKey, incoming: Waiter<P>) -> Option<Collapsed<P>> {
         let slot = match self.slots.entry(record.clone()) {
             Entry::Occupied(occupied) => occupied.into_mut(),
             Entry::Vacant(vacant) => vacant.insert(Slot {
@@ -294,7 +302,7 @@ impl<P: Copy> Waiting<P> {
                 listed: false,
             }),
         };
-        let lost = match slot.next.take() {
+        let collapsed = match slot.next.take() {
             None => {
                 slot.next = Some(incoming);
                 self.waiters += 1;
@@ -302,14 +310,18 @@ impl<P: Copy> Waiting<P> {
             }
             Some(waiting) => {
                 let (kept, lost) = newest(waiting, incoming);
+                let kept_ticket = kept.ticket();
                 slot.next = Some(kept);
-                Some(lost)
+                Some(Collapsed {
+                    kept: kept_ticket,
+                    lost,
+                })
             }
         };
         if !slot.leased {
             self.list(record);
         }
-        lost
+        collapsed
     }
 
     fn release(&mut self, record: &RecordKey) {
@@ -351,7 +363,7 @@ impl<P: Copy> Waiting<P> {
     }
 }
 
-/// Which of two waiting entries of one record stays, and how; and which one is superseded.
+/// Which of two waiting entries of one record stays, and how; and which one is given up.
 fn newest<P: Copy>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) {
     // A wait that a failure has earned is neither skipped nor prolonged by what arrives meanwhile.
     let not_before = waiting.not_before.max(incoming.not_before);

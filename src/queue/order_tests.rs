@@ -53,8 +53,14 @@ fn only(waiting: &mut Waiting<()>, now: Millis) -> Lease<()> {
 fn waiting_events_of_one_record_collapse_into_the_newest() {
     let mut waiting = Waiting::default();
     assert_eq!(waiting.push(record(1), event(1, 10, 1)), None);
-    assert_eq!(waiting.push(record(1), event(2, 30, 3)).unwrap().seq, 1);
-    assert_eq!(waiting.push(record(1), event(3, 20, 2)).unwrap().seq, 3);
+    assert_eq!(
+        waiting.push(record(1), event(2, 30, 3)).unwrap().lost.seq,
+        1
+    );
+    assert_eq!(
+        waiting.push(record(1), event(3, 20, 2)).unwrap().lost.seq,
+        3
+    );
     let lease = only(&mut waiting, 0);
     assert_eq!((lease.ticket.seq, lease.fetch), (2, false));
     waiting.finish(lease);
@@ -65,8 +71,14 @@ fn waiting_events_of_one_record_collapse_into_the_newest() {
 fn a_deletion_wins_over_updates_whatever_its_time() {
     let mut waiting = Waiting::default();
     waiting.push(record(1), event(1, 500, 1));
-    assert_eq!(waiting.push(record(1), deletion(2, 200)).unwrap().seq, 1);
-    assert_eq!(waiting.push(record(1), event(3, 900, 1)).unwrap().seq, 3);
+    assert_eq!(
+        waiting.push(record(1), deletion(2, 200)).unwrap().lost.seq,
+        1
+    );
+    assert_eq!(
+        waiting.push(record(1), event(3, 900, 1)).unwrap().lost.seq,
+        3
+    );
     assert_eq!(only(&mut waiting, 0).ticket.seq, 2);
 }
 
@@ -99,13 +111,16 @@ fn two_contents_with_one_version_ask_clerk_until_something_newer_comes() {
 fn a_wish_to_fetch_makes_the_event_beside_it_ask_clerk_in_either_order() {
     let mut waiting = Waiting::default();
     waiting.push(record(1), event(1, 10, 1));
-    assert_eq!(waiting.push(record(1), wish(2)).unwrap().seq, 2);
+    assert_eq!(waiting.push(record(1), wish(2)).unwrap().lost.seq, 2);
     let lease = only(&mut waiting, 0);
     assert_eq!((lease.ticket.seq, lease.fetch), (1, true));
 
     let mut waiting = Waiting::default();
     waiting.push(record(1), wish(1));
-    assert_eq!(waiting.push(record(1), deletion(2, 10)).unwrap().seq, 1);
+    assert_eq!(
+        waiting.push(record(1), deletion(2, 10)).unwrap().lost.seq,
+        1
+    );
     let lease = only(&mut waiting, 0);
     assert_eq!((lease.ticket.seq, lease.fetch), (2, true));
 }
@@ -130,7 +145,10 @@ fn a_retry_waits_its_time_and_what_arrives_meanwhile_neither_skips_nor_prolongs_
     assert_eq!(waiting.put_back(lease, 1, false, 1_000), None);
     assert!(!waiting.has_ready(999));
     assert_eq!(waiting.next_due(), Some(1_000));
-    assert_eq!(waiting.push(record(1), event(2, 20, 2)).unwrap().seq, 1);
+    assert_eq!(
+        waiting.push(record(1), event(2, 20, 2)).unwrap().lost.seq,
+        1
+    );
     assert!(waiting.lease(999, 100).is_empty());
     let lease = only(&mut waiting, 1_000);
     assert_eq!(
@@ -146,7 +164,7 @@ fn a_retry_that_was_overtaken_while_leased_is_superseded() {
     waiting.push(record(1), event(1, 10, 1));
     let lease = only(&mut waiting, 0);
     waiting.push(record(1), event(2, 20, 2));
-    assert_eq!(waiting.put_back(lease, 1, false, 50).unwrap().seq, 1);
+    assert_eq!(waiting.put_back(lease, 1, false, 50).unwrap().lost.seq, 1);
     assert_eq!(only(&mut waiting, 50).ticket.seq, 2);
 }
 
@@ -229,7 +247,7 @@ proptest! {
                     seq += 1;
                     let ticket = if w { wish(seq) } else if deleted { deletion(seq, version) } else { event(seq, version, fingerprint) };
                     pushed.insert(seq, (record(n), ticket));
-                    if let Some(lost) = waiting.push(record(n), ticket) { end(lost.seq) }
+                    if let Some(one) = waiting.push(record(n), ticket) { end(one.lost.seq) }
                 }
                 Step::Lease { max } => {
                     for lease in waiting.lease(now, max) {
@@ -246,7 +264,7 @@ proptest! {
                 Step::PutBack { fetch, wait } => if let Some(lease) = held.pop() {
                     let attempts = lease.attempts + 1;
                     let fetch = fetch || lease.fetch;
-                    if let Some(lost) = waiting.put_back(lease, attempts, fetch, now + wait) { end(lost.seq) }
+                    if let Some(one) = waiting.put_back(lease, attempts, fetch, now + wait) { end(one.lost.seq) }
                 },
             }
             prop_assert_eq!(waiting.leased(), held.len());

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::order::{Says, Ticket};
+use super::order::{Collapsed, Says, Ticket};
 
 impl Says {
     /// True if both claim the same version with different contents.
@@ -41,18 +41,23 @@ impl<P> Default for Ties<P> {
 }
 
 impl<P: Copy> Ties<P> {
-    /// The queue gave up `lost` when `handed_in` came. Answers the entries that are superseded by that: none if
-    /// the two tie, since then `handed_in` was kept and Clerk is asked.
-    pub fn lost(&mut self, handed_in: &Ticket<P>, lost: Ticket<P>) -> Vec<Ticket<P>> {
-        let mut all = self.ended(lost.seq);
-        all.insert(0, lost);
-        let tie = handed_in.seq != lost.seq
-            && (handed_in.says.zip(lost.says)).is_some_and(|(kept, lost)| kept.ties(lost));
-        if !tie {
-            return all;
+    /// The queue gave up an entry for another. Answers the entries that are superseded by that: none if the two
+    /// tie, since then Clerk is asked; that one alone if both say the same, since what ties with one of them ties
+    /// with the other.
+    pub fn collapsed(&mut self, Collapsed { kept, lost }: Collapsed<P>) -> Vec<Ticket<P>> {
+        let tied = self.ended(lost.seq);
+        let both = kept.says.zip(lost.says);
+        let (stay, superseded) = match both {
+            Some((kept, lost_says)) if kept.ties(lost_says) => {
+                ([&[lost][..], &tied].concat(), Vec::new())
+            }
+            Some((kept, lost_says)) if kept.standing == lost_says.standing => (tied, vec![lost]),
+            _ => (Vec::new(), [&[lost][..], &tied].concat()),
+        };
+        if !stay.is_empty() {
+            self.others.entry(kept.seq).or_default().extend(stay);
         }
-        self.others.entry(handed_in.seq).or_default().extend(all);
-        Vec::new()
+        superseded
     }
 
     /// An entry has come to its end, or is set aside: takes out those that tied with it.
@@ -89,6 +94,10 @@ mod tests {
         }
     }
 
+    fn kept(kept: Ticket<u8>, lost: Ticket<u8>) -> Collapsed<u8> {
+        Collapsed { kept, lost }
+    }
+
     fn seqs(tickets: Vec<Ticket<u8>>) -> Vec<u64> {
         tickets.iter().map(|ticket| ticket.seq).collect()
     }
@@ -97,8 +106,8 @@ mod tests {
     fn what_ties_ends_with_the_entry_that_was_kept() {
         let mut ties = Ties::default();
         let (first, second, third) = (ticket(1, 5, 10), ticket(2, 5, 20), ticket(3, 5, 30));
-        assert!(ties.lost(&second, first).is_empty());
-        assert!(ties.lost(&third, second).is_empty());
+        assert!(ties.collapsed(kept(second, first)).is_empty());
+        assert!(ties.collapsed(kept(third, second)).is_empty());
         assert_eq!(seqs(ties.ended(2)), [0; 0], "the third has taken them over");
         assert_eq!(seqs(ties.ended(3)), [2, 1]);
         assert_eq!(seqs(ties.ended(3)), [0; 0]);
@@ -107,27 +116,34 @@ mod tests {
     #[test]
     fn newer_content_supersedes_all_of_a_tie() {
         let mut ties = Ties::default();
-        assert!(ties.lost(&ticket(2, 5, 20), ticket(1, 5, 10)).is_empty());
-        assert_eq!(seqs(ties.lost(&ticket(3, 6, 30), ticket(2, 5, 20))), [2, 1]);
-        let same = ticket(5, 6, 30);
-        assert_eq!(
-            seqs(ties.lost(&same, ticket(3, 6, 30))),
-            [3],
-            "equal content"
-        );
+        let (second, newer) = (ticket(2, 5, 20), ticket(3, 6, 30));
+        assert!(ties.collapsed(kept(second, ticket(1, 5, 10))).is_empty());
+        assert_eq!(seqs(ties.collapsed(kept(newer, second))), [2, 1]);
         let older = ticket(6, 4, 1);
-        assert_eq!(seqs(ties.lost(&older, older)), [6], "it lost itself");
+        assert_eq!(seqs(ties.collapsed(kept(newer, older))), [6]);
         let wish = Ticket {
             says: None,
             ..older
         };
-        assert_eq!(seqs(ties.lost(&ticket(7, 4, 2), wish)), [6]);
+        assert_eq!(seqs(ties.collapsed(kept(ticket(7, 4, 2), wish))), [6]);
+        assert!(ties.others.is_empty());
+    }
+
+    #[test]
+    fn the_same_once_more_takes_over_what_ties() {
+        let mut ties = Ties::default();
+        let (first, second) = (ticket(1, 5, 10), ticket(2, 5, 20));
+        assert!(ties.collapsed(kept(second, first)).is_empty());
+        let again = ticket(3, 5, 20);
+        assert_eq!(seqs(ties.collapsed(kept(again, second))), [2]);
+        assert_eq!(seqs(ties.collapsed(kept(again, ticket(4, 5, 20)))), [4]);
+        assert_eq!(seqs(ties.ended(3)), [1]);
     }
 
     #[test]
     fn places_follow_the_journal() {
         let mut ties = Ties::default();
-        ties.lost(&ticket(2, 5, 20), ticket(1, 5, 10));
+        ties.collapsed(kept(ticket(2, 5, 20), ticket(1, 5, 10)));
         ties.moved(|seq| (seq == 1).then_some(9));
         assert_eq!(ties.ended(2)[0].position, 9);
     }

@@ -16,9 +16,12 @@ mod endings;
 mod faults;
 mod full;
 mod gate;
+mod groups;
 mod judging;
 mod machine;
 mod network;
+mod parents;
+mod removing;
 mod schedule;
 mod sweep;
 mod world;
@@ -147,4 +150,6 @@ breaches! {
     a_tie_that_is_forgotten_is_found TiesForgotten
     a_ledger_that_is_believed_too_much_is_found TrustingLedger
     a_queue_that_keeps_the_first_is_found FirstWins
+    a_membership_whose_parents_nobody_looks_for_is_found NoLook
+    a_membership_that_outlives_its_organization_is_found NoCascade
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::{Applier, workers::Message};
 use crate::{
-    apply::{Shared, call::Done, load::Fate, work::Work},
-    model::{Key, Outcome, RecordKey, Table},
+    apply::{Shared, call::Done, guard, load::Fate, work::Work},
+    model::{Key, RecordKey, Table},
     store::journal::{Related, RequestOrigin},
 };
 
@@ -54,15 +54,7 @@ impl Applier {
 impl Shared {
     /// Who is mentioned by what was just written, and is not in the ledger.
     pub(super) fn unheard_of(&self, done: &[Done<Work>]) -> Vec<RecordKey> {
-        let stands = |fate: &Fate| {
-            let Fate::Written { outcome, .. } = fate else {
-                return false;
-            };
-            !matches!(
-                outcome,
-                Outcome::Tombstoned | Outcome::Stale | Outcome::Deleted | Outcome::Absent
-            )
-        };
+        let stands = |fate: &Fate| matches!(fate, Fate::Written { outcome, .. } if guard::leaves_a_row(*outcome));
         let written = done.iter().filter(|(_, fate)| stands(fate));
         let mentioned = written.flat_map(|(work, _)| &work.mentions);
         mentioned

@@ -71,13 +71,18 @@ fn first(book: &mut Book, now: Millis) -> Lease {
 }
 
 fn back(book: &mut Book, lease: Lease, ending: Ending, now: Millis) -> Vec<Deed> {
-    book.take_back(
-        Worker::Writer,
-        vec![(lease, ending)],
-        now,
-        RULES.retry,
-        || 0.5,
-    )
+    back_from(Worker::Writer, book, lease, ending, now)
+}
+
+fn back_from(
+    worker: Worker,
+    book: &mut Book,
+    lease: Lease,
+    ending: Ending,
+    now: Millis,
+) -> Vec<Deed> {
+    let endings = vec![(lease, ending)];
+    book.take_back(worker, endings, now, RULES.retry, || 0.5)
 }
 
 fn refused() -> Ending {
@@ -215,6 +220,32 @@ fn what_ties_with_a_record_shares_its_end() {
         assert_eq!(end == "parked", last == "parked");
         assert_eq!(ends(&deeds)[1], (3 - other, last));
     }
+}
+
+#[test]
+fn what_ties_stays_beside_a_copy_that_comes_while_the_entry_is_worked_on() {
+    let mut book = book(1);
+    assert!(book.take_in(user(1), ticket(2, 1, 7)).is_empty(), "a tie");
+    let asked = given(book.hand_out(0, ROAD, RULES).0, Worker::Fetcher);
+    let lease = asked.into_iter().flatten().next().unwrap();
+    let copy = ticket(3, 1, 7);
+    assert!(book.take_in(user(1), copy).is_empty());
+    // Convex refuses the record: the copy is tried in its place, and the other content is not forgotten.
+    let deeds = back_from(Worker::Fetcher, &mut book, lease, refused(), 0);
+    assert_eq!(ends(&deeds), [(2, "superseded")]);
+    let parked = (1..).find_map(|turn| {
+        let now = turn * 1_000;
+        let asked = given(book.hand_out(now, ROAD, RULES).0, Worker::Fetcher);
+        let lease = asked.into_iter().flatten().next().unwrap();
+        let deeds = back_from(Worker::Fetcher, &mut book, lease, refused(), now);
+        Some(ends(&deeds)).filter(|ends| !ends.is_empty())
+    });
+    assert_eq!(parked.unwrap(), [(1, "parked"), (3, "parked")]);
+    // Both are tried again, and so Clerk is asked once more.
+    book.take_in(user(1), ticket(1, 1, 0));
+    book.take_in(user(1), copy);
+    let deeds = book.hand_out(60_000, ROAD, RULES).0;
+    assert_eq!(given(deeds, Worker::Fetcher).len(), 1);
 }
 
 #[test]

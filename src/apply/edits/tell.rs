@@ -113,7 +113,7 @@ impl Shared {
             }
             Meaning::Throttled => {
                 self.convex.answered(ticket);
-                Some(self.throttle().refused(Instant::now()))
+                Some(self.throttle().refused(Instant::now().into_std()))
             }
             Meaning::Away(asked) => Some(self.convex.failed(ticket, error, asked)),
         }

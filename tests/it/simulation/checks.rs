@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clerk_convex_sync::{
-    apply::ending::Final,
-    model::{Key, RecordKey, Standing},
+    apply::{ending::Final, guard},
+    model::{Key, RecordKey, Standing, Table},
     reconcile::repair::brake::Limits,
 };
 
 use super::{
-    clerk::{Message, OURS, record_of},
+    clerk::{Message, OURS, record_of, table_of},
     convex::{Behalf, Row, Write},
     disk::Stored,
     world::World,
@@ -21,7 +21,7 @@ use super::{
 /// See the module's words.
 #[derive(Default)]
 pub struct Checks {
-    /// The last that Clerk said about a user.
+    /// The last that Clerk said about a record.
     last: BTreeMap<Key, u64>,
     acknowledged: BTreeSet<u64>,
     /// Entries without an end, by record.
@@ -33,7 +33,7 @@ pub struct Checks {
     refusals: BTreeMap<RecordKey, u32>,
     /// The highest version that a row has had.
     highest: BTreeMap<Key, i64>,
-    /// All that Clerk said of a user: versions and contents.
+    /// All that Clerk said of a record: versions and contents.
     told: BTreeMap<Key, Vec<(i64, u32)>>,
     gone: BTreeSet<Key>,
     calls: u64,
@@ -41,8 +41,11 @@ pub struct Checks {
     runs: BTreeMap<u64, Run>,
     /// Starts that the clock has a right to, and those under way, by job.
     turns: [(bool, u32); 2],
-    /// Crashes after which the ledger may lack something.
+    /// Crashes, and those after which the ledger may lack something.
+    pub crashes: u64,
     pub forgotten: u64,
+    /// Records of which a delivery has written a row.
+    pub written: BTreeSet<Key>,
 }
 
 struct Outage {
@@ -54,9 +57,15 @@ struct Outage {
 #[derive(Default)]
 struct Run {
     approved: bool,
+    tables: BTreeMap<Table, Removed>,
+    writes: u64,
+}
+
+/// What a run has removed of a table.
+#[derive(Default)]
+struct Removed {
     most_rows: u64,
     deletions: u64,
-    writes: u64,
 }
 
 impl Checks {
@@ -66,6 +75,11 @@ impl Checks {
             let told = self.told.entry(message.key.clone()).or_default();
             told.push((message.standing.version.ms(), message.content));
         }
+    }
+
+    /// That message says all there is to say about this record.
+    pub fn said_by(&mut self, key: Key, message: u64) {
+        self.last.insert(key, message);
     }
 
     pub fn acknowledged(&mut self, message: u64) {
@@ -119,6 +133,7 @@ impl Checks {
 
     /// The process is gone, and with it what it had in hand.
     pub fn crashed(&mut self) {
+        self.crashes += 1;
         self.open.clear();
         self.in_flight.clear();
         self.not_before.clear();
@@ -136,7 +151,7 @@ impl Checks {
 }
 
 impl World {
-    fn must(&self, holds: bool, words: impl FnOnce() -> String) {
+    pub fn must(&self, holds: bool, words: impl FnOnce() -> String) {
         if !holds {
             self.machine.violated(words());
         }
@@ -188,7 +203,8 @@ impl World {
         after: Option<&Row>,
         behalf: Behalf,
     ) {
-        let rows = self.convex.borrow().rows.len() as u64;
+        let table = table_of(key);
+        let rows = self.convex.borrow().rows_of(table);
         let mut checks = self.checks.borrow_mut();
         let content = |row: &Row| row.content;
         if let (Behalf::Run(run), true) = (behalf, before.map(content) != after.map(content)) {
@@ -196,15 +212,16 @@ impl World {
         }
         if *write == Write::Delete {
             checks.gone.insert(key.clone());
-            let living = self.clerk.borrow().users.contains_key(key);
+            let living = self.clerk.borrow().get(key).is_some();
             self.must(!living, || format!("{key} was deleted and is alive"));
             if let (Behalf::Run(run), Some(_)) = (behalf, before) {
                 let run = checks.runs.entry(run).or_default();
-                run.most_rows = run.most_rows.max(rows + 1);
-                run.deletions += 1;
-                let allowed = LIMITS.allowed(run.most_rows + run.deletions);
-                let most = run.approved || run.deletions <= allowed;
-                let deletions = run.deletions;
+                let removed = run.tables.entry(table).or_default();
+                removed.most_rows = removed.most_rows.max(rows + 1);
+                removed.deletions += 1;
+                let deletions = removed.deletions;
+                let allowed = LIMITS.allowed(removed.most_rows + deletions);
+                let most = run.approved || deletions <= allowed;
                 self.must(most, || {
                     format!("a run deleted {deletions} rows, {allowed} at most may go")
                 });
@@ -240,6 +257,11 @@ impl World {
             let this = stored.message.as_ref().map(|message| message.standing);
             let newer = |other: &Option<Standing>| other.zip(this).is_none_or(|(a, b)| a >= b);
             others_wait = others.values().any(newer);
+        }
+        if let (Final::Applied(outcome), Some(message)) = (end, &stored.message)
+            && guard::leaves_a_row(outcome)
+        {
+            checks.written.insert(message.key.clone());
         }
         drop(checks);
         let Some(message) = &stored.message else {
@@ -325,7 +347,7 @@ impl World {
         self.must(may, || format!("job {job} began without a reason"));
     }
 
-    /// Nothing waits any more: each user whose last word was acknowledged is as that word says.
+    /// Nothing waits any more: each record whose last word was acknowledged is as that word says.
     pub fn deliveries_alone_converge(&self) {
         let (checks, clerk) = (self.checks.borrow(), self.clerk.borrow());
         for (key, message) in &checks.last {
@@ -335,7 +357,7 @@ impl World {
             if !told || doubt || self.convex.borrow().tampered.contains(key) {
                 continue;
             }
-            let has = clerk.users.get(key).map(|user| user.content);
+            let has = clerk.get(key).map(|record| record.content);
             let row = self.convex.borrow().rows.get(key).map(|row| row.content);
             self.must(has == row, || {
                 format!("all was told about {key}: Clerk has {has:?}, Convex {row:?}")
@@ -354,7 +376,9 @@ impl World {
     /// Both sides are the same.
     pub fn both_sides_agree(&self) {
         let (clerk, convex) = (self.clerk.borrow(), self.convex.borrow());
-        let has: BTreeMap<&Key, u32> = clerk.users.iter().map(|(k, u)| (k, u.content)).collect();
+        let tables = [Table::Users, Table::Organizations, Table::Memberships];
+        let has = tables.iter().flat_map(|table| clerk.of(*table));
+        let has: BTreeMap<&Key, u32> = has.map(|(key, one)| (key, one.content)).collect();
         let rows: BTreeMap<&Key, u32> = convex.rows.iter().map(|(k, r)| (k, r.content)).collect();
         self.must(has == rows, || {
             format!("Clerk has {has:?}, Convex {rows:?}")

@@ -1,10 +1,12 @@
-//! The model of Clerk: users with versions, and what it answers.
+//! The model of Clerk: users, organizations and memberships with versions, and what it answers.
 //!
 //! Ids are never used twice. Lists move while they are read. A replica may lag behind with what a user is like,
-//! and may list too little; what it says about one id is true as to whether the user exists, since everything
-//! rests on that. Every change is a message for the network.
+//! and may list too little; what it says about one id is true as to whether the record exists, since everything
+//! rests on that. Memberships end with their user and with their organization. Every change is a message for the
+//! network.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
@@ -18,16 +20,20 @@ pub const OURS: &str = "ins_ours";
 /// Somebody else's.
 pub const FOREIGN: &str = "ins_foreign";
 
-/// A user as Clerk has it at one time.
+/// Of a membership: its organization and its user.
+pub type Parents = (Key, Key);
+
+/// A record as Clerk has it at one time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct User {
+pub struct Record {
     pub key: Key,
     pub created_at: i64,
     pub version: i64,
     pub content: u32,
+    pub parents: Option<Parents>,
 }
 
-impl User {
+impl Record {
     pub fn hash(&self) -> ContentHash {
         hash_of(self.content)
     }
@@ -40,17 +46,37 @@ pub fn fields_of(content: u32) -> Fields {
     fields
 }
 
+thread_local! {
+    /// Hashes of contents, by content: worlds ask for the same few thousand times.
+    static HASHES: RefCell<Vec<Option<ContentHash>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What the ledger keeps of a content.
 pub fn hash_of(content: u32) -> ContentHash {
-    ContentHash::of(&fields_of(content))
+    HASHES.with_borrow_mut(|hashes| {
+        let at = content as usize;
+        if hashes.len() <= at {
+            hashes.resize(at + 1, None);
+        }
+        *hashes[at].get_or_insert_with(|| ContentHash::of(&fields_of(content)))
+    })
 }
 
-/// The record of a user's key.
+/// The table of a key, which its beginning tells.
+pub fn table_of(key: &Key) -> Table {
+    match key.as_str() {
+        key if key.starts_with("org_") => Table::Organizations,
+        key if key.starts_with("orgmem_") => Table::Memberships,
+        _ => Table::Users,
+    }
+}
+
+/// The record of a key.
 pub fn record_of(key: &Key) -> RecordKey {
-    RecordKey::new(Table::Users, key.clone())
+    RecordKey::new(table_of(key), key.clone())
 }
 
-/// How a user is changed.
+/// How a record is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// The content is new.
@@ -69,6 +95,7 @@ pub struct Message {
     pub created_at: i64,
     pub standing: Standing,
     pub content: u32,
+    pub parents: Option<Parents>,
     pub instance: &'static str,
 }
 
@@ -79,72 +106,114 @@ pub struct Away;
 /// See the module's words.
 #[derive(Default)]
 pub struct Clerk {
-    pub users: BTreeMap<Key, User>,
+    pub users: BTreeMap<Key, Record>,
+    pub organizations: BTreeMap<Key, Record>,
+    pub memberships: BTreeMap<Key, Record>,
     pub deleted: BTreeSet<Key>,
-    /// Users whose last changes shared a version.
+    /// Records whose last changes shared a version.
     pub tied: BTreeSet<Key>,
-    /// How a user was before its last change, and when that was.
-    before: BTreeMap<Key, (User, i64)>,
+    /// How a record was before its last change, and when that was.
+    before: BTreeMap<Key, (Record, i64)>,
     made: u32,
     contents: u32,
     messages: u64,
 }
 
 impl Clerk {
-    pub fn create(&mut self, now: i64) -> Message {
+    /// All records of a table.
+    pub fn of(&self, table: Table) -> &BTreeMap<Key, Record> {
+        match table {
+            Table::Users | Table::Profiles => &self.users,
+            Table::Organizations => &self.organizations,
+            Table::Memberships => &self.memberships,
+        }
+    }
+
+    fn of_mut(&mut self, table: Table) -> &mut BTreeMap<Key, Record> {
+        match table {
+            Table::Users | Table::Profiles => &mut self.users,
+            Table::Organizations => &mut self.organizations,
+            Table::Memberships => &mut self.memberships,
+        }
+    }
+
+    /// The record of this key, if there is one.
+    pub fn get(&self, key: &Key) -> Option<&Record> {
+        self.of(table_of(key)).get(key)
+    }
+
+    pub fn create(&mut self, table: Table, now: i64, parents: Option<Parents>) -> Message {
         self.made += 1;
         self.contents += 1;
+        let kind = match table {
+            Table::Users | Table::Profiles => "user",
+            Table::Organizations => "org",
+            Table::Memberships => "orgmem",
+        };
         // Ids do not come in the order of their making.
         let number = self.made.wrapping_mul(2_654_435_761);
-        let key = Key::parse(&format!("user_{number:08x}")).expect("a key");
-        let user = User {
+        let key = Key::parse(&format!("{kind}_{number:08x}")).expect("a key");
+        let record = Record {
             key: key.clone(),
             created_at: now,
             version: now,
             content: self.contents,
+            parents,
         };
-        self.users.insert(key, user.clone());
-        self.tell(&user, false)
+        self.of_mut(table).insert(key, record.clone());
+        self.tell(&record, false)
     }
 
-    /// Changes a user.
+    /// Changes a record.
     pub fn update(&mut self, key: &Key, now: i64, how: How) -> Option<Message> {
         self.contents += 1;
-        let user = self.users.get_mut(key)?;
-        let before = self.before.insert(key.clone(), (user.clone(), now));
+        let anew = self.contents;
+        let before = self.get(key)?.clone();
+        let before = self.before.insert(key.clone(), (before, now));
+        let record = self.of_mut(table_of(key)).get_mut(key)?;
         let content = match (how, before) {
-            (How::Touch, _) => user.content,
+            (How::Touch, _) => record.content,
             (How::TakeBack, Some((before, _))) => before.content,
-            _ => self.contents,
+            _ => anew,
         };
-        if user.version == now && user.content != content {
+        let tied = record.version == now && record.content != content;
+        (record.version, record.content) = (now, content);
+        let record = record.clone();
+        if tied {
             self.tied.insert(key.clone());
         }
-        (user.version, user.content) = (now, content);
-        let user = user.clone();
-        Some(self.tell(&user, false))
+        Some(self.tell(&record, false))
     }
 
+    /// Deletes a record; what hangs on it is the caller's.
     pub fn delete(&mut self, key: &Key, now: i64) -> Option<Message> {
-        let user = self.users.remove(key)?;
+        let record = self.of_mut(table_of(key)).remove(key)?;
         self.deleted.insert(key.clone());
-        self.before.insert(key.clone(), (user.clone(), now));
-        let user = User {
+        self.before.insert(key.clone(), (record.clone(), now));
+        let record = Record {
             version: now,
-            ..user
+            ..record
         };
-        Some(self.tell(&user, true))
+        Some(self.tell(&record, true))
+    }
+
+    /// The memberships of a user or an organization.
+    pub fn members_of(&self, parent: &Key) -> Vec<Key> {
+        let members = self.memberships.values();
+        let of_it = members.filter(|one| hangs_on(one.parents.as_ref(), parent));
+        of_it.map(|one| one.key.clone()).collect()
     }
 
     /// An example as a dashboard sends it: of nobody, and another instance's.
     pub fn foreign(&mut self, now: i64) -> Message {
         self.made += 1;
         let key = Key::parse(&format!("user_x{}", self.made)).expect("a key");
-        let user = User {
+        let user = Record {
             key,
             created_at: now,
             version: now,
             content: 0,
+            parents: None,
         };
         Message {
             instance: FOREIGN,
@@ -161,27 +230,33 @@ impl Clerk {
         }
     }
 
-    fn tell(&mut self, user: &User, deleted: bool) -> Message {
+    fn tell(&mut self, record: &Record, deleted: bool) -> Message {
         self.messages += 1;
         Message {
             id: self.messages,
-            key: user.key.clone(),
-            created_at: user.created_at,
+            key: record.key.clone(),
+            created_at: record.created_at,
             standing: Standing {
-                version: Version(user.version),
+                version: Version(record.version),
                 deleted,
             },
-            content: user.content,
+            content: record.content,
+            parents: record.parents.clone(),
             instance: OURS,
         }
     }
 
-    fn shown(&self, user: &User, since: i64) -> User {
-        match self.before.get(&user.key) {
+    fn shown(&self, record: &Record, since: i64) -> Record {
+        match self.before.get(&record.key) {
             Some((before, at)) if *at >= since => before.clone(),
-            _ => user.clone(),
+            _ => record.clone(),
         }
     }
+}
+
+/// True if these are a membership's parents and this is one of them.
+pub fn hangs_on(parents: Option<&Parents>, parent: &Key) -> bool {
+    parents.is_some_and(|(organization, user)| parent == organization || parent == user)
 }
 
 impl World {
@@ -208,52 +283,61 @@ impl World {
         }
     }
 
-    /// One user; `None`: Clerk says that it does not exist.
-    pub async fn get_user(self: &Rc<Self>, key: &Key) -> Result<Option<User>, Away> {
+    /// One record; `None`: Clerk says that it does not exist.
+    pub async fn get_record(self: &Rc<Self>, key: &Key) -> Result<Option<Record>, Away> {
         self.ask(|world| {
             let clerk = world.clerk.borrow();
-            let user = clerk.users.get(key);
-            user.map(|user| clerk.shown(user, world.since()))
+            let record = clerk.get(key);
+            record.map(|record| clerk.shown(record, world.since()))
         })
         .await
     }
 
-    /// Those of these that exist.
-    pub async fn users_by_id(self: &Rc<Self>, keys: &[Key]) -> Result<Vec<User>, Away> {
+    /// Those of these that exist: users or organizations, since of memberships there is no such listing.
+    pub async fn records_by_id(self: &Rc<Self>, keys: &[Key]) -> Result<Vec<Record>, Away> {
         self.ask(|world| {
             let clerk = world.clerk.borrow();
-            let there = keys.iter().filter_map(|key| clerk.users.get(key));
+            let there = keys.iter().filter_map(|key| clerk.get(key));
             let there = there.filter(|_| !world.machine.chance(world.faults().lies / 4.0));
-            there.map(|user| clerk.shown(user, world.since())).collect()
+            let shown = there.map(|record| clerk.shown(record, world.since()));
+            shown.collect()
         })
         .await
     }
 
-    pub async fn count_users(self: &Rc<Self>) -> Result<u64, Away> {
+    /// How many members an organization has.
+    pub async fn count_members(self: &Rc<Self>, organization: &Key) -> Result<usize, Away> {
+        self.ask(|world| world.clerk.borrow().members_of(organization).len())
+            .await
+    }
+
+    pub async fn count(self: &Rc<Self>, table: Table) -> Result<u64, Away> {
         self.ask(|world| {
-            let count = world.clerk.borrow().users.len() as u64;
+            let count = world.clerk.borrow().of(table).len() as u64;
             let lies = world.machine.chance(world.faults().lies / 4.0);
             if lies { count / 2 } else { count }
         })
         .await
     }
 
-    /// A page of all users behind a place, oldest first.
-    pub async fn list_users(
+    /// A page of a whole table behind a place, oldest first.
+    pub async fn list(
         self: &Rc<Self>,
+        table: Table,
         after: Option<(i64, Key)>,
         limit: usize,
-    ) -> Result<Vec<User>, Away> {
+    ) -> Result<Vec<Record>, Away> {
         self.ask(|world| {
             let clerk = world.clerk.borrow();
-            let mut all: Vec<&User> = clerk.users.values().collect();
+            let mut all: Vec<&Record> = clerk.of(table).values().collect();
             all.sort_by(|a, b| (a.created_at, &a.key).cmp(&(b.created_at, &b.key)));
-            let behind = |user: &&&User| {
-                let place = (user.created_at, &user.key);
+            let behind = |one: &&&Record| {
+                let place = (one.created_at, &one.key);
                 after.as_ref().is_none_or(|(at, key)| place > (*at, key))
             };
             let page = all.iter().filter(behind).take(limit);
-            let mut page: Vec<User> = page.map(|user| clerk.shown(user, world.since())).collect();
+            let page = page.map(|one| clerk.shown(one, world.since()));
+            let mut page: Vec<Record> = page.collect();
             world.lie(&mut page);
             page
         })
@@ -261,11 +345,11 @@ impl World {
     }
 
     /// The users changed last, newest first.
-    pub async fn newest_users(self: &Rc<Self>, limit: usize) -> Result<Vec<User>, Away> {
+    pub async fn newest_users(self: &Rc<Self>, limit: usize) -> Result<Vec<Record>, Away> {
         self.ask(|world| {
             let clerk = world.clerk.borrow();
             let since = world.since();
-            let mut all: Vec<User> = clerk
+            let mut all: Vec<Record> = clerk
                 .users
                 .values()
                 .map(|user| clerk.shown(user, since))
@@ -278,7 +362,7 @@ impl World {
     }
 
     /// A page may be empty, end early, or lack somebody in its middle.
-    fn lie(&self, page: &mut Vec<User>) {
+    fn lie(&self, page: &mut Vec<Record>) {
         if page.is_empty() || !self.machine.chance(self.faults().lies) {
             return;
         }

@@ -12,13 +12,18 @@ use std::{
 
 use clerk_convex_sync::{
     convex::{answer, deployment::CallError},
-    model::{Key, Outcome},
+    model::{Key, Outcome, Table},
     outbound::ExchangeError,
 };
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{faults::Breach, machine::WORLD, world::World};
+use super::{
+    clerk::{Parents, hangs_on, table_of},
+    faults::Breach,
+    machine::WORLD,
+    world::World,
+};
 
 /// A row as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +31,7 @@ pub struct Row {
     pub created_at: Option<i64>,
     pub version: i64,
     pub content: u32,
+    pub parents: Option<Parents>,
 }
 
 /// One change of a call.
@@ -35,6 +41,7 @@ pub enum Write {
         created_at: i64,
         version: i64,
         content: u32,
+        parents: Option<Parents>,
     },
     Delete,
 }
@@ -45,6 +52,8 @@ pub enum Behalf {
     Delivery,
     /// A run, by its number.
     Run(u64),
+    /// Nobody's: a membership goes with its user or its organization.
+    Cascade,
 }
 
 /// See the module's words.
@@ -72,6 +81,27 @@ struct Outcomes {
 #[derive(Deserialize)]
 struct One {
     outcome: Outcome,
+}
+
+impl Convex {
+    /// How many rows a table has.
+    pub fn rows_of(&self, table: Table) -> u64 {
+        self.rows
+            .keys()
+            .filter(|key| table_of(key) == table)
+            .count() as u64
+    }
+
+    /// Deletes the memberships of a user or an organization, and answers them.
+    fn bury_members_of(&mut self, parent: &Key) -> Vec<(Key, Row)> {
+        let its = self.rows.iter();
+        let its = its.filter(|(_, row)| hangs_on(row.parents.as_ref(), parent));
+        let its: Vec<Key> = its.map(|(key, _)| key.clone()).collect();
+        self.tombstones.extend(its.iter().cloned());
+        its.into_iter()
+            .filter_map(|key| self.rows.remove_entry(&key))
+            .collect()
+    }
 }
 
 impl World {
@@ -128,7 +158,7 @@ impl World {
         if self.machine.chance(faults.convex_fails) {
             return match self.machine.pick(3) {
                 0 => None,
-                1 => refused(429, r#"{"code":"TooMany"}"#.into()),
+                1 => refused(429, r#"{"code":"TooManyWrites"}"#.into()),
                 _ => refused(503, "<html>".into()),
             };
         }
@@ -188,9 +218,15 @@ impl World {
         let unguarded = self.is_broken(Breach::NoGuard);
         let mut convex = self.convex.borrow_mut();
         let before = convex.rows.get(key).cloned();
-        let buried = convex.tombstones.contains(key) && !unguarded;
+        let buried = (convex.tombstones.contains(key)
+            || self.hangs_in_the_air(&convex, key, write))
+            && !unguarded;
+        let mut members = Vec::new();
         let outcome = match (write, &before) {
             (Write::Delete, before) => {
+                if !self.is_broken(Breach::NoCascade) {
+                    members = convex.bury_members_of(key);
+                }
                 convex.rows.remove(key);
                 convex.tombstones.insert(key.clone());
                 if before.is_some() {
@@ -199,7 +235,10 @@ impl World {
                     Outcome::Absent
                 }
             }
-            (Write::Upsert { .. }, _) if buried => Outcome::Tombstoned,
+            (Write::Upsert { .. }, _) if buried => {
+                convex.tombstones.insert(key.clone());
+                Outcome::Tombstoned
+            }
             (Write::Upsert { version, .. }, Some(row)) if *version < row.version && !unguarded => {
                 Outcome::Stale
             }
@@ -208,6 +247,7 @@ impl World {
                     created_at,
                     version,
                     content,
+                    parents,
                 },
                 before,
             ) => {
@@ -215,6 +255,7 @@ impl World {
                     created_at: Some(*created_at),
                     version: *version,
                     content: *content,
+                    parents: parents.clone(),
                 };
                 convex.rows.insert(key.clone(), row);
                 match before {
@@ -227,18 +268,37 @@ impl World {
         let after = convex.rows.get(key).cloned();
         drop(convex);
         self.applied(key, write, before.as_ref(), after.as_ref(), behalf);
+        for (member, row) in members {
+            self.applied(&member, &Write::Delete, Some(&row), None, Behalf::Cascade);
+        }
         outcome
+    }
+
+    /// True of a new membership whose user or organization was deleted: it ends as if it had been there then.
+    fn hangs_in_the_air(&self, convex: &Convex, key: &Key, write: &Write) -> bool {
+        let Write::Upsert {
+            parents: Some((organization, user)),
+            ..
+        } = write
+        else {
+            return false;
+        };
+        let mut parents = [organization, user].into_iter();
+        let gone = parents.any(|parent| convex.tombstones.contains(parent));
+        gone && !convex.rows.contains_key(key) && !self.is_broken(Breach::NoCascade)
     }
 
     /// A page of rows behind a place, in the order of the contract.
     pub async fn list_rows(
         self: &Rc<Self>,
+        table: Table,
         after: Option<(Option<i64>, Key)>,
         limit: usize,
     ) -> Result<Vec<(Key, Row)>, CallError> {
         self.query().await?;
         let convex = self.convex.borrow();
-        let mut all: Vec<(&Key, &Row)> = convex.rows.iter().collect();
+        let of_table = convex.rows.iter().filter(|(key, _)| table_of(key) == table);
+        let mut all: Vec<(&Key, &Row)> = of_table.collect();
         all.sort_by(|a, b| (a.1.created_at, a.0).cmp(&(b.1.created_at, b.0)));
         let behind = |(key, row): &(&Key, &Row)| {
             let place = (row.created_at, *key);

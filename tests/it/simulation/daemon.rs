@@ -17,6 +17,7 @@ use clerk_convex_sync::{
         certain::Certain,
         ending::Final,
         permits::Permits,
+        throttle::Throttle,
     },
     queue::backoff::RetryRule,
     store::journal::CauseKind,
@@ -44,6 +45,7 @@ pub struct Daemon {
     pub convex: Gate,
     pub clerk: Gate,
     pub permits: Permits,
+    pub throttle: RefCell<Throttle>,
     wake: Cell<Option<i64>>,
     pub clock: Clock,
     /// As the program's: what this life knows of rows.
@@ -63,6 +65,7 @@ impl Daemon {
             convex: Gate::new(200),
             clerk: Gate::new(500),
             permits: Permits::new(world.drawn.concurrency),
+            throttle: RefCell::default(),
             wake: Cell::new(None),
             clock: Clock::default(),
             certain: RefCell::default(),

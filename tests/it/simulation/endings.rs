@@ -50,7 +50,7 @@ impl Daemon {
                         Worker::Fetcher => self.spawn_fetcher(leases),
                     }
                 }
-                Deed::Look(records) => unreachable!("a user mentions nobody, not {records:?}"),
+                Deed::Look(records) => self.spawn(Rc::clone(self).look_for(records)),
                 Deed::Settle { ticket, end, .. } => self.settle(ticket.seq, end),
                 Deed::Again {
                     record, attempts, ..

@@ -42,6 +42,10 @@ pub enum Breach {
     TiesForgotten,
     /// Of two entries that wait, the one that came first is kept.
     FirstWins,
+    /// Nobody looks for those whom a membership names.
+    NoLook,
+    /// A user's or an organization's memberships outlive it in Convex.
+    NoCascade,
 }
 
 /// See the module's words.
@@ -89,6 +93,10 @@ pub struct Faults {
     pub page: usize,
     pub full_every_min: i64,
     pub sweeps: bool,
+    /// Of what happens in Clerk: what concerns organizations and memberships. Zero: there are none.
+    pub groups: f64,
+    /// Of memberships that end with another record: of how many Clerk tells.
+    pub endings_told: f64,
 }
 
 impl Faults {
@@ -145,6 +153,17 @@ impl Faults {
             page: up_to(2, 12) as usize,
             full_every_min: up_to(1, 5),
             sweeps: machine.chance(0.5),
+            groups: 0.0,
+            endings_told: 0.0,
+        }
+    }
+
+    /// The same with organizations and memberships.
+    pub fn with_groups(self, machine: &Machine) -> Faults {
+        Faults {
+            groups: 0.2 + 0.5 * machine.luck(),
+            endings_told: machine.luck(),
+            ..self
         }
     }
 

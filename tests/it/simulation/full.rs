@@ -1,51 +1,58 @@
-//! The full diff: both sides walked and joined, suspects looked at again, what may go removed.
+//! The full diff: both sides walked and joined, suspects looked at again and repaired.
 //!
-//! As `reconcile/full/range.rs`, `confirm.rs`, `mend.rs`, `remove.rs` and the end of a group; the join, the
-//! verdicts, the proof, the brake and the plan are the program's own. One range, and its cursor after every page.
+//! As `reconcile/full/range.rs`, `confirm.rs` and `mend.rs`; the join and the verdicts are the program's own. Table
+//! after table, parents before children; one range each, and its cursor after every page.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use clerk_convex_sync::{
-    clerk::proof::{Evidence, prove},
     convex::wire,
     model::{Key, Table, Upsert, Version},
     reconcile::{
         diff::merge::{Finding, Listed, Merge, Need, Step, Stored},
-        repair::{
-            brake::{Brake, Situation, brake},
-            plan::Plan,
-        },
+        repair::plan::Plan,
         verdict::{Candidate, Sides, is_overtaken, judge},
     },
     report::RunOutcome,
 };
 
 use super::{
-    checks::LIMITS,
-    clerk::{User, fields_of, record_of},
+    clerk::{Parents, Record, fields_of, record_of, table_of},
     convex::Row,
     daemon::Daemon,
     desk::{Trouble, patiently},
-    faults::Breach,
-    writing::{Repair, Repaired},
+    writing::Repair,
 };
+
+/// What a full diff walks.
+const TABLES: [Table; 3] = [Table::Users, Table::Organizations, Table::Memberships];
 
 /// Where a full diff stands.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
-    run: u64,
+    pub run: u64,
     started: i64,
-    counted: u64,
+    /// The table, by its place.
+    at: usize,
+    pub counted: Option<u64>,
     below: Option<i64>,
-    listed: u64,
-    rows: u64,
-    flaws: u64,
-    differences: u64,
-    orphans: Vec<Key>,
+    pub listed: u64,
+    pub rows: u64,
+    pub flaws: u64,
+    pub orphans: BTreeSet<Orphan>,
+    pub differences: u64,
+    pub failed: bool,
+    pub held: bool,
 }
 
+/// A record that Clerk does not list, and whose it is.
+pub type Orphan = (Key, Option<Parents>);
+
 #[derive(Clone, Debug)]
-struct Left(Rc<User>);
+struct Left(Rc<Record>);
 
 #[derive(Clone, Debug)]
 struct Right(Key, Row);
@@ -71,7 +78,15 @@ impl Stored for Right {
 }
 
 type Join = Merge<Left, Right>;
-type Suspects = BTreeMap<Key, Option<Rc<User>>>;
+
+/// What was listed of it, and whose its row is.
+#[derive(Default)]
+struct Suspect {
+    listed: Option<Rc<Record>>,
+    parents: Option<Parents>,
+}
+
+type Suspects = BTreeMap<Key, Suspect>;
 
 impl Daemon {
     pub async fn compare(self: &Rc<Self>, number: u64) -> Result<RunOutcome, Trouble> {
@@ -85,15 +100,27 @@ impl Daemon {
             let begun = Cursor {
                 run: number,
                 started: world.machine.now(),
-                counted: patiently!(self, world.count_users()),
+                counted: Some(patiently!(self, world.count(Table::Users))),
                 ..Cursor::default()
             };
             world.checks.borrow_mut().run_begins(begun.run, false);
             cursor = Some(begun);
         }
         let mut cursor = cursor.expect("a cursor");
-        self.walk(&mut cursor).await?;
-        let outcome = self.end_of(&mut cursor).await?;
+        let mut plan = Plan::new("run", world.machine.now());
+        let tables = match world.drawn.groups > 0.0 {
+            true => &TABLES[..],
+            false => &TABLES[..1],
+        };
+        while let Some(table) = tables.get(cursor.at).copied() {
+            if cursor.counted.is_none() {
+                cursor.counted = Some(patiently!(self, world.count(table)));
+            }
+            self.walk(table, &mut cursor).await?;
+            self.end_of(table, &mut cursor, &mut plan).await?;
+            cursor = cursor.of_next();
+        }
+        let outcome = self.conclude(&cursor, plan);
         // What was mended before it was cut off is not found again.
         if outcome == RunOutcome::InSync && cursor.run == number {
             world.found_nothing(cursor.run);
@@ -108,12 +135,12 @@ impl Daemon {
         if world.disk.borrow().state.now.proved {
             return Ok(());
         }
-        let rows = patiently!(self, world.list_rows(None, 100));
+        let rows = patiently!(self, world.list_rows(Table::Users, None, 100));
         let keys: Vec<Key> = rows.into_iter().map(|(key, _)| key).collect();
         if keys.is_empty() {
             return Ok(());
         }
-        let found = patiently!(self, world.users_by_id(&keys));
+        let found = patiently!(self, world.records_by_id(&keys));
         if !found.is_empty() {
             world.disk.borrow_mut().state.now.proved = true;
         } else if keys.len() >= 3 {
@@ -122,7 +149,7 @@ impl Daemon {
         Ok(())
     }
 
-    async fn walk(self: &Rc<Self>, cursor: &mut Cursor) -> Result<(), Trouble> {
+    async fn walk(self: &Rc<Self>, table: Table, cursor: &mut Cursor) -> Result<(), Trouble> {
         let limit = self.world.drawn.page;
         let mut join = Join::new();
         // From this millisecond on, itself included.
@@ -130,13 +157,13 @@ impl Daemon {
         let mut right = cursor.below.map(|below| (Some(below), first_key()));
         let mut ended = false;
         while !ended {
-            let page = patiently!(self, self.world.list_users(left.clone(), limit));
+            let page = patiently!(self, self.world.list(table, left.clone(), limit));
             ended = page.len() < limit;
             left = page
                 .last()
-                .map(|user| (user.created_at, user.key.clone()))
+                .map(|one| (one.created_at, one.key.clone()))
                 .or(left);
-            join.feed_left(page.into_iter().map(|user| Left(Rc::new(user))).collect());
+            join.feed_left(page.into_iter().map(|one| Left(Rc::new(one))).collect());
             if ended {
                 join.end_left();
             }
@@ -146,7 +173,8 @@ impl Daemon {
                     Ok(Step::Found(found)) => look(found, cursor, &mut suspects),
                     Ok(Step::Need(Need::Left) | Step::Done) => break,
                     Ok(Step::Need(_)) => {
-                        let rows = patiently!(self, self.world.list_rows(right.clone(), limit));
+                        let rows =
+                            patiently!(self, self.world.list_rows(table, right.clone(), limit));
                         let short = rows.len() < limit;
                         let last = rows.last();
                         right = last
@@ -161,7 +189,7 @@ impl Daemon {
                     Err(_) => return Err(Trouble::Broken),
                 }
             }
-            self.deal_with(suspects, cursor).await?;
+            self.deal_with(table, suspects, cursor).await?;
             cursor.below = join.settled().max(cursor.below);
             let mut disk = self.world.disk.borrow_mut();
             disk.state.now.run = Some(cursor.clone());
@@ -173,38 +201,39 @@ impl Daemon {
     /// Looks again on both sides, and repairs what still differs.
     async fn deal_with(
         self: &Rc<Self>,
+        table: Table,
         mut suspects: Suspects,
         cursor: &mut Cursor,
     ) -> Result<(), Trouble> {
-        suspects.retain(|key, listed| {
+        suspects.retain(|key, suspect| {
             let seen = self.seen(&record_of(key));
             let seen = seen.map(|seen| (seen.version, seen.deleted));
-            let over = |user: &Rc<User>| is_overtaken(Version(user.version), seen);
-            !listed.as_ref().is_some_and(over)
+            let over = |listed: &Rc<Record>| is_overtaken(Version(listed.version), seen);
+            !suspect.listed.as_ref().is_some_and(over)
         });
-        let keys: Vec<Key> = suspects.into_keys().collect();
-        if keys.is_empty() {
+        if suspects.is_empty() {
             return Ok(());
         }
-        let users = patiently!(self, self.world.users_by_id(&keys));
+        let keys: Vec<Key> = suspects.keys().cloned().collect();
+        let now = self.look_up(table, &suspects).await?;
         let rows = patiently!(self, self.world.get_rows(&keys));
         let mut repairs = Vec::new();
-        for key in keys {
-            let user = users.iter().find(|user| user.key == key);
-            let candidate = user.map(candidate);
+        for (key, suspect) in suspects {
+            let record = now.iter().find(|one| one.key == key);
+            let candidate = record.map(candidate);
             let rows = rows.iter().filter(|(of, _)| *of == key);
             let rows = rows.map(|(key, row)| wire_row(key, row)).collect();
             let verdict = judge(&Sides {
                 key: &key,
                 clerk: candidate.as_ref(),
-                rows: vec![(Table::Users, rows)],
+                rows: vec![(table, rows)],
                 held: false,
             });
             cursor.differences += verdict.differences.len() as u64;
             if verdict.orphan {
-                cursor.orphans.push(key);
-            } else if let Some(user) = user.filter(|_| verdict.write) {
-                repairs.push(Repair::of(user.clone()));
+                cursor.orphans.insert((key, suspect.parents));
+            } else if let Some(record) = record.filter(|_| verdict.write) {
+                repairs.push(Repair::of(record.clone()));
             }
         }
         let count = repairs.len();
@@ -216,136 +245,91 @@ impl Daemon {
         Ok(())
     }
 
-    /// Everything was walked: may what is gone from Clerk go from Convex?
-    async fn end_of(self: &Rc<Self>, cursor: &mut Cursor) -> Result<RunOutcome, Trouble> {
-        let world = &self.world;
-        let evidence = Evidence {
-            counted_before: cursor.counted,
-            counted_after: patiently!(self, world.count_users()),
-            rows: cursor.listed,
-            flaws: cursor.flaws,
-            failed_pages: 0,
-            rows_elsewhere: cursor.rows,
-        };
-        let unproven = prove(&evidence).err().map(|why| why.to_string());
-        let mut outcome = match (unproven.is_some(), cursor.differences) {
-            (true, _) => RunOutcome::Failed,
-            (false, 0) => RunOutcome::InSync,
-            (false, _) => RunOutcome::Repaired,
-        };
-        cursor.orphans.sort();
-        cursor.orphans.dedup();
-        let orphans = std::mem::take(&mut cursor.orphans);
-        let verdict = brake(
-            LIMITS,
-            &Situation {
-                deletions: orphans.len() as u64,
-                rows: cursor.rows,
-                listed: cursor.listed,
-                unproven,
-                none_counted: false,
-                emptied: 0,
-                lately: 0,
-            },
-        );
-        match verdict {
-            Brake::Held { reason } if !world.is_broken(Breach::NoBrake) => {
-                let mut plan = Plan::new("run", world.machine.now());
-                plan.hold_because(reason);
-                orphans.iter().for_each(|key| plan.insert(record_of(key)));
-                world.machine.say(|| format!("held: {orphans:?}"));
-                let mut disk = world.disk.borrow_mut();
-                let digest = plan.digest();
-                if disk.plans.iter().all(|held| held.digest() != digest) {
-                    disk.plans.push(plan);
-                }
-                outcome = RunOutcome::Held;
-            }
-            Brake::Refused { .. } if !world.is_broken(Breach::NoBrake) => {
-                outcome = RunOutcome::Failed;
-            }
-            _ => self.remove(orphans, cursor.run).await?,
+    /// What Clerk has of these now. No request takes many memberships by their ids, so of those what was listed counts.
+    async fn look_up(
+        self: &Rc<Self>,
+        table: Table,
+        suspects: &Suspects,
+    ) -> Result<Vec<Record>, Trouble> {
+        if table != Table::Memberships {
+            let keys: Vec<Key> = suspects.keys().cloned().collect();
+            return Ok(patiently!(self, self.world.records_by_id(&keys)));
         }
-        Ok(outcome)
-    }
-
-    /// Removes those that Clerk says do not exist, each by its id.
-    async fn remove(self: &Rc<Self>, orphans: Vec<Key>, run: u64) -> Result<(), Trouble> {
-        let mut repairs = Vec::new();
-        for key in orphans {
-            let unasked = self.world.is_broken(Breach::NoConfirm);
-            let user = match unasked {
-                true => None,
-                false => patiently!(self, self.world.get_user(&key)),
-            };
-            let record = record_of(&key);
-            match user {
-                None => repairs.push(Repair { record, user: None }),
-                Some(_) => self.world.machine.say(|| format!("{key} is spared")),
+        let mut now = Vec::new();
+        for (key, suspect) in suspects {
+            match &suspect.listed {
+                Some(listed) => now.push(Record::clone(listed)),
+                None => now.extend(patiently!(self, self.world.get_record(key))),
             }
         }
-        for done in self.repair(repairs, run).await? {
-            if done == Repaired::Refused {
-                self.world.machine.say(|| "a deletion was refused".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Carries out a plan; as `reconciler/approve.rs`.
-    pub async fn carry_out(self: &Rc<Self>, plan: &Plan, run: u64) -> Result<RunOutcome, Trouble> {
-        self.world.checks.borrow_mut().run_begins(run, true);
-        let keys: Vec<Key> = plan.records().map(|record| record.key.clone()).collect();
-        let rows = patiently!(self, self.world.get_rows(&keys));
-        let orphans = rows.into_iter().map(|(key, _)| key).collect();
-        self.remove(orphans, run).await?;
-        Ok(RunOutcome::Repaired)
+        Ok(now)
     }
 }
 
 /// What to make of a finding; as `RangeRun::look`.
 fn look(found: Finding<Left, Right>, cursor: &mut Cursor, suspects: &mut Suspects) {
     match found {
-        Finding::Both(Left(user), Right(key, row)) => {
+        Finding::Both(Left(listed), Right(_, row)) => {
             cursor.listed += 1;
             cursor.rows += 1;
-            if user.content != row.content {
-                suspects.insert(key, Some(user));
+            if listed.content != row.content {
+                suspect(listed, suspects);
             }
         }
-        Finding::OnlyLeft(Left(user)) => {
+        Finding::OnlyLeft(Left(listed)) => {
             cursor.listed += 1;
-            suspects.insert(user.key.clone(), Some(user));
+            suspect(listed, suspects);
         }
-        Finding::OnlyRight(Right(key, _)) | Finding::Again(Right(key, _)) => {
+        Finding::OnlyRight(Right(key, row)) | Finding::Again(Right(key, row)) => {
             cursor.rows += 1;
-            suspects.entry(key).or_default();
+            suspects.entry(key).or_default().parents = row.parents;
         }
-        Finding::Late(Left(user)) => {
+        Finding::Late(Left(listed)) => {
             cursor.flaws += 1;
             cursor.listed += 1;
-            suspects.insert(user.key.clone(), Some(user));
+            suspect(listed, suspects);
         }
         Finding::Repeated(_) => cursor.flaws += 1,
     }
 }
 
-fn candidate(user: &User) -> Candidate {
+fn suspect(listed: Rc<Record>, suspects: &mut Suspects) {
+    let slot = suspects.entry(listed.key.clone()).or_default();
+    slot.listed = Some(listed);
+}
+
+impl Cursor {
+    /// At the beginning of the next table.
+    fn of_next(self) -> Cursor {
+        Cursor {
+            at: self.at + 1,
+            counted: None,
+            below: None,
+            listed: 0,
+            rows: 0,
+            flaws: 0,
+            orphans: BTreeSet::new(),
+            ..self
+        }
+    }
+}
+
+fn candidate(record: &Record) -> Candidate {
     let row = Upsert {
-        table: Table::Users,
-        key: user.key.clone(),
-        created_at: user.created_at,
-        version: Version(user.version),
-        fields: fields_of(user.content),
+        table: table_of(&record.key),
+        key: record.key.clone(),
+        created_at: record.created_at,
+        version: Version(record.version),
+        fields: fields_of(record.content),
         insert_defaults: None,
         link_email: None,
         revive: None,
         merge: None,
     };
     Candidate {
-        key: user.key.clone(),
-        created_at: user.created_at,
-        version: Version(user.version),
+        key: record.key.clone(),
+        created_at: record.created_at,
+        version: Version(record.version),
         rows: Ok(vec![row]),
     }
 }

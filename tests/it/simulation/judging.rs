@@ -13,12 +13,12 @@ use clerk_convex_sync::{
         guard::{self, Verdict},
         instance::{Absence, Belonging, absence},
     },
-    model::{ContentHash, Key, Standing, Version},
+    model::{ContentHash, Key, Origin, Standing, Table, Version},
     store::state::Seen,
 };
 
 use super::{
-    clerk::{Message, OURS, User, hash_of},
+    clerk::{Message, OURS, Record, hash_of, table_of},
     convex::{Behalf, Write},
     daemon::Daemon,
     faults::Breach,
@@ -85,6 +85,7 @@ impl Daemon {
         mut endings: Vec<Ended>,
     ) {
         let done = self.write(works, true, Behalf::Delivery).await;
+        self.hear_of_parents(&done);
         endings.extend(done.into_iter().map(|(work, fate)| {
             let ending = match fate {
                 Fate::Written(outcome) => Ending::Final(Final::Applied(outcome)),
@@ -147,7 +148,7 @@ impl Daemon {
             verdict => verdict,
         };
         match verdict {
-            Verdict::Write => Ok(upsert(lease, &shown(&message))),
+            Verdict::Write => Ok(upsert(lease, shown(&message))),
             verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
         }
     }
@@ -186,7 +187,7 @@ impl Daemon {
         let mut users = self.users_at_once(&questions).await;
         for question in questions {
             let answer = match users.remove(&question.lease.record.key) {
-                Some(user) => Ok(Some(user)),
+                Some(record) => Ok(Some(record)),
                 // Not in a listing proves nothing: ask about the id itself.
                 None => self.ask_for(&question.lease.record.key).await,
             };
@@ -209,9 +210,9 @@ impl Daemon {
         }
     }
 
-    async fn users_at_once(&self, questions: &[Question]) -> BTreeMap<Key, User> {
+    async fn users_at_once(&self, questions: &[Question]) -> BTreeMap<Key, Record> {
         let keys = questions.iter().map(|one| one.lease.record.key.clone());
-        let keys: Vec<Key> = keys.collect();
+        let keys: Vec<Key> = keys.filter(|key| table_of(key) == Table::Users).collect();
         let mut found = BTreeMap::new();
         if keys.len() < 2 {
             return found;
@@ -219,7 +220,7 @@ impl Daemon {
         let Ok(ticket) = self.clerk.admit(&self.world) else {
             return found;
         };
-        match self.world.users_by_id(&keys).await {
+        match self.world.records_by_id(&keys).await {
             Ok(users) => {
                 self.clerk.answered(ticket);
                 found.extend(users.into_iter().map(|user| (user.key.clone(), user)));
@@ -229,9 +230,9 @@ impl Daemon {
         found
     }
 
-    async fn ask_for(&self, key: &Key) -> Result<Option<User>, Ending> {
+    async fn ask_for(&self, key: &Key) -> Result<Option<Record>, Ending> {
         let ticket = self.clerk.admit(&self.world).map_err(Ending::Hold)?;
-        match self.world.get_user(key).await {
+        match self.world.get_record(key).await {
             Ok(user) => {
                 self.clerk.answered(ticket);
                 Ok(user)
@@ -243,22 +244,23 @@ impl Daemon {
     fn answer(
         &self,
         question: Question,
-        answer: Result<Option<User>, Ending>,
+        answer: Result<Option<Record>, Ending>,
     ) -> Result<Load<Lease>, Ended> {
         let Question {
             lease,
             arbitrate,
             instance,
         } = question;
-        let user = match answer {
-            Ok(user) => user,
+        let record = match answer {
+            Ok(record) => record,
             Err(ending) => return Err((lease, ending)),
         };
         let says = lease.ticket.says.map(|says| says.standing);
-        let Some(user) = user else {
+        let Some(record) = record else {
             let says_gone = says.is_some_and(|says| says.deleted);
             let proved = self.world.disk.borrow().state.now.proved;
-            return match absence(says_gone, arbitrate, false, proved) {
+            let mentioned = lease.ticket.origin == Origin::Repair;
+            return match absence(says_gone, arbitrate, mentioned, proved) {
                 Absence::Gone => {
                     let now = Version(self.world.machine.now());
                     let version = says.map_or(now, |says| says.version);
@@ -277,28 +279,31 @@ impl Daemon {
             disk.state.now.pin.proved(instance);
             disk.state.now.proved = true;
         }
-        if guard::lags(says, Version(user.version)) {
+        if guard::lags(says, Version(record.version)) {
             self.world.checks.borrow_mut().contradicted(&lease.record);
             return Err((lease, refused("clerk_lags")));
         }
-        let standing = Standing::alive(Version(user.version));
+        let standing = Standing::alive(Version(record.version));
         let before = self.seen(&lease.record);
-        let verdict = guard::judge_fetched(before, standing.version, user.hash(), false);
+        // Who only wishes for a record has seen that its row is missing.
+        let insist = says.is_none();
+        let verdict = guard::judge_fetched(before, standing.version, record.hash(), insist);
         match guard::unless_certain(verdict, || self.is_certain(&lease)) {
-            Verdict::Write => Ok(upsert(lease, &user)),
-            verdict => Err(self.ended(lease, verdict, Some((standing, user.hash())))),
+            Verdict::Write => Ok(upsert(lease, record)),
+            verdict => Err(self.ended(lease, verdict, Some((standing, record.hash())))),
         }
     }
 }
 
-/// The user as an event tells of it.
-fn shown(message: &Message) -> User {
+/// The record as an event tells of it.
+fn shown(message: &Message) -> Record {
     debug_assert!(message.instance == OURS || message.content == 0);
-    User {
+    Record {
         key: message.key.clone(),
         created_at: message.created_at,
         version: message.standing.version.ms(),
         content: message.content,
+        parents: message.parents.clone(),
     }
 }
 
@@ -311,15 +316,11 @@ fn deletion(lease: Lease, standing: Standing) -> Load<Lease> {
     }
 }
 
-fn upsert(lease: Lease, user: &User) -> Load<Lease> {
+fn upsert(lease: Lease, record: Record) -> Load<Lease> {
     Load {
         record: lease.record.clone(),
         tag: lease,
-        write: Write::Upsert {
-            created_at: user.created_at,
-            version: user.version,
-            content: user.content,
-        },
-        seen: seen(Standing::alive(Version(user.version)), user.hash()),
+        seen: seen(Standing::alive(Version(record.version)), record.hash()),
+        write: Write::of(record),
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use clerk_convex_sync::{model::Version, report::RunOutcome};
 
 use super::{
-    clerk::{User, record_of},
+    clerk::{Record, record_of},
     daemon::Daemon,
     desk::{Trouble, patiently},
     writing::Repair,
@@ -43,8 +43,8 @@ impl Daemon {
             }
         }
         if !ties.is_empty() {
-            let users = patiently!(self, world.users_by_id(&ties));
-            let differ = |user: &User| !matches!(self.look(user), Look::Known);
+            let users = patiently!(self, world.records_by_id(&ties));
+            let differ = |user: &Record| !matches!(self.look(user), Look::Known);
             wanted.extend(users.into_iter().filter(differ).map(Repair::of));
         }
         let found = wanted.len();
@@ -58,7 +58,7 @@ impl Daemon {
         })
     }
 
-    fn look(&self, user: &User) -> Look {
+    fn look(&self, user: &Record) -> Look {
         let version = Version(user.version);
         match self.seen(&record_of(&user.key)) {
             Some(seen) if seen.deleted || seen.version > version => Look::Known,

@@ -8,11 +8,17 @@ use std::{
     rc::Rc,
 };
 
-use clerk_convex_sync::{model::Key, reconcile::memory::Slot, report::RunOutcome};
+use clerk_convex_sync::{
+    apply::book::IDLE_MS,
+    model::{Key, Table},
+    queue::mentioned::PATIENCE_MS,
+    reconcile::memory::Slot,
+    report::RunOutcome,
+};
 
 use super::{
     checks::Checks,
-    clerk::{Clerk, How},
+    clerk::{Clerk, How, Message, Parents},
     convex::Convex,
     daemon::Daemon,
     desk::Wanted,
@@ -26,6 +32,9 @@ const PATIENCE: i64 = 4 * 60 * 60 * 1000;
 
 /// How late a change may be told of that was taken back meanwhile, in milliseconds.
 const LATE: i64 = 60_000;
+
+/// In one world of so many there are organizations and memberships.
+const GROUPS_IN: u64 = 5;
 
 /// See the module's words.
 pub struct World {
@@ -61,6 +70,11 @@ pub struct Told {
 pub fn live(seed: u64, breach: Option<Breach>, manner: Manner) -> Told {
     let machine = Machine::new(seed, manner);
     let drawn = Faults::drawn(&machine);
+    // Most worlds know users only: they are cheaper, and a fault stands out in them.
+    let drawn = match seed % GROUPS_IN {
+        0 => drawn.with_groups(&machine),
+        _ => drawn,
+    };
     let world = Rc::new(World {
         over: drawn.over(),
         drawn: drawn.clone(),
@@ -108,11 +122,14 @@ impl World {
 
     async fn story(self: Rc<Self>) {
         for _ in 0..self.drawn.users {
-            let message = self.create();
+            let message = self.create(Table::Users, None);
             // Some were there before the daemon was.
             if self.machine.chance(0.5) {
                 self.send(message);
             }
+        }
+        if self.drawn.groups > 0.0 {
+            self.settle_groups();
         }
         self.start();
         let world = Rc::clone(&self);
@@ -132,10 +149,20 @@ impl World {
         self.peace.set(true);
         self.machine.sleep(130_000).await;
         self.convex.borrow_mut().poison.clear();
-        // Only a record that Clerk shows proves that its key is ours.
-        let message = self.create();
+        // Only a record that Clerk shows proves that its key is ours, and an empty listing is no word about anybody.
+        let message = self.create(Table::Users, None);
         self.send(message);
+        if self.drawn.groups > 0.0 {
+            let message = self.create(Table::Organizations, None);
+            self.send(message);
+        }
         self.come_to_rest().await;
+        if self.drawn.groups > 0.0 {
+            // Whom the last memberships name is looked for a while later.
+            self.machine.sleep(2 * PATIENCE_MS + IDLE_MS).await;
+            self.come_to_rest().await;
+            self.nobody_hangs_in_the_air();
+        }
         self.deliveries_alone_converge();
         self.look_after().await;
     }
@@ -181,8 +208,9 @@ impl World {
             .violated("full diffs find something again and again".into());
     }
 
-    fn create(&self) -> super::clerk::Message {
-        let message = self.clerk.borrow_mut().create(self.machine.now());
+    pub fn create(&self, table: Table, parents: Option<Parents>) -> Message {
+        let now = self.machine.now();
+        let message = self.clerk.borrow_mut().create(table, now, parents);
         if self.machine.chance(self.faults().poison) {
             self.convex.borrow_mut().poison.insert(message.key.clone());
         }
@@ -198,10 +226,14 @@ impl World {
             if self.peace.get() {
                 return;
             }
+            if self.machine.chance(drawn.groups) {
+                self.organize();
+                continue;
+            }
             let now = self.machine.now();
             let users = self.clerk.borrow().users.len();
             if users == 0 || self.machine.chance(0.2) {
-                let message = self.create();
+                let message = self.create(Table::Users, None);
                 self.send(message);
                 continue;
             }
@@ -211,12 +243,12 @@ impl World {
             }
             if self.machine.chance(drawn.mass_deletion / 10.0) {
                 for _ in 0..users / 2 {
-                    self.leave(now);
+                    self.delete(&self.somebody());
                 }
                 continue;
             }
             if self.machine.chance(drawn.deletions) {
-                self.leave(now);
+                self.delete(&self.somebody());
                 continue;
             }
             let key = self.somebody();
@@ -255,15 +287,7 @@ impl World {
     }
 
     fn somebody(&self) -> Key {
-        let clerk = self.clerk.borrow();
-        let at = self.machine.pick(clerk.users.len());
-        clerk.users.keys().nth(at).expect("one of them").clone()
-    }
-
-    fn leave(self: &Rc<Self>, now: i64) {
-        let key = self.somebody();
-        let message = self.clerk.borrow_mut().delete(&key, now);
-        message.into_iter().for_each(|message| self.send(message));
+        self.one_of(Table::Users).expect("one of them")
     }
 
     async fn outages(self: Rc<Self>) {

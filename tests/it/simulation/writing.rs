@@ -1,7 +1,7 @@
 //! Writing to Convex: packing, calling, splitting, and what the ledger learns of it; deliveries and repairs.
 //!
-//! As `apply/call.rs` and `apply/repairs.rs`; the packing, the meaning of a failure, the permits and what is
-//! learnt are the program's own.
+//! As `apply/call.rs` and `apply/repairs.rs`; the packing, what is left out, the meaning of a failure, the waits of a
+//! full deployment, the permits and what is learnt are the program's own.
 
 use std::{num::NonZeroUsize, rc::Rc, time::Duration};
 
@@ -18,7 +18,7 @@ use clerk_convex_sync::{
 };
 
 use super::{
-    clerk::{User, record_of},
+    clerk::{Record, record_of},
     convex::{Behalf, Write},
     daemon::Daemon,
     faults::Breach,
@@ -26,8 +26,6 @@ use super::{
 
 /// How long a repair waits for Convex in all.
 const PATIENCE: i64 = 30_000;
-/// For how long a deployment that takes no more bytes in this second is left alone.
-const THROTTLED: Duration = Duration::from_secs(1);
 
 /// Something to be written, and whose it is.
 pub struct Load<T> {
@@ -49,7 +47,7 @@ pub enum Fate {
 pub struct Repair {
     pub record: RecordKey,
     /// As it should be; `None`: gone by Clerk's own word.
-    pub user: Option<User>,
+    pub wish: Option<Record>,
 }
 
 /// What became of a repair.
@@ -115,6 +113,7 @@ impl Daemon {
                 Ok(outcomes) => {
                     there = true;
                     self.convex.answered(ticket);
+                    self.throttle.borrow_mut().passed();
                     for (load, outcome) in call.items.into_iter().zip(outcomes) {
                         let known = || self.seen(&load.record);
                         let learnt = guard::learnt(load.seen, outcome, urgent, known);
@@ -143,14 +142,7 @@ impl Daemon {
         if behalf == Behalf::Delivery || self.world.is_broken(Breach::NoGuard) {
             return;
         }
-        let is_late = |load: &Load<T>| {
-            let (known, own) = (self.seen(&load.record), load.seen);
-            !own.deleted && guard::overtaken(known, own.version, false)
-        };
-        let (late, left) = std::mem::take(&mut call.items)
-            .into_iter()
-            .partition::<Vec<_>, _>(is_late);
-        call.items = left;
+        let late = call.leave_out(|load| guard::is_late(self.seen(&load.record), load.seen, false));
         for load in late {
             self.certain.borrow_mut().end(&load.record, None);
             done.push((load, Fate::Overtaken));
@@ -169,7 +161,10 @@ impl Daemon {
         match meaning(error) {
             Meaning::Throttled => {
                 self.convex.answered(ticket);
-                Some(THROTTLED)
+                let machine = &self.world.machine;
+                let wait = self.throttle.borrow_mut().refused(machine.instant());
+                machine.say(|| format!("convex takes no more bytes: {wait:?}"));
+                Some(wait)
             }
             Meaning::Away(wait) => Some(self.convex.failed(&self.world, ticket, wait)),
             Meaning::Redacted if !*there && self.world.query().await.is_err() => {
@@ -227,21 +222,17 @@ impl Daemon {
     }
 
     fn prepare_repair(&self, place: usize, repair: Repair) -> Option<Load<usize>> {
-        let Repair { record, user } = repair;
-        let (write, standing, hash) = match user {
-            Some(user) => {
-                let version = Version(user.version);
+        let Repair { record, wish } = repair;
+        let (write, standing, hash) = match wish {
+            Some(wish) => {
+                let version = Version(wish.version);
                 let known = self.seen(&record);
                 let unguarded = self.world.is_broken(Breach::NoGuard);
                 if guard::overtaken(known, version, false) && !unguarded {
                     return None;
                 }
-                let write = Write::Upsert {
-                    created_at: user.created_at,
-                    version: user.version,
-                    content: user.content,
-                };
-                (write, Standing::alive(version), user.hash())
+                let hash = wish.hash();
+                (Write::of(wish), Standing::alive(version), hash)
             }
             None => {
                 let now = Version(self.world.machine.now());
@@ -262,11 +253,23 @@ impl Daemon {
 }
 
 impl Repair {
-    /// The user as Clerk has it is to be written.
-    pub fn of(user: User) -> Repair {
+    /// The record as Clerk has it is to be written.
+    pub fn of(record: Record) -> Repair {
         Repair {
-            record: record_of(&user.key),
-            user: Some(user),
+            record: record_of(&record.key),
+            wish: Some(record),
+        }
+    }
+}
+
+impl Write {
+    /// The record is to stand there.
+    pub fn of(record: Record) -> Write {
+        Write::Upsert {
+            created_at: record.created_at,
+            version: record.version,
+            content: record.content,
+            parents: record.parents,
         }
     }
 }
