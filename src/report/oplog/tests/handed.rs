@@ -1,6 +1,10 @@
 //! What is handed in, and what an entry makes of it.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use serde_json::json;
 use tokio::time::{Duration, sleep};
@@ -9,6 +13,7 @@ use super::{Disk, MIB, NOON, note};
 use crate::{
     model::{Asked, Columns, DriftKind, Key, Outcome, RecordKey, Table, Version},
     report::oplog::{
+        OperationsLog, Options,
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
@@ -171,9 +176,12 @@ async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
     log.note_now(note("user_1"));
     assert!(disk.alerts.is_raised("oplog_failed"));
     drop(all);
+    // Whether or not anything else happens.
+    while disk.alerts.is_raised("oplog_failed") {
+        sleep(Duration::from_millis(10)).await;
+    }
     log.note(note("user_2")).await;
     log.written().await;
-    assert!(!disk.alerts.is_raised("oplog_failed"), "all is well again");
     let entries = disk.entries(None);
     assert_eq!(
         (&entries[0]["what"], &entries[0]["count"]),
@@ -185,4 +193,47 @@ async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
     log.note(note("user_3")).await;
     log.note_now(note("user_3"));
     assert!(!disk.alerts.is_raised("oplog_failed"), "it was closed");
+}
+
+/// Fails once, on the thread of the log.
+fn broken_clock() -> i64 {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let here = thread::current();
+    if here.name() == Some("oplog") && BROKEN.swap(false, Ordering::Relaxed) {
+        panic!("the clock of this test");
+    }
+    NOON
+}
+
+#[tokio::test]
+async fn a_thread_that_fails_is_an_alert_and_holds_up_nobody() {
+    let disk = Disk::new();
+    let options = Options {
+        keep: disk.keep,
+        keys: disk.keys.clone(),
+        alerts: disk.alerts.clone(),
+        now_ms: broken_clock,
+    };
+    let log = OperationsLog::open(disk.dir.path(), options).unwrap();
+    log.note(note("user_1")).await;
+    log.written().await;
+    // It is about to say that something was left out.
+    log.0.queue.leave_out(1);
+    let failed = || {
+        let raised = disk.alerts.raised();
+        raised
+            .iter()
+            .any(|alert| alert.message.contains("please report it"))
+    };
+    while !failed() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..2 {
+        log.note(note("user_2")).await;
+        log.note_now(note("user_2"));
+        log.written().await;
+    }
+    log.close().await;
+    assert_eq!(disk.entries(None).len(), 1);
+    assert!(disk.verify().ok, "what was written before is whole");
 }
