@@ -112,7 +112,7 @@ impl Core {
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
         if let Some(why) = doubt {
-            unhealed::doubt(&state);
+            unhealed::doubt(&state)?;
             wants_full.say(why);
         }
         let core = Core {
