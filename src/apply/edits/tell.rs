@@ -154,10 +154,10 @@ mod tests {
         let key = record(Table::Users, "user_1").key;
         let watched = std::time::Instant::now();
         bench.shared.overwrites().watch(&key, sent, watched);
-        bench.shared.set_paused(true);
         bench.store(event("user_1", 1)).await;
         let pipe = bench.hang_disk();
         let applier = bench.applying();
+        bench.shared.set_paused(true);
         for _ in 0..20 {
             let status = applier.handle.status().await.expect("an answer");
             assert_eq!(status.depth, 1);

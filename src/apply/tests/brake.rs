@@ -89,8 +89,8 @@ async fn a_pause_is_answered_once_it_holds_and_is_kept() {
 async fn dead_letters_of_an_earlier_process_are_told_of_and_what_waits_is_known_to_wait() {
     let mut bench = Bench::start().await;
     bench.store(event("user_1", 1)).await;
-    bench.shared.set_paused(true);
     let applier = bench.applying();
+    bench.shared.set_paused(true);
     let asked = [
         record(Table::Users, "user_1"),
         record(Table::Users, "user_2"),
