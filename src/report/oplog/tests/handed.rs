@@ -17,7 +17,7 @@ use crate::{
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
-        thread::ROOM,
+        thread::{Handed, Queue, ROOM},
     },
 };
 
@@ -164,19 +164,18 @@ async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
 }
 
 #[tokio::test]
-async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
+async fn entries_for_which_there_is_no_room_are_alerted_at_once_and_told_though_nothing_else_happens()
+ {
     let disk = Disk::new();
-    let log = disk.log();
-    // As if the disk had held up all that waits.
-    let room = &log.0.queue.room;
-    let all = room
-        .acquire_many(u32::try_from(ROOM).unwrap())
-        .await
-        .unwrap();
-    log.note_now(note("user_1"));
+    // As if the disk had held up all that waits, and the thread.
+    let held_up = Queue::new(disk.alerts.clone(), || NOON);
+    let all = u32::try_from(ROOM).unwrap();
+    let _all = held_up.room.acquire_many(all).await.unwrap();
+    held_up.push(1, Handed::Note(Box::new(note("user_1"))));
     assert!(disk.alerts.is_raised("oplog_failed"));
-    drop(all);
-    // Whether or not anything else happens.
+
+    let log = disk.log();
+    log.0.queue.leave_out(1);
     while disk.alerts.is_raised("oplog_failed") {
         sleep(Duration::from_millis(10)).await;
     }
@@ -189,7 +188,6 @@ async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
     );
     assert_eq!(entries[1]["key"], "user_2");
     log.close().await;
-    disk.alerts.clear("oplog_failed");
     log.note(note("user_3")).await;
     log.note_now(note("user_3"));
     assert!(!disk.alerts.is_raised("oplog_failed"), "it was closed");
