@@ -31,6 +31,9 @@ impl Carrier {
                 ..sent.clone()
             };
             let now = Instant::now().into_std();
+            if self.pace.room_at(&piece.key, now) > now {
+                return;
+            }
             self.pace.asked(&piece.key, now);
             self.shared.overwrites().watch(&piece.key, sent, now);
             let answer = writer.update_user(&piece.key, &patch).await;
