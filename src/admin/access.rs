@@ -153,7 +153,7 @@ fn needed(method: &Method, path: &str) -> Scope {
 pub(super) struct Audit {
     pub(super) log: OperationsLog,
     pub(super) clock: Clock,
-    /// Changes that are being carried out.
+    /// See [`super::Admin::tasks`].
     pub(super) tasks: TaskTracker,
 }
 

@@ -56,6 +56,9 @@ pub struct Admin {
     pub desk: Desk,
     /// What was written to both services; what operators change is noted there.
     pub oplog: OperationsLog,
+    /// Changes that are being carried out, also those of which nobody waits for the answer: the log is closed after
+    /// them.
+    pub tasks: TaskTracker,
     /// When the daemon started, milliseconds since the epoch.
     pub started_ms: i64,
     /// Reads the configuration again.
@@ -70,7 +73,7 @@ impl Admin {
         let audit = access::Audit {
             log: self.oplog.clone(),
             clock: self.shared.clock,
-            tasks: TaskTracker::new(),
+            tasks: self.tasks.clone(),
         };
         Router::new()
             .route("/status", get(status::status))

@@ -158,7 +158,7 @@ impl Applier {
             return self.malformed.add(meta);
         };
         // Before the queue gives it up for something newer.
-        self.shared.hear_of_carried(&record, meta.position);
+        self.shared.hear_of_carried(&meta);
         let deeds = self.book.take_in(record, ticket_of(&meta));
         self.follow(deeds);
     }

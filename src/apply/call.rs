@@ -16,9 +16,7 @@ use tokio::time::Instant;
 use super::{
     Shared,
     batch::{Call, Calls, Size},
-    ending::{Ending, Final},
     failure::{self, BATCH_TOO_LARGE, MISSING_HOLD, Meaning},
-    guard,
     load::{Fate, Load, Manner},
     noting::row,
     throttle::Throttle,
@@ -31,9 +29,8 @@ use crate::{
         wire::{Answer, Applied, Encoded},
         writer::MAX_CHANGES,
     },
-    model::{Key, Outcome, RecordKey, Table},
+    model::{Key, Outcome, Table},
     report::oplog::note,
-    store::state::Seen,
 };
 
 /// So many different records refused in a row, without one that went through, are no coincidence.
@@ -67,7 +64,7 @@ impl Shared {
             let ticket = match self.convex.admit() {
                 Ok(ticket) => ticket,
                 Err(wait) => {
-                    self.written(call.items.iter().map(|load| (load.record(), None)));
+                    self.unwritten(&call.items);
                     hold(call.items, wait, &mut done);
                     continue;
                 }
@@ -86,7 +83,7 @@ impl Shared {
                     self.noted(noted, contested).await;
                 }
                 Err(error) => {
-                    self.written(call.items.iter().map(|load| (load.record(), None)));
+                    self.unwritten(&call.items);
                     let verdict = self.judge(error, ticket, &mut there).await;
                     self.failed(verdict, call, manner, &mut calls, &mut done);
                 }
@@ -134,8 +131,7 @@ impl Shared {
                 .store((fit + GROWTH).min(MAX_CHANGES), Ordering::Relaxed);
         }
         let mut outcomes = applied.into_iter();
-        let mut remember = Vec::with_capacity(call.items.len());
-        let mut ended = Vec::with_capacity(call.items.len());
+        let mut answered = Vec::with_capacity(call.items.len());
         for load in call.items {
             let rows = load.rows().changes.len();
             let (outcome, id) = of_record(outcomes.by_ref().take(rows));
@@ -153,33 +149,15 @@ impl Shared {
                     "a row without clerkId had the user's verified address and was linked"
                 );
             }
-            let learnt = self.learnt(&load, outcome);
-            let said = learnt.as_ref().map(|(_, seen)| *seen);
-            ended.push((load.record().clone(), said));
-            remember.extend(learnt);
+            answered.push((load.record().clone(), load.seen(), outcome));
             done.push((load, Fate::Written { outcome, id }));
         }
-        let kept = match manner.many {
-            true => self.remember_some(&remember),
-            false => self.remember(&remember),
-        };
-        self.written(
-            ended
-                .iter()
-                .map(|(record, said)| (record, said.filter(|_| kept))),
-        );
+        self.learn(&answered, L::ALONE, manner.many);
         noting
     }
 
     pub(super) fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Until its answer has come, nobody knows what a row is like.
-    fn begin<L: Load>(&self, call: &Call<L>) {
-        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = call.items.iter().map(L::record);
-        records.for_each(|record| certain.begin(record));
     }
 
     /// While these waited for their turn, somebody may have seen something newer and left it unsent, counting on the
@@ -189,23 +167,8 @@ impl Shared {
             return;
         }
         let late = call.leave_out(|load| load.is_overtaken(self.seen(load.record())));
-        self.written(late.iter().map(|load| (load.record(), None)));
+        self.unwritten(&late);
         done.extend(late.into_iter().map(|load| (load, Fate::Overtaken)));
-    }
-
-    /// Convex has this content, so it is not sent: the ledger moves on to its version.
-    pub(super) fn known(&self, record: &RecordKey, seen: Seen) -> Ending {
-        self.remember(&[(record.clone(), seen)]);
-        // Whoever has begun to write the record in between has not seen that yet.
-        match self.is_certain(record) {
-            true => Ending::Final(Final::Known),
-            false => Ending::Ask,
-        }
-    }
-
-    fn written<'r>(&self, records: impl Iterator<Item = (&'r RecordKey, Option<Seen>)>) {
-        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        records.for_each(|(record, learnt)| certain.end(record, learnt));
     }
 
     /// A user more or less: the census hears of it. What scans write they count themselves.
@@ -223,13 +186,6 @@ impl Shared {
             Outcome::Deleted => tell(false, created_at),
             _ => {}
         }
-    }
-
-    /// What an outcome teaches the ledger about a record.
-    fn learnt<L: Load>(&self, load: &L, outcome: Outcome) -> Option<(RecordKey, Seen)> {
-        let known = || self.seen(load.record());
-        let seen = guard::learnt(load.seen(), outcome, L::ALONE, known)?;
-        Some((load.record().clone(), seen))
     }
 
     /// Finds out what a failed call means, and tells the circuit.

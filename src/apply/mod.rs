@@ -21,6 +21,7 @@ pub mod guard;
 mod handle;
 pub mod instance;
 pub mod latency;
+mod learning;
 mod load;
 mod noting;
 pub mod permits;

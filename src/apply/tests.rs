@@ -3,11 +3,19 @@
 mod brake;
 mod lane;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{Applier, Edges, Handle, Settings, Shared, instance::Pin};
 use crate::{
@@ -99,8 +107,25 @@ impl Bench {
         Applier::new(Arc::clone(&self.shared), recovered, notices, 1_000)
     }
 
-    pub(super) fn journal_dir(&self) -> PathBuf {
-        self.dir.path().join("journal")
+    /// The applier at work. It does nothing before whoever has started it waits for something.
+    pub(super) fn applying(&mut self) -> Applying {
+        let (applier, handle) = self.applier();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(60)));
+        Applying { handle, stop, task }
+    }
+
+    /// Puts a pipe into the place of the journal's one segment: whoever reads it waits until somebody writes into it.
+    pub(super) fn hang_disk(&self) -> Pipe {
+        let segment = std::fs::read_dir(self.dir.path().join("journal"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .find(|path| path.extension().is_some_and(|kind| kind == "seg"))
+            .unwrap();
+        std::fs::remove_file(&segment).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, &segment, FileType::Fifo, mode, 0).unwrap();
+        Pipe(segment)
     }
 
     /// Stores a delivery as intake does.
@@ -126,6 +151,40 @@ impl Bench {
             .into_iter()
             .map(|alert| alert.code.to_owned())
             .collect()
+    }
+}
+
+/// An applier at work.
+pub(super) struct Applying {
+    pub(super) handle: Handle,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Applying {
+    /// Ends it, with what is in hand.
+    pub(super) async fn end(self) -> Handle {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.handle
+    }
+}
+
+/// What stands in the place of a segment.
+pub(super) struct Pipe(PathBuf);
+
+impl Pipe {
+    /// Whoever waits goes on, with an error, for as long as this is held.
+    pub(super) fn answer(&self) -> Option<File> {
+        let both = OpenOptions::new().read(true).write(true).open(&self.0);
+        both.ok()
+    }
+}
+
+impl Drop for Pipe {
+    /// Also where a test fails: the runtime does not end before whoever reads.
+    fn drop(&mut self) {
+        drop(self.answer());
     }
 }
 

@@ -3,7 +3,7 @@
 //! Knows the journal, the ledger and the mapping; makes no request. What it cannot decide becomes an
 //! [`Ending`] that says what happens next, so that the caller has no opinion about records.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use super::{
     Lease, Settings, Shared,
@@ -387,10 +387,5 @@ impl Shared {
     /// Versions beyond it come from a clock that is wrong.
     fn horizon(&self) -> Version {
         Version(self.clock.now_ms().saturating_add(DAY_MS))
-    }
-
-    pub(super) fn is_certain(&self, record: &RecordKey) -> bool {
-        let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        certain.contains(record)
     }
 }

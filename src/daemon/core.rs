@@ -19,7 +19,7 @@ use crate::{
     apply::{self, Applier, Shared},
     config::Config,
     queue::repairs::{self, Batch, Lane},
-    reconcile::{desk::Desk, unhealed},
+    reconcile::desk::Desk,
     report::oplog::OperationsLog,
     store::{
         crypt::Keyring,
@@ -112,7 +112,6 @@ impl Core {
         let (lane, batches) = repairs::lane();
         let wants_full = WantsFull::default();
         if let Some(why) = doubt {
-            unhealed::doubt(&state);
             wants_full.say(why);
         }
         let core = Core {

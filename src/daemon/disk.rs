@@ -106,7 +106,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         doubt = Some("the derived state was built anew");
     }
     doubt = lost_proof(unproved, &opened.state, &alerts, now_ms)?.or(doubt);
-    unhealed::keep(&opened.state, &alerts)?;
+    // Before the file says that all of this is known.
+    keep_unhealed(&opened.state, &alerts, doubt)?;
     let oplog = open_log(section, &alerts)?;
     let file = StateFile {
         layout: LAYOUT,
@@ -128,6 +129,12 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         doubt,
         keys,
     })
+}
+
+/// Keeps what only a comparison of everything puts right.
+fn keep_unhealed(state: &State, alerts: &Alerts, doubt: Option<&str>) -> Result<(), StateError> {
+    unhealed::keep(state, alerts)?;
+    doubt.map_or(Ok(()), |_| unhealed::doubt(state))
 }
 
 fn open_log(section: &config::State, alerts: &Alerts) -> Result<OperationsLog, OplogError> {

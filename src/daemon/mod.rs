@@ -243,6 +243,7 @@ impl Handle {
             desk: self.core.desk.clone(),
             started_ms: Clock.now_ms(),
             oplog: self.core.oplog.clone(),
+            tasks: self.tasks.clone(),
             reload: Arc::new(move || reloader.reload()),
         };
         let router = admin.router();

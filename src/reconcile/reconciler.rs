@@ -111,8 +111,8 @@ impl Reconciler {
         let id = new_id((ends.now)());
         let ends = ends.for_run(request.kind, id, request.asked_by);
         let rules = (self.options.rules)();
-        if request.kind == RunKind::Reconcile && !rules.repair {
-            let words = "repair.mode is `report`, so nothing may be repaired; `audit` only looks";
+        if request.approve.is_some() && !rules.repair {
+            let words = "repair.mode is `report`, so no plan may be carried out";
             return Err(RunError::Refused(words.into()));
         }
         match (request.kind, &request.approve) {

@@ -5,8 +5,9 @@
 //! the next full diff. Signed events that say "deleted" are not concerned. Kept as small cells beside what they are
 //! about, so that nothing of it outlives an emptied state. Reads no clock: one that was wrong settles no doubt.
 
+use super::cursor::Cursors;
 use crate::{
-    report::alert::Alerts,
+    report::{RunKind, alert::Alerts},
     store::state::{MAX_VALUE_BYTES, State, StateError},
 };
 
@@ -37,14 +38,16 @@ pub fn keep(state: &State, alerts: &Alerts) -> Result<(), StateError> {
 }
 
 /// From now on, until everything was compared, what is remembered may be wrong: a part of it was lost or damaged.
-/// Outlives a power cut.
-pub fn doubt(state: &State) {
-    let kept = state
-        .put_cell(DOUBT, Some(&[1]))
-        .and_then(|()| state.sync());
-    if let Err(error) = kept {
-        tracing::warn!("the doubt about the state is not remembered over a restart: {error}");
+/// What a run that was cut off has compared before that does not count. Outlives a power cut.
+///
+/// # Errors
+/// The state refused: nobody would know of the doubt.
+pub fn doubt(state: &State) -> Result<(), StateError> {
+    state.put_cell(DOUBT, Some(&[1]))?;
+    for kind in [RunKind::Audit, RunKind::Reconcile] {
+        Cursors::of(state.clone(), kind).clear()?;
     }
+    state.sync()
 }
 
 /// True while what is remembered may be wrong. A state that does not answer is no proof of the contrary.
@@ -99,7 +102,13 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::store::state::Options;
+    use crate::{
+        reconcile::{
+            cursor::{Held, RangeCursor, RunCursor},
+            full::group::Group,
+        },
+        store::{crypt::Keyring, state::Options},
+    };
 
     #[test]
     fn what_was_found_at_a_start_is_told_by_the_next_one_too_until_everything_was_compared() {
@@ -138,16 +147,39 @@ mod tests {
     #[test]
     fn there_is_doubt_until_everything_was_compared_whatever_the_clock_says() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options::at(DateTime::UNIX_EPOCH, None);
+        let options = Options {
+            keys: Keyring::new(&[[1; 32]]),
+            ..Options::at(DateTime::UNIX_EPOCH, None)
+        };
         let state = State::open(&dir.path().join("derived"), &options)
             .unwrap()
             .state;
         assert!(!is_in_doubt(&state), "nothing was lost");
         for _ in 0..2 {
-            doubt(&state);
+            doubt(&state).unwrap();
             assert!(is_in_doubt(&state));
             healed(&state, &Alerts::default());
             assert!(!is_in_doubt(&state));
         }
+        state.spoil_cell(DOUBT);
+        assert!(is_in_doubt(&state), "nobody can say that there is none");
+        healed(&state, &Alerts::default());
+        assert!(!is_in_doubt(&state));
+    }
+
+    #[test]
+    fn what_was_compared_before_the_doubt_began_does_not_end_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::at(DateTime::UNIX_EPOCH, None);
+        let state = State::open(dir.path(), &options).unwrap().state;
+        let cursors = Cursors::of(state.clone(), RunKind::Reconcile);
+        let mut run = RunCursor::begin("run".into(), 1, Group::Users, "wish".into(), None);
+        run.ranges = 1;
+        cursors
+            .save(&run, &[RangeCursor::begin(None, Some(5))])
+            .unwrap();
+        assert!(matches!(cursors.load().unwrap(), Held::Cut(..)));
+        doubt(&state).unwrap();
+        assert!(matches!(cursors.load().unwrap(), Held::Nothing));
     }
 }

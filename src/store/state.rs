@@ -158,6 +158,15 @@ impl State {
         assert!(first.is_ok(), "something else happens there already");
     }
 
+    /// Makes a cell one that cannot be read: what was encrypted under another name is believed under none. Takes a
+    /// key.
+    #[cfg(test)]
+    pub(crate) fn spoil_cell(&self, name: &str) {
+        let kept = kept_cell(&self.inner.keys, "another", b"1");
+        assert!(plain_cell(&self.inner.keys, name, &kept).is_err());
+        self.inner.cells.insert(name, kept).expect("put");
+    }
+
     /// The bytes in a named cell.
     pub fn get_cell(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         check("cell name", name.len(), MAX_KEY_BYTES)?;

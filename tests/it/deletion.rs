@@ -323,7 +323,7 @@ async fn s20_deletions_while_the_daemon_was_down_are_found_by_the_next_census() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approved_plan_is_not_carried_out_where_nothing_may_be_repaired() {
+async fn where_nothing_may_be_repaired_no_plan_is_carried_out_and_a_run_only_tells() {
     let mut world = World::filled(&[], 20).await;
     world.unheard(|clerk| {
         for id in clerk.user_ids().iter().take(12) {
@@ -338,5 +338,10 @@ async fn an_approved_plan_is_not_carried_out_where_nothing_may_be_repaired() {
     let wish = json!({"kind": "reconcile", "approve": held["plan_digest"]});
     let refused = run(&world.door(), wish).await.expect_err("it may not");
     assert!(refused.contains("repair.mode"), "{refused}");
+    // Without a plan it tells what it would do.
+    let told = world.report("reconcile").await;
+    assert_eq!(told["outcome"], "differences", "{}", notes(&told));
+    assert_eq!(told["tables"]["users"]["orphaned"], 12);
+    assert!(notes(&told).contains("repair.mode"), "{}", notes(&told));
     assert_eq!(world.convex.count("users"), 20);
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     hand::now_s,
     process::System,
-    runs::{notes, pages, report, text},
+    runs::{notes, pages, report, run, text},
     world::{World, eventually},
 };
 
@@ -345,4 +345,16 @@ async fn s10_a_damaged_place_of_a_cut_off_run_is_said_and_everything_is_compared
     let audit = system.run_json(&["audit", "--json"]).await;
     assert_eq!(audit["outcome"], "in_sync");
     assert_eq!(notes(&audit), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_census_before_the_first_full_diff_says_what_it_needs_and_is_no_alarm() {
+    let world = World::start().await;
+    let door = world.door();
+    let early = run(&door, json!({"kind": "census"})).await;
+    let early = early.expect_err("nobody has counted");
+    assert!(early.contains("full diff"), "{early}");
+    assert_eq!(door.alerts().await, Vec::<String>::new());
+    report(&door, "reconcile").await;
+    assert_eq!(report(&door, "census").await["outcome"], "in_sync");
 }

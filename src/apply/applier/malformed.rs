@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{Applier, endings::settle, workers::Message};
 use crate::{
     apply::{Shared, ending::Final, instance::Belonging},
@@ -115,21 +117,13 @@ impl Applier {
 
 impl Shared {
     async fn read_malformed(&self, seq: u64, position: Position) -> Said {
-        let read = match self.read_aside(position).await {
-            Ok(body) => Ok(body),
-            // It may lie elsewhere since.
-            Err(error) => match self.journal.locate(seq).await {
-                Some(other) if other != position => self.read_aside(other).await,
-                _ => Err(error),
-            },
-        };
         let unreadable = |reason| Said {
             seq,
             instance: None,
             names: None,
             reason,
         };
-        let Ok(body) = read else {
+        let Ok(body) = self.read_aside(seq, position).await else {
             return unreadable("it cannot be read".to_owned());
         };
         let instance = Envelope::parse(&body).ok();
@@ -148,21 +142,32 @@ impl Shared {
         }
     }
 
-    /// The body that lies there, read where a slow disk holds up nobody.
-    async fn read_aside(&self, position: Position) -> Result<bytes::Bytes, ReadError> {
-        let journal = self.journal.clone();
-        let read = move || journal.read(position).map(|entry| entry.content.body);
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| Err(ReadError::Io(std::io::Error::other(error))))
+    /// The body of an entry that lay there, read where a slow disk holds up nobody.
+    pub(in crate::apply) async fn read_aside(
+        &self,
+        seq: u64,
+        position: Position,
+    ) -> Result<Bytes, ReadError> {
+        let read = async |position| {
+            let journal = self.journal.clone();
+            let read = move || journal.read(position).map(|entry| entry.content.body);
+            let read = tokio::task::spawn_blocking(read).await;
+            read.unwrap_or_else(|error| Err(ReadError::Io(std::io::Error::other(error))))
+        };
+        match read(position).await {
+            Ok(body) => Ok(body),
+            // It may lie elsewhere since.
+            Err(error) => match self.journal.locate(seq).await {
+                Some(other) if other != position => read(other).await,
+                _ => Err(error),
+            },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
-
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use tokio_util::sync::CancellationToken;
+    use std::time::Duration;
 
     use crate::{
         apply::tests::{Bench, event},
@@ -176,28 +181,14 @@ mod tests {
         }
     }
 
-    /// Puts a pipe into the place of the one segment: whoever reads it waits until somebody writes into it.
-    fn hang(journal: &Path) -> std::path::PathBuf {
-        let segment = std::fs::read_dir(journal)
-            .expect("a directory")
-            .map(|file| file.expect("a file").path())
-            .find(|path| path.extension().is_some_and(|kind| kind == "seg"))
-            .expect("a segment");
-        std::fs::remove_file(&segment).expect("removed");
-        let mode = Mode::from_raw_mode(0o600);
-        mknodat(CWD, &segment, FileType::Fifo, mode, 0).expect("a pipe");
-        segment
-    }
-
     /// With one thread: whoever waits for the disk on it has everybody wait.
     #[tokio::test]
     async fn a_disk_that_does_not_answer_holds_up_nobody_who_asks_the_applier() {
         let mut bench = Bench::start().await;
         bench.store(nameless()).await;
-        let pipe = hang(&bench.journal_dir());
-        let (applier, handle) = bench.applier();
-        let stop = CancellationToken::new();
-        let runs = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(60)));
+        let pipe = bench.hang_disk();
+        let applier = bench.applying();
+        let handle = &applier.handle;
         // It is counted before anybody has looked at it, and nobody could yet.
         for _ in 0..20 {
             let status = handle.status().await.expect("an answer");
@@ -205,10 +196,7 @@ mod tests {
             assert!(status.oldest_received_ms.is_some());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let writes = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(pipe);
+        let writes = pipe.answer();
         while handle.status().await.expect("an answer").dead_letters == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -216,7 +204,6 @@ mod tests {
         let (letters, _) = handle.failures(None, 10).await.expect("an answer");
         assert_eq!(&*letters[0].parked.code, "malformed");
         drop(writes);
-        stop.cancel();
-        runs.await.expect("it ends");
+        applier.end().await;
     }
 }

@@ -100,7 +100,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use tokio::{runtime::Handle, sync::mpsc};
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::apply::tests::{Bench, event};
@@ -156,13 +155,10 @@ mod tests {
             let _ = told.send((known, open.is_some()));
         });
         bench.store(written).await;
-        let stop = CancellationToken::new();
-        let applier = bench.applier().0;
-        let runs = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(60)));
+        let applier = bench.applying();
         let seen = flushes.recv().await.expect("a flush");
         assert_eq!(seen, (true, true), "known to the ledger, and not final yet");
-        stop.cancel();
-        runs.await.expect("it ends");
+        applier.end().await;
         bench.shared.journal.sync().await.expect("synced");
         let end = bench.shared.journal.locate(1).await;
         assert_eq!(end, None, "and final afterwards");

@@ -5,6 +5,8 @@
 //! holding older ones back. What to do with an edit is said by [`super::verdict`]. A wait that is handed
 //! up is never the end of an edit: it stays in the outbox until the next look.
 
+mod apart;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -220,7 +222,14 @@ impl Carrier {
         };
         let answers = self.send_at_once(writer, &loads).await;
         for (load, answer) in loads.into_iter().zip(answers) {
-            self.sent(load, answer, round);
+            match self.answered(&load.piece, &load.fields, answer) {
+                Ok(record) => self.carried(load.piece, record, round),
+                Err(Some(_)) if load.fields.len() > 1 => {
+                    self.send_apart(writer, load, round).await;
+                }
+                Err(Some(code)) => round.refused.push((load.piece, code, Some(load.shown))),
+                Err(None) => {}
+            }
         }
     }
 
@@ -241,32 +250,31 @@ impl Carrier {
         futures_util::future::join_all(requests).await
     }
 
-    fn sent(&mut self, load: Load, answer: Result<RawRecord, ClerkError>, round: &mut Round) {
-        let Load {
-            piece,
-            shown,
-            fields,
-            ..
-        } = load;
+    /// Takes note of an answer about these fields. An error is the code of a refusal; none if it has to wait.
+    fn answered(
+        &mut self,
+        piece: &Piece,
+        fields: &[Field],
+        answer: Result<RawRecord, ClerkError>,
+    ) -> Result<RawRecord, Option<String>> {
         let now = Instant::now().into_std();
         match answer {
             Ok(record) => {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
                 self.shared.overwrites().taken(&piece.key, record.version());
-                self.note_carried(&piece, &fields, None);
+                self.note_carried(piece, fields, None);
                 for field in fields {
                     self.loops.wrote(&piece.key, field.name(), now);
                 }
-                self.waiting.carried(&piece.key, record.version(), now);
-                round.had.push((piece, record));
+                return Ok(record);
             }
             Err(error) if error.fault() == Fault::Record => {
                 self.clerk_works();
                 self.pace.done(&piece.key, now);
                 let code = error.code().to_owned();
-                self.note_carried(&piece, &fields, Some(&code));
-                round.refused.push((piece, code, Some(shown)));
+                self.note_carried(piece, fields, Some(&code));
+                return Err(Some(code));
             }
             // It was there a moment ago: the next look finds out.
             Err(ClerkError::NotFound { .. }) => self.pace.failed(&piece.key, now, None),
@@ -279,6 +287,14 @@ impl Carrier {
                 self.clerk_failed(&error);
             }
         }
+        Err(None)
+    }
+
+    /// Clerk has all of it.
+    fn carried(&mut self, piece: Piece, record: RawRecord, round: &mut Round) {
+        let now = Instant::now().into_std();
+        self.waiting.carried(&piece.key, record.version(), now);
+        round.had.push((piece, record));
     }
 
     /// Shows Convex what Clerk holds now, and settles what Clerk has.
@@ -320,16 +336,19 @@ impl Carrier {
             };
             let user = User::parse(record.text());
             let verdict = user.map(|user| judge(&piece, &user, fresh, &self.options.fields));
-            if matches!(verdict, Ok(Verdict::Done)) {
-                let done = |id| Settlement {
-                    id,
-                    result: EditResult::Done,
-                };
-                settled.extend(piece.ids.into_iter().map(done));
-            } else {
-                let code = verdict::ALTERED.to_owned();
-                round.refused.push((piece, code, Some(record)));
-            }
+            let code = match verdict {
+                Ok(Verdict::Done) => {
+                    let done = |id| Settlement {
+                        id,
+                        result: EditResult::Done,
+                    };
+                    settled.extend(piece.ids.into_iter().map(done));
+                    continue;
+                }
+                Ok(Verdict::Refuse(code)) => code,
+                _ => verdict::ALTERED,
+            };
+            round.refused.push((piece, code.to_owned(), Some(record)));
         }
         Ok(())
     }

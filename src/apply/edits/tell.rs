@@ -21,27 +21,36 @@ use crate::{
         wire::{Envelope, User},
     },
     convex::{circuit::Ticket, deployment::CallError},
-    model::{Asked, Key, Outcome, RecordKey, Standing, Table},
-    store::journal::Position,
+    model::{Asked, Key, Outcome, Standing, Table},
+    store::journal::Meta,
 };
 
 impl Shared {
     /// A delivery has come: if it is about a user whose edit was carried lately, it may tell of a change that the
-    /// edit has overwritten.
-    pub(in crate::apply) fn hear_of_carried(&self, record: &RecordKey, position: Position) {
-        if record.table != Table::Users || !self.overwrites().watches(&record.key) {
-            return;
-        }
-        let Ok(entry) = self.journal.read(position) else {
+    /// edit has overwritten. It is read beside whoever asks: a disk that does not answer holds up nobody, and lets
+    /// no more deliveries come either.
+    pub(in crate::apply) fn hear_of_carried(self: &Arc<Self>, meta: &Meta) {
+        let record = meta.record.as_ref();
+        let Some(record) = record.filter(|record| record.table == Table::Users) else {
             return;
         };
-        let envelope = Envelope::parse(&entry.content.body).ok();
-        let user = envelope
-            .as_ref()
-            .and_then(|envelope| User::parse(envelope.data().ok()?).ok());
-        if let Some(user) = user.filter(|user| user.key == record.key) {
-            self.overwrites().heard(&user);
+        if !self.overwrites().watches(&record.key) {
+            return;
         }
+        let (shared, key) = (Arc::clone(self), record.key.clone());
+        let (seq, position) = (meta.seq, meta.position);
+        tokio::spawn(async move {
+            let Ok(body) = shared.read_aside(seq, position).await else {
+                return;
+            };
+            let envelope = Envelope::parse(&body).ok();
+            let user = envelope
+                .as_ref()
+                .and_then(|envelope| User::parse(envelope.data().ok()?).ok());
+            if let Some(user) = user.filter(|user| user.key == key) {
+                shared.overwrites().heard(&user);
+            }
+        });
     }
 
     /// Writes these users' rows. Answers for each what became of it, `Stale` if something newer is known of
@@ -123,7 +132,40 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{apply::tests::Bench, convex::answer::Failure};
+    use crate::{
+        apply::{
+            edits::overwrites::Sent,
+            tests::{Bench, event, record},
+        },
+        convex::answer::Failure,
+        model::Version,
+    };
+
+    /// With one thread: whoever waits for the disk on it has everybody wait.
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_about_somebody_who_was_carried_holds_up_nobody() {
+        let mut bench = Bench::start().await;
+        let sent = Sent {
+            ids: Vec::new(),
+            said_ms: 1,
+            looked: Version(0),
+            fields: Vec::new(),
+        };
+        let key = record(Table::Users, "user_1").key;
+        let watched = std::time::Instant::now();
+        bench.shared.overwrites().watch(&key, sent, watched);
+        bench.store(event("user_1", 1)).await;
+        let pipe = bench.hang_disk();
+        let applier = bench.applying();
+        bench.shared.set_paused(true);
+        for _ in 0..20 {
+            let status = applier.handle.status().await.expect("an answer");
+            assert_eq!(status.depth, 1);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let _answers = pipe.answer();
+        applier.end().await;
+    }
 
     #[tokio::test]
     async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away_for_edits_either() {

@@ -84,10 +84,11 @@ pub const NO_USER: &str = "no_user";
 pub fn judge(piece: &Piece, user: &User<'_>, known: Known, allowed: &[Field]) -> Verdict {
     let mut patch = ProfilePatch::default();
     let mut fields = Vec::new();
-    let mut alike = true;
+    let (mut alike, mut all_may) = (true, true);
     for (name, value) in &piece.fields {
         let Some(field) = Field::parse(name).filter(|field| allowed.contains(field)) else {
-            return Verdict::Refuse(NOT_ALLOWED);
+            all_may = false;
+            continue;
         };
         alike &= value.as_deref() == field.of(user);
         if meant(value.as_deref()) != meant(field.of(user)) {
@@ -96,11 +97,11 @@ pub fn judge(piece: &Piece, user: &User<'_>, known: Known, allowed: &[Field]) ->
         }
     }
     if fields.is_empty() {
-        // The row would differ from Clerk for ever, if only by nothing.
-        return if alike {
-            Verdict::Done
-        } else {
-            Verdict::Refuse(ALTERED)
+        return match (all_may, alike) {
+            (false, _) => Verdict::Refuse(NOT_ALLOWED),
+            (true, true) => Verdict::Done,
+            // The row would differ from Clerk for ever, if only by nothing.
+            (true, false) => Verdict::Refuse(ALTERED),
         };
     }
     if known.carried.is_some() {
@@ -211,6 +212,21 @@ mod tests {
             ),
             (
                 json!({"role": "admin"}),
+                50,
+                None,
+                None,
+                Verdict::Refuse(NOT_ALLOWED),
+            ),
+            // They do not keep others from it, and then they are refused.
+            (
+                json!({"firstName": "Augusta", "role": "admin"}),
+                50,
+                Some(50),
+                None,
+                first_name(Some("Augusta")),
+            ),
+            (
+                json!({"firstName": "Ada", "role": "admin"}),
                 50,
                 None,
                 None,

@@ -1,7 +1,5 @@
 //! When Convex refuses every record, the fault is not theirs: none of them pays for it.
 
-use tokio_util::sync::CancellationToken;
-
 use super::*;
 use crate::apply::Whereabouts;
 use crate::sandbox::convex::{FaultKind, FaultRule};
@@ -26,15 +24,13 @@ async fn refusals_of_everybody_hold_everybody_raise_one_alert_and_make_no_dead_l
     for n in 0..USERS {
         bench.store(event(&format!("user_{n}"), 1)).await;
     }
-    let (applier, handle) = bench.applier();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    let applier = bench.applying();
     until(|| bench.alerts().contains(&"all_refused".to_owned())).await;
     let calls = bench.convex.calls().mutations;
     // Time runs ahead from here on while everybody waits.
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let status = handle.status().await.unwrap();
+    let status = applier.handle.status().await.unwrap();
     assert_eq!((status.depth, status.dead_letters), (USERS, 0));
     let more = bench.convex.calls().mutations - calls;
     assert!(
@@ -45,9 +41,8 @@ async fn refusals_of_everybody_hold_everybody_raise_one_alert_and_make_no_dead_l
     bench.convex.clear_faults();
     until(|| bench.convex.count("users") == USERS).await;
     until(|| bench.alerts().is_empty()).await;
-    assert_eq!(handle.status().await.unwrap().dead_letters, 0);
-    stop.cancel();
-    running.await.unwrap();
+    assert_eq!(applier.handle.status().await.unwrap().dead_letters, 0);
+    applier.end().await;
 }
 
 #[tokio::test]
@@ -62,14 +57,12 @@ async fn a_few_records_at_fault_become_dead_letters_and_raise_no_such_alert() {
     for n in 0..USERS {
         bench.store(event(&format!("user_{n}"), 1)).await;
     }
-    let (applier, handle) = bench.applier();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    let applier = bench.applying();
     until(|| bench.convex.count("users") == USERS - 5).await;
-    while handle.status().await.unwrap().depth > 0 {
+    while applier.handle.status().await.unwrap().depth > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(handle.status().await.unwrap().dead_letters, 5);
+    assert_eq!(applier.handle.status().await.unwrap().dead_letters, 5);
     assert_eq!(bench.alerts(), ["dead_letters"]);
     let users = [
         record(Table::Users, "user_0"),
@@ -77,22 +70,18 @@ async fn a_few_records_at_fault_become_dead_letters_and_raise_no_such_alert() {
     ];
     let told = bench.shared.whereabouts(&users).await.unwrap();
     assert_eq!(told, [Whereabouts::DeadLetter, Whereabouts::Nowhere]);
-    stop.cancel();
-    running.await.unwrap();
+    applier.end().await;
 }
 
 #[tokio::test]
 async fn a_pause_is_answered_once_it_holds_and_is_kept() {
     let mut bench = Bench::start().await;
-    let (applier, handle) = bench.applier();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
-    assert_eq!(handle.pause(true).await, Some(()));
+    let applier = bench.applying();
+    assert_eq!(applier.handle.pause(true).await, Some(()));
     assert!(bench.shared.is_paused());
     let kept = bench.shared.state.get_cell("paused").unwrap();
     assert!(kept.is_some(), "for the next process");
-    stop.cancel();
-    running.await.unwrap();
+    let handle = applier.end().await;
     assert_eq!(handle.pause(false).await, None, "nobody applies any more");
 }
 
@@ -100,19 +89,16 @@ async fn a_pause_is_answered_once_it_holds_and_is_kept() {
 async fn dead_letters_of_an_earlier_process_are_told_of_and_what_waits_is_known_to_wait() {
     let mut bench = Bench::start().await;
     bench.store(event("user_1", 1)).await;
-    let (applier, handle) = bench.applier();
-    let stop = CancellationToken::new();
+    let applier = bench.applying();
     bench.shared.set_paused(true);
-    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
     let asked = [
         record(Table::Users, "user_1"),
         record(Table::Users, "user_2"),
     ];
-    let told = handle.whereabouts(&asked).await.unwrap();
+    let told = applier.handle.whereabouts(&asked).await.unwrap();
     assert_eq!(told, [Whereabouts::Queued, Whereabouts::Nowhere]);
     assert!(bench.alerts().is_empty());
-    stop.cancel();
-    running.await.unwrap();
+    applier.end().await;
 
     let mut next = Bench::start().await;
     let (recovered, _) = next.stored.as_mut().unwrap();
@@ -173,9 +159,7 @@ async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away() {
     (rule.status, rule.times) = (Some(429), Some(5));
     bench.convex.fault(rule);
     bench.store(event("user_1", 1)).await;
-    let (applier, _handle) = bench.applier();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(applier.run(stop.clone(), Duration::from_secs(1)));
+    let applier = bench.applying();
     until(|| {
         let (_, circuit) = bench.shared.convex.state();
         assert_eq!(circuit, "closed");
@@ -183,6 +167,5 @@ async fn a_deployment_that_has_written_its_share_of_this_second_is_not_away() {
     })
     .await;
     assert_eq!(bench.convex.calls().mutations, 6);
-    stop.cancel();
-    running.await.unwrap();
+    applier.end().await;
 }

@@ -261,6 +261,8 @@ impl Beyond<'_> {
             let asked = cursor.as_deref();
             let page = patiently(|| reader.members(organization, asked, page_rows)).await?;
             let Some(page) = page else {
+                // Nor can it say so in the middle: the table has again what was found before.
+                (self.orphans, self.rows) = (Vec::new(), 0);
                 return self.read_table(ends, page_rows).await;
             };
             self.take(page.rows);

@@ -76,6 +76,9 @@ impl Reconciler {
     ) -> Result<Report, RunError> {
         let repair = request.kind == RunKind::Reconcile && rules.repair;
         let mut notes = Vec::new();
+        if request.kind == RunKind::Reconcile && !repair {
+            notes.push("repair.mode is `report`: nothing was repaired".into());
+        }
         if let Some(other) = request
             .mapping
             .as_ref()

@@ -2,10 +2,12 @@
 //!
 //! The brake adds them to what a run is about to remove, so that a leak of one row an hour is held as one of all
 //! at once is. Counted by the hour in one small cell a table; what deliveries delete and what a person asked for
-//! is not counted, and resets nothing. A count that a crash loses is that of one batch.
+//! is not counted, and resets nothing. A count that a crash loses is that of one batch; one that cannot be read holds
+//! everything for a day.
 
 use serde::{Deserialize, Serialize};
 
+use super::brake::UNKNOWN;
 use crate::{
     model::Table,
     reconcile::{
@@ -45,7 +47,10 @@ impl Lately {
     #[cfg(test)]
     pub fn counting_from_nothing() -> (tempfile::TempDir, Lately) {
         let dir = tempfile::tempdir().unwrap();
-        let options = crate::store::state::Options::at(chrono::DateTime::UNIX_EPOCH, None);
+        let options = crate::store::state::Options {
+            keys: crate::store::crypt::Keyring::new(&[[1; 32]]),
+            ..crate::store::state::Options::at(chrono::DateTime::UNIX_EPOCH, None)
+        };
         let opened = State::open(&dir.path().join("derived"), &options).unwrap();
         (dir, Lately(Some((opened.state, std::sync::Arc::new(|| 0)))))
     }
@@ -58,8 +63,15 @@ impl Lately {
         let Some((state, now)) = &self.0 else {
             return Ok(0);
         };
-        let cell = state.get_cell(&cell_of(table))?;
-        Ok(Hours::read(cell.as_deref()).sum(hour_of(now())))
+        let (name, hour) = (cell_of(table), hour_of(now()));
+        let cell = state.get_cell(&name)?;
+        if let Some(hours) = Hours::read(cell.as_deref()) {
+            return Ok(hours.sum(hour));
+        }
+        // For a day, and not for ever: by then whatever stood there would not count either.
+        let unknown = Hours(vec![(hour, UNKNOWN)]);
+        state.put_cell(&name, Some(&unknown.bytes()))?;
+        Ok(UNKNOWN)
     }
 
     /// Counts rows that were removed just now.
@@ -71,7 +83,9 @@ impl Lately {
         let mut why = "others count all the time".to_owned();
         for _ in 0..TRIES {
             let added = state.get_cell(&name).and_then(|old| {
-                let new = Hours::read(old.as_deref()).plus(hour, rows).bytes();
+                let known = Hours::read(old.as_deref());
+                let known = known.unwrap_or_else(|| Hours(vec![(hour, UNKNOWN)]));
+                let new = known.plus(hour, rows).bytes();
                 state.compare_and_set(&name, old.as_deref(), Some(&new))
             });
             match added {
@@ -100,10 +114,12 @@ fn hour_of(ms: i64) -> i64 {
 struct Hours(Vec<(i64, u64)>);
 
 impl Hours {
-    /// What cannot be read is nothing.
-    fn read(cell: Option<&[u8]>) -> Hours {
-        cell.and_then(|bytes| serde_json::from_slice(bytes).ok())
-            .unwrap_or_default()
+    /// `None` if it cannot be read.
+    fn read(cell: Option<&[u8]>) -> Option<Hours> {
+        cell.map_or_else(
+            || Some(Hours::default()),
+            |bytes| serde_json::from_slice(bytes).ok(),
+        )
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -117,7 +133,7 @@ impl Hours {
 
     fn sum(&self, now: i64) -> u64 {
         let counting = self.0.iter().filter(|(hour, _)| Hours::counts(*hour, now));
-        counting.map(|(_, rows)| rows).sum()
+        counting.fold(0, |sum, (_, rows)| sum.saturating_add(*rows))
     }
 
     fn plus(mut self, now: i64, rows: u64) -> Hours {
@@ -155,8 +171,35 @@ mod tests {
         // A clock that was put back sees what it counted until a day is over, and then no more.
         assert_eq!(hours.sum(999 - 24), 25 * 3);
         assert_eq!(hours.sum(5), 0);
-        assert_eq!(Hours::read(Some(&hours.bytes())), hours);
-        assert_eq!(Hours::read(Some(b"garbage")), Hours::default());
+        assert_eq!(Hours::read(Some(&hours.bytes())), Some(hours));
+        assert_eq!(Hours::read(None), Some(Hours::default()));
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_read_holds_everything_for_a_day() {
+        let (_dir, mut lately) = Lately::counting_from_nothing();
+        let (state, now) = lately.0.as_mut().unwrap();
+        let clock = Arc::new(AtomicI64::new(0));
+        let told = Arc::clone(&clock);
+        *now = Arc::new(move || told.load(Ordering::Relaxed));
+        let name = cell_of(Table::Users);
+        state.put_cell(&name, Some(b"garbage")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(lately.removed(Table::Users).unwrap(), UNKNOWN);
+            lately.add(Table::Users, 1);
+        }
+        clock.store(25 * HOUR_MS, Ordering::Relaxed);
+        assert_eq!(lately.removed(Table::Users).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_state_that_does_not_answer_lets_nothing_be_removed() {
+        let (_dir, lately) = Lately::counting_from_nothing();
+        lately.add(Table::Users, 1);
+        let (state, _) = lately.0.as_ref().unwrap();
+        state.spoil_cell(&cell_of(Table::Users));
+        assert!(lately.removed(Table::Users).is_err());
+        assert_eq!(lately.removed(Table::Profiles).unwrap(), 0);
     }
 
     #[test]

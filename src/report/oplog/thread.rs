@@ -6,10 +6,7 @@
 //! over when everything went well once more.
 
 use std::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     thread,
     time::Duration,
 };
@@ -53,7 +50,6 @@ pub struct Queue {
     pub room: Semaphore,
     /// True if somebody has waited for room in vain.
     pub is_stuck: AtomicBool,
-    left_out: AtomicU64,
     alerts: Alerts,
     now_ms: fn() -> i64,
 }
@@ -61,6 +57,8 @@ pub struct Queue {
 #[derive(Default)]
 struct Waiting {
     handed: Vec<Handed>,
+    /// Records for which there was no room.
+    left_out: u64,
     urgent: bool,
     /// Nobody listens any more.
     ended: bool,
@@ -76,7 +74,6 @@ impl Queue {
             news: Condvar::new(),
             room: Semaphore::new(ROOM),
             is_stuck: AtomicBool::new(false),
-            left_out: AtomicU64::new(0),
             alerts,
             now_ms,
         }
@@ -119,10 +116,12 @@ impl Queue {
 
     /// Counts what is left out, and says so: the thread may be held up by the disk.
     pub fn leave_out(&self, records: usize) {
-        self.left_out.fetch_add(records as u64, Ordering::Relaxed);
+        // First the alert: the thread takes it back once it has told of the count.
         let message =
             "the disk does not keep up with the operations log; entries are counted, not kept";
         self.raise("oplog_failed", message);
+        self.lock().left_out += records as u64;
+        self.news.notify_one();
     }
 
     /// Ends the thread where it stands, as a kill would.
@@ -131,9 +130,12 @@ impl Queue {
         self.news.notify_one();
     }
 
-    /// All that waits, after a moment for more to come, or nothing after `most`. `None`: it is over.
-    fn take(&self, most: Option<Duration>) -> Option<Vec<Handed>> {
-        let waits = |waiting: &mut Waiting| waiting.handed.is_empty() && !waiting.abandoned;
+    /// All that waits, after a moment for more to come, or nothing after `most`; and how much was left out since
+    /// the last time. `None`: it is over.
+    fn take(&self, most: Option<Duration>) -> Option<(Vec<Handed>, u64)> {
+        let waits = |waiting: &mut Waiting| {
+            waiting.handed.is_empty() && waiting.left_out == 0 && !waiting.abandoned
+        };
         let guard = self.lock();
         let guard = match most {
             None => self
@@ -155,7 +157,8 @@ impl Queue {
             .wait_timeout_while(guard, GATHER, gathers)
             .unwrap_or_else(PoisonError::into_inner);
         waiting.urgent = false;
-        (!waiting.abandoned).then(|| std::mem::take(&mut waiting.handed))
+        let left_out = std::mem::take(&mut waiting.left_out);
+        (!waiting.abandoned).then(|| (std::mem::take(&mut waiting.handed), left_out))
     }
 }
 
@@ -204,8 +207,7 @@ impl Writer {
         let queue = Arc::clone(&self.queue);
         // Whatever ends the thread, who asks later is not kept waiting.
         let _end = End(&queue);
-        while let Some(handed) = queue.take(self.patience()) {
-            let left_out = queue.left_out.swap(0, Ordering::Relaxed);
+        while let Some((handed, left_out)) = queue.take(self.patience()) {
             self.lost += left_out;
             self.alerted |= left_out > 0;
             self.failed = false;

@@ -71,6 +71,18 @@ async fn a_census_in_agreement_costs_one_request_and_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn before_anybody_has_counted_there_is_no_census_and_nobody_is_asked() {
+    let scene = Scene::start().await;
+    scene.sign_up("Ada");
+    let before = scene.traffic();
+    let counted = census(&scene, LEAVE).await;
+    assert!(counted.report.is_none(), "{counted:?}");
+    let why = counted.wants_full.expect("what it needs");
+    assert!(why.contains("full diff"), "{why}");
+    assert_eq!(scene.traffic(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s20_deletions_that_nobody_told_are_found_confirmed_and_done() {
     let scene = Scene::start().await;
     scene.populate(600).await;

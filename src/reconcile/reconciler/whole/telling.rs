@@ -57,7 +57,7 @@ impl Whole<'_> {
             ));
         }
         let tally = &run.before;
-        let digest = self.settle_plan(kind)?;
+        let digest = self.settle_plan()?;
         self.say(tally);
         let report = Report {
             id,
@@ -83,8 +83,9 @@ impl Whole<'_> {
     }
 
     /// Keeps the plan of what is held and tells people once; forgets plans that are out of date.
-    fn settle_plan(&mut self, kind: RunKind) -> Result<Option<String>, Trouble> {
-        if kind == RunKind::Audit {
+    fn settle_plan(&mut self) -> Result<Option<String>, Trouble> {
+        // Who only looks holds nothing.
+        if !self.may.repair {
             return Ok(None);
         }
         let options = &self.reconciler.options;

@@ -1,6 +1,10 @@
 //! What is handed in, and what an entry makes of it.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use serde_json::json;
 use tokio::time::{Duration, sleep};
@@ -9,10 +13,11 @@ use super::{Disk, MIB, NOON, note};
 use crate::{
     model::{Asked, Columns, DriftKind, Key, Outcome, RecordKey, Table, Version},
     report::oplog::{
+        OperationsLog, Options,
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
-        thread::ROOM,
+        thread::{Handed, Queue, ROOM},
     },
 };
 
@@ -159,21 +164,23 @@ async fn a_disk_that_takes_nothing_costs_entries_and_an_entry_says_how_many() {
 }
 
 #[tokio::test]
-async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
+async fn entries_for_which_there_is_no_room_are_alerted_at_once_and_told_though_nothing_else_happens()
+ {
     let disk = Disk::new();
-    let log = disk.log();
-    // As if the disk had held up all that waits.
-    let room = &log.0.queue.room;
-    let all = room
-        .acquire_many(u32::try_from(ROOM).unwrap())
-        .await
-        .unwrap();
-    log.note_now(note("user_1"));
+    // As if the disk had held up all that waits, and the thread.
+    let held_up = Queue::new(disk.alerts.clone(), || NOON);
+    let all = u32::try_from(ROOM).unwrap();
+    let _all = held_up.room.acquire_many(all).await.unwrap();
+    held_up.push(1, Handed::Note(Box::new(note("user_1"))));
     assert!(disk.alerts.is_raised("oplog_failed"));
-    drop(all);
+
+    let log = disk.log();
+    log.0.queue.leave_out(1);
+    while disk.alerts.is_raised("oplog_failed") {
+        sleep(Duration::from_millis(10)).await;
+    }
     log.note(note("user_2")).await;
     log.written().await;
-    assert!(!disk.alerts.is_raised("oplog_failed"), "all is well again");
     let entries = disk.entries(None);
     assert_eq!(
         (&entries[0]["what"], &entries[0]["count"]),
@@ -181,8 +188,50 @@ async fn entries_for_which_there_is_no_room_are_counted_and_alerted_at_once() {
     );
     assert_eq!(entries[1]["key"], "user_2");
     log.close().await;
-    disk.alerts.clear("oplog_failed");
     log.note(note("user_3")).await;
     log.note_now(note("user_3"));
     assert!(!disk.alerts.is_raised("oplog_failed"), "it was closed");
+}
+
+/// Fails once, on the thread of the log.
+fn broken_clock() -> i64 {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let here = thread::current();
+    if here.name() == Some("oplog") && BROKEN.swap(false, Ordering::Relaxed) {
+        panic!("the clock of this test");
+    }
+    NOON
+}
+
+#[tokio::test]
+async fn a_thread_that_fails_is_an_alert_and_holds_up_nobody() {
+    let disk = Disk::new();
+    let options = Options {
+        keep: disk.keep,
+        keys: disk.keys.clone(),
+        alerts: disk.alerts.clone(),
+        now_ms: broken_clock,
+    };
+    let log = OperationsLog::open(disk.dir.path(), options).unwrap();
+    log.note(note("user_1")).await;
+    log.written().await;
+    // It is about to say that something was left out.
+    log.0.queue.leave_out(1);
+    let failed = || {
+        let raised = disk.alerts.raised();
+        raised
+            .iter()
+            .any(|alert| alert.message.contains("please report it"))
+    };
+    while !failed() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..2 {
+        log.note(note("user_2")).await;
+        log.note_now(note("user_2"));
+        log.written().await;
+    }
+    log.close().await;
+    assert_eq!(disk.entries(None).len(), 1);
+    assert!(disk.verify().ok, "what was written before is whole");
 }
