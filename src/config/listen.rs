@@ -214,12 +214,12 @@ fn check_certificate(cert: &Path, key: &Path, r: &mut Reader) -> bool {
         Err(TlsFault::NoCertificate(_)) => (
             "listen.tls_cert",
             "names a file without a certificate in PEM form",
-            "name the file that begins with -----BEGIN CERTIFICATE-----, the daemon's own certificate first",
+            "name the file with the chain in PEM form, the daemon's own certificate first",
         ),
         Err(TlsFault::NoKey(_)) => (
             "listen.tls_key",
             "names a file without a private key in PEM form",
-            "name the file with -----BEGIN PRIVATE KEY-----, without a passphrase",
+            "name the file with the key in PEM form, without a passphrase",
         ),
         Err(TlsFault::Mismatch(_)) => (
             "listen.tls_key",
