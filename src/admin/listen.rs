@@ -14,7 +14,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -109,10 +109,9 @@ async fn guard(
         return problem(StatusCode::FORBIDDEN, "not for browsers");
     }
     let Some(caller) = tokens.caller(headers) else {
-        return problem(
-            StatusCode::UNAUTHORIZED,
-            "send `Authorization: Bearer` with one of the tokens of [admin]",
-        );
+        let words = "send `Authorization: Bearer` with one of the tokens of [admin]";
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, problem(StatusCode::UNAUTHORIZED, words)).into_response();
     };
     request.extensions_mut().insert(caller);
     next.run(request).await

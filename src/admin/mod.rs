@@ -15,7 +15,7 @@ mod status;
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Json, Router, body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     middleware,
@@ -35,6 +35,9 @@ use crate::{
 
 pub use access::{Caller, Readers, Scope, Tokens};
 pub use listen::{bind_socket, serve_socket, serve_tcp};
+
+/// The words of a refusal, in bytes: they name a field and a place.
+const LONGEST_REFUSAL: usize = 4096;
 
 /// Re-reads the configuration. Answers with what needs a restart, or with what is wrong.
 pub type Reload = Arc<dyn Fn() -> Result<Vec<String>, String> + Send + Sync>;
@@ -89,6 +92,7 @@ impl Admin {
             )
             .merge(runs)
             .merge(log)
+            .layer(middleware::map_response(worded))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this name") })
             .with_state(self)
             .layer(middleware::from_fn_with_state(
@@ -131,6 +135,20 @@ async fn reload(State(admin): State<Admin>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR,
             "reading the configuration failed; see the log",
         ),
+    }
+}
+
+/// What a request was refused for before a handler saw it, in the shape of every other refusal.
+async fn worded(response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !plain || !response.status().is_client_error() {
+        return response;
+    }
+    let status = response.status();
+    match body::to_bytes(response.into_body(), LONGEST_REFUSAL).await {
+        Ok(words) => problem(status, &String::from_utf8_lossy(&words)),
+        Err(_) => problem(status, "this cannot be read"),
     }
 }
 

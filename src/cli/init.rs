@@ -64,6 +64,9 @@ struct Done {
     state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<String>,
+    /// Of a schema that was kept: it has the synced tables already.
+    #[serde(skip)]
+    merged: bool,
 }
 
 /// What `init` did.
@@ -109,6 +112,7 @@ fn write_all(convex_dir: PathBuf, config: PathBuf, force: bool) -> anyhow::Resul
     if schema.state == State::Differs {
         schema.state = State::Kept;
         schema.diff = None;
+        schema.merged = read(&schema.path)?.is_some_and(|text| text.contains(SYNCED_TABLES));
     }
     done.push(schema);
     done.push(put(config.clone(), files::CONFIG, force)?);
@@ -142,6 +146,7 @@ fn put(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
                 path,
                 state: State::Differs,
                 diff: Some(diff),
+                merged: false,
             });
         }
     };
@@ -149,6 +154,7 @@ fn put(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
         path,
         state,
         diff: None,
+        merged: false,
     })
 }
 
@@ -254,7 +260,8 @@ impl Initialised {
                 text.push('\n');
             }
         }
-        if self.count(State::Kept) > 0 {
+        let to_merge = |file: &Done| file.state == State::Kept && !file.merged;
+        if self.files.iter().any(to_merge) {
             text += SCHEMA_KEPT;
         }
         text += &format!("\n{}\n", self.next_steps());
@@ -272,6 +279,9 @@ impl Initialised {
         )
     }
 }
+
+/// The name by which a schema takes the synced tables in.
+const SYNCED_TABLES: &str = "clerkSyncTables";
 
 /// What a project with a schema of its own still has to do.
 const SCHEMA_KEPT: &str = "

@@ -99,7 +99,7 @@ fn reread(context: &Context) -> Reread {
     Arc::new(move || {
         let loaded = Config::load(file.as_deref(), &env).map_err(|mistakes| {
             let sentences: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
-            sentences.join("\n")
+            sentences.join("; and ")
         })?;
         warn(&loaded);
         Ok(loaded.config)
@@ -129,6 +129,10 @@ pub(super) fn start_failure(error: &StartError) -> Failure {
     } else if error.is_about_keys() {
         Failure::usage(message).help(state::KEYS_HELP)
     } else {
-        Failure::failed(message)
+        let failure = Failure::failed(message);
+        match error.about_listening() {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
     }
 }

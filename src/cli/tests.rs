@@ -72,6 +72,8 @@ fn wrong_usage_is_an_error_of_usage() {
         "reports show --format md --json",
         "webhook send",
         "webhook send --type user.banned",
+        "webhook send --type user.created --url ftp://127.0.0.1/x",
+        "webhook send --type user.created --url 127.0.0.1:8787",
         "completions",
         "audit --table people",
         "audit --max-deletes 1",

@@ -60,7 +60,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "ID")]
     user: Option<String>,
     /// Where to [default: the configured listener and its first webhook path]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = web_address)]
     url: Option<Url>,
     /// The delivery's id; the same id is the same delivery [default: a new one]
     #[arg(long, value_name = "ID")]
@@ -189,6 +189,15 @@ impl Sent {
             text += &format!("{} {hint}\n", paint.tone(Tone::Warn, "hint:"));
         }
         text
+    }
+}
+
+fn web_address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err("it begins with neither http:// nor https://".to_owned())
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -364,13 +364,28 @@ fn is_open_to_all(path: &Path) -> bool {
 
 /// A file's text, or why there is none, without its name.
 pub(super) fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
-    let open = fs::File::open(path).map_err(|error| error.kind().to_string())?;
+    let open = fs::File::open(path).map_err(|error| unreadable(&error))?;
     let mut text = String::new();
     open.take(most + 1)
         .read_to_string(&mut text)
-        .map_err(|error| error.kind().to_string())?;
+        .map_err(|error| unreadable(&error))?;
     if text.len() as u64 > most {
         return Err(format!("it is larger than {most} bytes"));
     }
-    Ok(text)
+    // Some editors put a byte order mark first, which is no part of a secret.
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(plain) => plain.to_owned(),
+        None => text,
+    })
+}
+
+/// Why a file cannot be read, for a person: the number of the error says nothing, and its kind little.
+pub(super) fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        other => other.to_string(),
+    }
 }

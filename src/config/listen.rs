@@ -1,13 +1,20 @@
 //! The `[listen]` section: the public listener and its bounds.
 //!
 //! Knows that whatever leaves this machine must be encrypted, by the daemon or by a proxy before it.
-//! Binds nothing; the files with certificate and key are only looked for.
+//! Binds nothing; certificate and key are read to see whether they can be served.
 
-use std::{collections::BTreeSet, fs::File, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
-use super::reader::Reader;
+use super::{layers::unreadable, reader::Reader};
+use crate::inbound::{Certificate, TlsFault, TlsFiles};
 
 /// Paths that the listener answers itself.
 const OWN_PATHS: [&str; 5] = ["/ensure", "/healthz", "/readyz", "/metrics", "/status"];
@@ -167,7 +174,8 @@ fn read_tls(r: &mut Reader) -> Option<Tls> {
         }
         (Some(cert), Some(key), false) => {
             let readable = check_readable("listen.tls_cert", &cert, r);
-            return (check_readable("listen.tls_key", &key, r) && readable)
+            let readable = check_readable("listen.tls_key", &key, r) && readable;
+            return (readable && check_certificate(&cert, &key, r))
                 .then_some(Tls::Own { cert, key });
         }
         (Some(_), None, _) => ("listen.tls_cert", "listen.tls_key"),
@@ -187,12 +195,40 @@ fn check_readable(key: &str, path: &PathBuf, r: &mut Reader) -> bool {
         Err(error) => {
             r.mistake(
                 key,
-                format!("names a file that cannot be read: {}", error.kind()),
+                format!("names a file that cannot be read: {}", unreadable(&error)),
                 "name a PEM file that exists and that this user may read",
             );
             false
         }
     }
+}
+
+/// What would stop the listener is said with everything else that is wrong.
+fn check_certificate(cert: &Path, key: &Path, r: &mut Reader) -> bool {
+    let files = TlsFiles {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+    };
+    let (name, problem, remedy) = match Certificate::load(&files) {
+        Ok(_) => return true,
+        Err(TlsFault::NoCertificate(_)) => (
+            "listen.tls_cert",
+            "names a file without a certificate in PEM form",
+            "name the file with the chain in PEM form, the daemon's own certificate first",
+        ),
+        Err(TlsFault::NoKey(_)) => (
+            "listen.tls_key",
+            "names a file without a private key in PEM form",
+            "name the file with the key in PEM form, without a passphrase",
+        ),
+        Err(TlsFault::Mismatch(_)) => (
+            "listen.tls_key",
+            "does not belong to the certificate of listen.tls_cert, or is of a kind that cannot be served",
+            "name the key that this certificate was made for; the daemon's own certificate stands first in its file",
+        ),
+    };
+    r.mistake(name, problem, remedy);
+    false
 }
 
 fn check_paths(paths: &[String], r: &mut Reader) -> bool {

@@ -48,17 +48,15 @@ impl fmt::Display for Mistake {
 }
 
 /// The known key that a person most likely meant by `unknown`: the one of the same last part if there
-/// is one, else the one with the fewest edits.
+/// is one, else the one with the fewest edits; of several, the one whose whole path is nearest.
 pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     let unknown_last = last(unknown);
     known.min_by_key(|key| {
         let same_name = last(key) == unknown_last;
-        (
-            !same_name,
-            strsim::damerau_levenshtein(unknown, key)
-                .min(strsim::damerau_levenshtein(&unknown_last, &last(key)) + 1),
-        )
+        let whole = strsim::damerau_levenshtein(unknown, key);
+        let by_name = strsim::damerau_levenshtein(&unknown_last, &last(key)) + 1;
+        (!same_name, whole.min(by_name), whole)
     })
 }
 
@@ -91,8 +89,8 @@ mod tests {
             "clerk.secret_key",
             "clerk.api_url",
             "convex.url",
-            "listen.address",
             "admin.address",
+            "listen.address",
         ];
         for (unknown, meant) in [
             ("clerk.secretkey", "clerk.secret_key"),
@@ -100,6 +98,8 @@ mod tests {
             ("lisen.address", "listen.address"),
             ("admin.adress", "admin.address"),
             ("conevx.url", "convex.url"),
+            ("listn.address", "listen.address"),
+            ("listen.adress", "listen.address"),
         ] {
             assert_eq!(
                 nearest(unknown, known.into_iter()),

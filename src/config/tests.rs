@@ -251,11 +251,32 @@ fn values_that_are_fine_are_taken() {
         assert_eq!(mistaken_keys(text), Vec::<String>::new(), "{text}");
     }
     let dir = Dir::new();
-    let (cert, key) = (dir.file("cert.pem", "x"), dir.file("key.pem", "x"));
+    let (cert, key) = (dir.file("cert.pem", CERT), dir.file("key.pem", KEY));
     let text =
         format!("[listen]\naddress = \"0.0.0.0:443\"\ntls_cert = {cert:?}\ntls_key = {key:?}");
     let config = load_text(&text, &with(&[])).unwrap().config;
     assert_eq!(config.listen.tls, Tls::Own { cert, key });
+}
+
+const CERT: &str = include_str!("../../tests/fixtures/tls/first.crt");
+const KEY: &str = include_str!("../../tests/fixtures/tls/first.key");
+
+#[test]
+fn a_certificate_that_cannot_be_served_is_a_mistake_like_others() {
+    let other = include_str!("../../tests/fixtures/tls/second.key");
+    for (cert, key, mistaken) in [
+        ("", KEY, "listen.tls_cert"),
+        ("x", KEY, "listen.tls_cert"),
+        (KEY, KEY, "listen.tls_cert"),
+        (CERT, "", "listen.tls_key"),
+        (CERT, CERT, "listen.tls_key"),
+        (CERT, other, "listen.tls_key"),
+    ] {
+        let dir = Dir::new();
+        let (cert, key) = (dir.file("cert.pem", cert), dir.file("key.pem", key));
+        let text = format!("[listen]\ntls_cert = {cert:?}\ntls_key = {key:?}");
+        assert_eq!(mistaken_keys(&text), [mistaken], "{text}");
+    }
 }
 
 #[test]

@@ -211,11 +211,16 @@ fn report_recovery(
     now_ms: i64,
 ) -> Option<&'static str> {
     let mut lost = None;
+    let recovered = found.pending.len();
     tracing::info!(
-        recovered = found.pending.len(),
+        recovered,
         dead_letters = found.parked.len(),
-        "{} delivery(ies) recovered from the journal wait to be applied",
-        found.pending.len()
+        "recovered from the journal: {recovered} {} to be applied",
+        if recovered == 1 {
+            "delivery"
+        } else {
+            "deliveries"
+        }
     );
     if found.damage.may_have_lost() {
         let message = format!(

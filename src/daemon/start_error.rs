@@ -40,7 +40,7 @@ pub enum StartError {
     #[error(transparent)]
     History(#[from] HistoryError),
     /// An address or a socket.
-    #[error("cannot listen on {on}; is another process using it?")]
+    #[error("cannot listen on {on}")]
     Listen {
         /// What.
         on: String,
@@ -98,6 +98,25 @@ impl StartError {
             self,
             StartError::Journal(OpenError::InUse(_)) | StartError::State(StateError::InUse(_))
         )
+    }
+
+    /// What to do about an address or a socket that could not be had.
+    pub fn about_listening(&self) -> Option<&'static str> {
+        let StartError::Listen { source, .. } = self else {
+            return None;
+        };
+        Some(match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process listens there: stop it, or choose another listen.address or admin.address"
+            }
+            io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
+            io::ErrorKind::PermissionDenied => {
+                "this user may not: choose a port from 1024 on or a directory that it may write to, or let \
+                 systemd hand the socket over"
+            }
+            io::ErrorKind::NotFound => "make the directory of admin.socket, or choose another",
+            _ => return None,
+        })
     }
 
     /// True if what is kept is encrypted under keys that the configuration does not name.

@@ -43,14 +43,14 @@ mod head;
 mod tests;
 mod tls;
 
-pub use self::tls::{Certificate, TlsFiles};
+pub use self::tls::{Certificate, TlsFault, TlsFiles};
 
 /// How long to wait when the process is out of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How long who has just come in may take for a first byte when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(300);
-/// The most of a request's head, in bytes, and of an answer that nobody reads yet. hyper's own bound of a hundred
-/// header lines stands beside it.
+/// When a request's head that is not whole yet is refused, in bytes; the read that completes one may bring as much again.
+/// Also the most of an answer that nobody reads yet. hyper's own bound of a hundred header lines stands beside it.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Deadlines and caps of a listener.

@@ -3,7 +3,11 @@
 //! A certificate is renewed every few weeks and nobody wants a restart for it. Files that hold nonsense,
 //! or a key that is not the certificate's, change nothing: connections go on with what was read last.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -19,6 +23,26 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// PEM.
     pub key: PathBuf,
+}
+
+/// Why a certificate cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFault {
+    /// Of the file with the chain.
+    #[error("{} holds no certificate in PEM form", .0.display())]
+    NoCertificate(PathBuf),
+    /// Of the file with the key.
+    #[error("{} holds no private key in PEM form", .0.display())]
+    NoKey(PathBuf),
+    /// Each is sound, and they do not go together.
+    #[error("the private key is not that of the certificate ({0})")]
+    Mismatch(rustls::Error),
+}
+
+impl From<TlsFault> for io::Error {
+    fn from(fault: TlsFault) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, fault)
+    }
 }
 
 /// The certificate in use. Clones share it.
@@ -39,7 +63,7 @@ impl Certificate {
     ///
     /// # Errors
     /// A file that cannot be read or holds no PEM, or a key that does not belong to the certificate.
-    pub fn load(files: &TlsFiles) -> io::Result<Certificate> {
+    pub fn load(files: &TlsFiles) -> Result<Certificate, TlsFault> {
         let config = read(files)?;
         Ok(Certificate {
             files: files.clone(),
@@ -51,7 +75,7 @@ impl Certificate {
     ///
     /// # Errors
     /// As for [`Certificate::load`].
-    pub fn renew(&self) -> io::Result<Renewed> {
+    pub fn renew(&self) -> Result<Renewed, TlsFault> {
         Ok(Renewed {
             current: Arc::clone(&self.current),
             config: read(&self.files)?,
@@ -70,21 +94,21 @@ impl Renewed {
     }
 }
 
-fn read(files: &TlsFiles) -> io::Result<Arc<ServerConfig>> {
-    let bad = |what: &str, path: &PathBuf| {
-        let message = format!("{} holds no {what} in PEM form", path.display());
-        io::Error::new(io::ErrorKind::InvalidData, message)
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.cert)
-        .map_err(|_| bad("certificate", &files.cert))?
-        .collect();
-    let chain = chain.map_err(|_| bad("certificate", &files.cert))?;
+fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsFault> {
+    let chain = chain(&files.cert).ok_or_else(|| TlsFault::NoCertificate(files.cert.clone()))?;
     let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|_| bad("private key", &files.key))?;
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|_| TlsFault::NoKey(files.key.clone()))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        .map_err(TlsFault::Mismatch)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// At least one certificate, and nothing that is none.
+fn chain(file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    let pem = CertificateDer::pem_file_iter(file).ok()?;
+    let chain: Vec<_> = pem.collect::<Result<_, _>>().ok()?;
+    (!chain.is_empty()).then_some(chain)
 }

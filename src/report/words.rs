@@ -234,12 +234,16 @@ pub fn requests(calls: Calls) -> String {
 /// The users by which the cost is measured.
 pub const PER_USERS: u64 = 1_000_000;
 
+/// The users from which on a run says what many cost: ten pages of Clerk's.
+const ENOUGH_USERS: u64 = 5_000;
+
 /// What a full comparison would cost of [`PER_USERS`] users at this rate: requests to Clerk, queries,
-/// mutations. `None` of a run that did not list all users.
+/// mutations. `None` of a run that did not list all users, and of one that listed so few that what every run
+/// costs would be taken for what users cost.
 pub fn cost_per_million(report: &Report) -> Option<[u64; 3]> {
     let full = matches!(report.kind, RunKind::Audit | RunKind::Reconcile);
     let users = report.tables.get(&Table::Users)?.clerk;
-    if !full || users == 0 || !report.outcome.is_complete() {
+    if !full || users < ENOUGH_USERS || !report.outcome.is_complete() {
         return None;
     }
     let scaled = |calls: u64| {

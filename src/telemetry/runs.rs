@@ -68,6 +68,11 @@ impl RunMetrics {
             "What the last full diff found, by table and kind",
             runs.differences.clone(),
         );
+        // An alarm about failed runs needs a first value to see the first failure.
+        for kind in ["audit", "reconcile", "sweep", "census"] {
+            let outcome = "failed";
+            drop(runs.total.get_or_create(&RunLabels { kind, outcome }));
+        }
         registry.register("runs", "Runs by kind and outcome", runs.total.clone());
         registry.register(
             "run_duration_seconds",

@@ -59,6 +59,9 @@ async fn each_token_opens_what_is_its_own_and_nothing_more() {
             r#"{"table":"users","key":"?"}"#,
             [422, 422, 403],
         ),
+        ("POST /sync", "{", [400, 400, 403]),
+        ("POST /sync", "{}", [422, 422, 403]),
+        ("GET /failures?limit=many", "", [400, 400, 400]),
         ("POST /nothing", "", [404, 404, 403]),
     ] {
         for (token, status) in [ALL, OPERATE, READ].into_iter().zip(expected) {
@@ -68,6 +71,10 @@ async fn each_token_opens_what_is_its_own_and_nothing_more() {
             assert_eq!(reply.status, status, "{what} with {token}: {}", reply.body);
             assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
             assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+            if status >= 400 {
+                let refusal: serde_json::Value = serde_json::from_str(&reply.body).expect(what);
+                assert!(refusal["error"].is_string(), "{what}: {refusal}");
+            }
         }
     }
     for (token, looks, approves) in [(READ, 403, 403), (OPERATE, 202, 403)] {
@@ -124,6 +131,8 @@ async fn without_a_token_or_as_a_web_page_nobody_comes_in() {
         for what in ["GET /status", "POST /pause"] {
             let reply = asked(address, what, &headers, "").await;
             assert_eq!(reply.status, status, "{what} {headers:?}");
+            let challenge = (status == 401).then_some("Bearer");
+            assert_eq!(reply.header("www-authenticate"), challenge, "{headers:?}");
         }
     }
 }

@@ -183,6 +183,20 @@ async fn a_second_process_on_the_same_state_ends_with_4_and_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_ends_with_1_and_a_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut system = System::prepared(&[]).await;
+    let address = taken.local_addr().unwrap().to_string();
+    system.set("CCS_LISTEN__ADDRESS", &address);
+    let refused = system.run(&["run"]).await;
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{complaint}");
+    for words in [address.as_str(), "another process listens there"] {
+        assert!(complaint.contains(words), "{complaint}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_with_mistakes_ends_with_2_and_names_each_without_its_value() {
     let mut system = System::prepared(&[]).await;
     system.set("CONVEX_URL", "http://planted.example");

@@ -17,7 +17,15 @@ const MAX_LINES: usize = 400;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("twin", &[]),
-    ("config", &["model"]),
+    (
+        "config",
+        &[
+            "model",
+            "inbound::Certificate",
+            "inbound::TlsFault",
+            "inbound::TlsFiles",
+        ],
+    ),
     ("telemetry", &["config"]),
     ("inbound", &[]),
     ("outbound", &["model"]),

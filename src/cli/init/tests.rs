@@ -69,6 +69,22 @@ fn the_schema_of_an_app_is_never_touched() {
 }
 
 #[test]
+fn a_schema_that_has_the_synced_tables_is_not_told_to_take_them_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("convex/schema.ts");
+    fs::create_dir_all(schema.parent().unwrap()).unwrap();
+    fs::write(
+        &schema,
+        "export default defineSchema({ ...clerkSyncTables });",
+    )
+    .unwrap();
+    let done = run(dir.path(), false);
+    assert_eq!(done.count(State::Kept), 1);
+    let text = done.text(Paint::PLAIN);
+    assert!(!text.contains("Merge"), "{text}");
+}
+
+#[test]
 fn the_functions_are_where_the_project_says() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path();

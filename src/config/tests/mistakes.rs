@@ -58,6 +58,7 @@ fn a_file_of_a_secret_that_cannot_be_read_is_one_mistake() {
     let mistakes = Config::load(None, &env).unwrap_err();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert_eq!(mistakes[0].source, "environment CLERK_SECRET_KEY_FILE");
+    assert!(mistakes[0].problem.contains("there is no such file"));
 }
 
 #[test]

@@ -85,6 +85,12 @@ fn the_cost_is_scaled_to_a_million_users_where_all_were_listed() {
     assert_eq!(cost_per_million(&samples::none()), Some([4_600, 1_700, 0]));
     assert_eq!(cost_per_million(&samples::sweep()), None);
     assert_eq!(cost_per_million(&samples::failed()), None);
+    let mut small = samples::none();
+    for (clerk, told) in [(4_999, false), (5_000, true)] {
+        let users = small.tables.get_mut(&Table::Users).unwrap();
+        users.clerk = clerk;
+        assert_eq!(cost_per_million(&small).is_some(), told, "{clerk}");
+    }
 }
 
 #[test]

@@ -114,8 +114,11 @@ pub(super) fn get(
     encoding: Encoding,
 ) -> Result<Vec<u8>, FunctionError> {
     let name = table_of(world, &args.table.0)?;
-    if args.keys.len() > MAX_KEYS {
-        return Err(FunctionError::structured("batch_too_large", None));
+    if let Some(excess) = args.keys.get(MAX_KEYS) {
+        return Err(FunctionError::structured(
+            "batch_too_large",
+            Some(&excess.0),
+        ));
     }
     let table = world.table(name);
     let mut out = Vec::with_capacity(args.keys.len() * 384 + 64);

@@ -106,8 +106,11 @@ impl<'a> ApplyArgs<'a> {
 
     /// Checks every item against the schema and the rows.
     pub(super) fn plan(self, world: &World) -> Result<Vec<Planned<'a>>, FunctionError> {
-        if self.changes.len() > MAX_CHANGES {
-            return Err(FunctionError::structured("batch_too_large", None));
+        if let Some(excess) = self.changes.get(MAX_CHANGES) {
+            return Err(FunctionError::structured(
+                "batch_too_large",
+                Some(&excess.key.0),
+            ));
         }
         self.changes
             .into_iter()
@@ -123,6 +126,9 @@ impl<'a> ChangeArgs<'a> {
         let key = self.key.0;
         if !world.table(table).schema.served {
             return Err(FunctionError::structured("unknown_table", Some(&key)));
+        }
+        if key.is_empty() {
+            return Err(FunctionError::structured("invalid_key", Some(&key)));
         }
         let what = match &*self.kind.0 {
             "upsert" => {
