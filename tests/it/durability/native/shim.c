@@ -5,6 +5,7 @@
  *   write     every write fails with EIO
  *   short     every write takes half of the bytes
  *   state     every write of the derived state fails with ENOSPC
+ *   slow      every fdatasync takes 10 ms longer, and adds a byte to ORDER.slow
  *
  * Without that file all is as usual. Every fdatasync that fails adds a byte to ORDER.failed, every write that
  * was cut short one to ORDER.short. */
@@ -79,6 +80,10 @@ int fdatasync(int file) {
         if (ftruncate(file, synced[file]) != 0) abort();
         errno = EIO;
         return -1;
+    }
+    if (is_ours(file) && ordered("slow")) {
+        usleep(10000);
+        count("slow");
     }
     int done = real(file);
     struct stat found;
