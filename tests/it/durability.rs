@@ -12,6 +12,7 @@ pub mod failing;
 pub mod full;
 pub mod kills;
 mod load;
+mod log;
 pub mod native;
 pub mod power;
 mod restarts;

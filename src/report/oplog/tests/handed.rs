@@ -12,7 +12,7 @@ use crate::{
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
-        thread::ROOM,
+        queue::ROOM,
     },
 };
 
