@@ -2,6 +2,7 @@
 
 mod brake;
 mod lane;
+mod reconsider;
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
