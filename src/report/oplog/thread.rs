@@ -112,6 +112,8 @@ impl Writer {
             if let Some(answer) = close {
                 self.after(Book::close);
                 queue.end();
+                // Whoever has waited for the end may open the log again at once.
+                drop(self);
                 let _ = answer.send(());
                 return;
             }
