@@ -1,6 +1,6 @@
 //! G04: a disk that takes its time for each sync holds nobody up longer than for two of them.
 //!
-//! Many deliveries come at once, and each sync takes ten milliseconds more than it does. Who waits meanwhile is
+//! Many deliveries come at once, and each sync takes a tenth of a second more than it does. Who waits meanwhile is
 //! written with the others and waits for one sync together with them, so there are far fewer syncs than deliveries.
 //! That is judged; how long an answer took is measured, for it is the machine's as well.
 
@@ -45,9 +45,9 @@ pub async fn to_a_slow_disk(deliveries: usize, twin: &str) -> Result<Slow, Strin
     let (system, order) = on_a_failing_disk(dir.path(), twin).await?;
     system.door().pause(true).await;
     fs::write(&order, "slow").expect("written");
-    let mut senders = JoinSet::new();
+    let (hand, mut senders) = (system.hand(), JoinSet::new());
     for sender in 0..SENDERS {
-        let hand = system.hand();
+        let hand = hand.clone();
         senders.spawn(async move {
             let mut waits = Vec::new();
             for n in (sender..deliveries).step_by(SENDERS) {
@@ -77,7 +77,7 @@ async fn g04_whoever_waits_for_a_slow_disk_waits_for_one_sync_with_the_others() 
     soak::say(
         "G04",
         &format!(
-            "{deliveries} deliveries over {SENDERS} connections to a disk that takes 10 ms more for a sync: {} syncs, \
+            "{deliveries} deliveries over {SENDERS} connections to a disk that takes 100 ms more for a sync: {} syncs, \
              answers p50 {:.0?}, p99 {:.0?}, slowest {:.0?}",
             slow.syncs,
             slow.wait(50),

@@ -28,7 +28,7 @@ async fn g03_an_answer_before_the_sync_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn g04_who_syncs_for_each_delivery_alone_is_noticed() {
     for (twin, shared) in [("", true), (Twin::SyncAlone.name(), false)] {
-        match to_a_slow_disk(256, twin).await {
+        match to_a_slow_disk(64, twin).await {
             Ok(slow) => assert_eq!(slow.is_shared(), shared, "{twin}: {slow:?}"),
             Err(why) => return println!("NOT RUN: no disk can be slow here: {why}"),
         }

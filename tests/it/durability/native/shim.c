@@ -6,7 +6,7 @@
  *   short     every write takes half of the bytes
  *   state     every write of the derived state fails with ENOSPC
  *   oplog     every fdatasync of the operations log fails with EIO, and what was not synced before is gone
- *   slow      every fdatasync takes 10 ms longer, and adds a byte to ORDER.slow
+ *   slow      every fdatasync takes 100 ms longer, and adds a byte to ORDER.slow
  *
  * Without that file all is as usual. Every fdatasync that fails adds a byte to ORDER.failed, every write that
  * was cut short one to ORDER.short. */
@@ -86,7 +86,7 @@ int fdatasync(int file) {
         return -1;
     }
     if (is_ours(file) && ordered("slow")) {
-        usleep(10000);
+        usleep(100000);
         count("slow");
     }
     int done = real(file);
