@@ -81,10 +81,7 @@ async fn a_failed_sync_of_the_operations_log_is_not_asked_again_and_it_tells_wha
         "each file was asked once"
     );
     let told = entries(&system).await;
-    let told = told
-        .iter()
-        .filter(|one| one["what"] == "not synced")
-        .next_back();
+    let told = told.iter().rfind(|one| one["what"] == "not synced");
     let told = told.expect("it says so");
     let gone = kept.expect("a number") + 1;
     let words = told["reason"].as_str().expect("words");
