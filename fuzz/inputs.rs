@@ -12,8 +12,8 @@ use clerk_convex_sync::{
     },
     config::{Config, Env, Secret},
     intake::{Claim, Refusal, Secrets},
-    mapping::{self, ExtraField, ExtraKind, MAX_ROW_BYTES, UserRules},
-    model::{Change, Fields, Table},
+    mapping::{self, MAX_ROW_BYTES, UserRules},
+    model::{Change, ExtraField, ExtraKind, Fields, Table},
     report::json,
     store::journal::{Journal, OpenError, Options},
 };

@@ -35,6 +35,10 @@ twins! {
     NoSync "no-sync"
     /// A sync that failed is asked again, and believed.
     SyncAgain "sync-again"
+    /// Each event waits for a sync of its own.
+    SyncAlone "sync-alone"
+    /// A disk that was full once stays full.
+    FullForEver "full-for-ever"
     /// A delivery that was seen before is taken as a new one, and the version guard lets everything through.
     NoDedupe "no-dedupe"
     /// What a listing lacks is deleted without asking Clerk about that id.
@@ -69,6 +73,8 @@ twins! {
     Talkative "talkative"
     /// HTTP 200 is taken for success.
     StatusOnly "status-only"
+    /// Convex names the record that it refuses, and nobody listens.
+    DeafToNames "deaf-to-names"
     /// Nobody looks how long a service asked to be left alone.
     Impatient "impatient"
     /// Redirects are followed.

@@ -10,6 +10,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Other units than those that are shipped, to see what is found in them.
+readonly UNITS=${UNITS:-systemd}
 readonly MOST_EXPOSED=11 # tenths
 readonly UNIT=clerk-convex-sync.service
 readonly SOCKET=clerk-convex-sync.socket
@@ -25,16 +27,16 @@ cannot() {
 }
 
 # systemd-analyze looks whether the program is where the unit says.
-unit_for() { sed "s|/usr/bin/clerk-convex-sync|$1|g" "systemd/$UNIT"; }
+unit_for() { sed "s|/usr/bin/clerk-convex-sync|$1|g" "$UNITS/$UNIT"; }
 
 check() {
     local program=$1 exposure said copy
-    exposure=$(systemd-analyze security --offline=true --threshold=$MOST_EXPOSED "systemd/$UNIT" | tail -1) ||
+    exposure=$(systemd-analyze security --offline=true --threshold=$MOST_EXPOSED "$UNITS/$UNIT" | tail -1) ||
         die "too exposed: $exposure"
     printf '%s\n' "${exposure#*→ }"
     copy=$(mktemp -d)
     unit_for "$program" >"$copy/$UNIT"
-    cp "systemd/$SOCKET" "$copy/"
+    cp "$UNITS/$SOCKET" "$copy/"
     said=$(systemd-analyze verify "$copy/$UNIT" "$copy/$SOCKET" 2>&1) || die "verify: $said"
     rm -rf "$copy"
     [ -z "$said" ] || die "verify says: $said"
@@ -64,8 +66,8 @@ TOML
     printf 'dev:unit-check-1|unit00000000000000000000' >"$etc/credentials/convex-deploy-key"
     chmod 0600 "$etc"/credentials/*
     # There is no network to wait for.
-    grep -v 'network-online' "systemd/$UNIT" >"$root/etc/systemd/system/$UNIT"
-    install -m 0644 "systemd/$SOCKET" "$root/etc/systemd/system/"
+    grep -v 'network-online' "$UNITS/$UNIT" >"$root/etc/systemd/system/$UNIT"
+    install -m 0644 "$UNITS/$SOCKET" "$root/etc/systemd/system/"
     cat >"$root/etc/systemd/system/probe.target" <<TARGET
 [Unit]
 Wants=$UNIT

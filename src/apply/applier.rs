@@ -15,7 +15,7 @@ mod workers;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ pub struct Applier {
     malformed: Malformed,
     notices: mpsc::UnboundedReceiver<Notice>,
     commands: mpsc::Receiver<Command>,
+    reconsider: Arc<Notify>,
     reports: mpsc::UnboundedSender<Message>,
     reported: mpsc::UnboundedReceiver<Message>,
 }
@@ -77,6 +78,7 @@ impl Applier {
             malformed: Malformed::default(),
             notices,
             commands: receiver,
+            reconsider: Arc::default(),
             reports,
             reported,
         };
@@ -92,7 +94,11 @@ impl Applier {
         if !applier.book.dead_letters.is_empty() {
             applier.tell_of_dead_letters(applier.shared.clock.now_ms());
         }
-        let handle = Handle { commands };
+        let reconsider = Arc::clone(&applier.reconsider);
+        let handle = Handle {
+            commands,
+            reconsider,
+        };
         // A second applier of one daemon would be a mistake; the first one keeps being asked.
         let _ = applier.shared.applier.set(handle.clone());
         (applier, handle)
@@ -115,6 +121,7 @@ impl Applier {
                 biased;
                 () = stop.cancelled() => break,
                 Some(message) = self.reported.recv() => self.take_back(message),
+                () = self.reconsider.notified() => self.reconsider(),
                 Some(command) = self.commands.recv() => self.obey(command),
                 taken = self.notices.recv_many(&mut notices, NOTICES) => {
                     if taken == 0 { break }

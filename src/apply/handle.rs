@@ -2,7 +2,9 @@
 //!
 //! Messages to the one task that owns the queue, so that nobody shares a lock with it.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{model::RecordKey, queue::dead_letters::DeadLetter};
 
@@ -10,7 +12,6 @@ use crate::{model::RecordKey, queue::dead_letters::DeadLetter};
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Pause(bool, oneshot::Sender<()>),
-    Reconsider,
     Failures {
         after: Option<u64>,
         limit: usize,
@@ -54,6 +55,8 @@ pub struct Status {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
+    /// Kept until the applier has looked, however many commands wait.
+    pub(super) reconsider: Arc<Notify>,
 }
 
 impl Handle {
@@ -69,8 +72,7 @@ impl Handle {
 
     /// The settings or the services changed: look again, and do not wait for a circuit.
     pub fn reconsider(&self) {
-        // A full channel means that the applier is about to look anyway.
-        let _ = self.commands.try_send(Command::Reconsider);
+        self.reconsider.notify_one();
     }
 
     /// Dead letters after `after`, oldest first, and how many there are in all.

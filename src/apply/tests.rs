@@ -2,6 +2,7 @@
 
 mod brake;
 mod lane;
+mod reconsider;
 
 use std::{
     fs::{File, OpenOptions},

@@ -23,7 +23,10 @@ use super::{
     output::{Paint, Tone},
     status::millis,
 };
-use crate::config::{Listen, Sending, Tls};
+use crate::{
+    config::{Listen, Sending, Tls},
+    outbound::is_loopback,
+};
 
 mod answers;
 mod events;
@@ -134,11 +137,14 @@ async fn post(
     headers: &[(&str, String)],
     body: String,
 ) -> Result<Sent, Failure> {
-    let client = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .timeout(ANSWER_WITHIN)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .context("cannot make an HTTP client")?;
+        .redirect(reqwest::redirect::Policy::none());
+    let builder = match is_loopback(url) {
+        true => builder.no_proxy(),
+        false => builder,
+    };
+    let client = builder.build().context("cannot make an HTTP client")?;
     let mut request = client
         .post(url.clone())
         .header("content-type", "application/json")

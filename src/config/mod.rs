@@ -52,7 +52,7 @@ pub use self::{
     state::{Backend, State},
     state_key::StateKey,
     sync::Sync,
-    users::{ExtraField, ExtraType, Users},
+    users::Users,
 };
 
 use self::reader::Reader;

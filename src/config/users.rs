@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde_json::Value;
 
 use super::{Env, Mistake, layers, reader::Reader};
-use crate::model::{DeleteMode, Fields, FilesOnDelete};
+use crate::model::{DeleteMode, ExtraField, ExtraKind, Fields, FilesOnDelete};
 
 /// Columns of a user row that the daemon or the Convex functions write themselves.
 const TAKEN_COLUMNS: [&str; 14] = [
@@ -60,43 +60,6 @@ pub struct Users {
     pub extra_fields: BTreeMap<String, ExtraField>,
     /// Adopt rows older than Clerk by their verified primary address.
     pub link_by_email: bool,
-}
-
-/// Where a further column comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraField {
-    /// A JSON pointer (RFC 6901) into the user as Clerk sends it, such as `/public_metadata/plan`.
-    pub pointer: String,
-    /// What the column holds.
-    pub kind: ExtraType,
-}
-
-/// The type of a further column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExtraType {
-    /// None was named: a string, number or boolean as it is, lists and objects as a JSON text.
-    #[default]
-    Any,
-    /// A string.
-    String,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-    /// Anything, as a JSON text.
-    Json,
-}
-
-impl ExtraType {
-    fn parse(name: &str) -> Option<ExtraType> {
-        Some(match name {
-            "string" => ExtraType::String,
-            "number" => ExtraType::Number,
-            "boolean" => ExtraType::Boolean,
-            "json" => ExtraType::Json,
-            _ => return None,
-        })
-    }
 }
 
 impl Users {
@@ -209,13 +172,23 @@ fn read_extra_fields(r: &mut Reader) -> Option<BTreeMap<String, ExtraField>> {
     fine.then_some(fields)
 }
 
-fn extra_field(value: &Value) -> Option<(&str, ExtraType)> {
+fn extra_kind(name: &str) -> Option<ExtraKind> {
+    Some(match name {
+        "string" => ExtraKind::String,
+        "number" => ExtraKind::Number,
+        "boolean" => ExtraKind::Boolean,
+        "json" => ExtraKind::Json,
+        _ => return None,
+    })
+}
+
+fn extra_field(value: &Value) -> Option<(&str, ExtraKind)> {
     let (pointer, kind) = match value {
-        Value::String(pointer) => (pointer.as_str(), ExtraType::Any),
+        Value::String(pointer) => (pointer.as_str(), ExtraKind::Any),
         Value::Object(table) => {
             let kind = match table.get("type") {
-                None => ExtraType::Any,
-                Some(named) => ExtraType::parse(named.as_str()?)?,
+                None => ExtraKind::Any,
+                Some(named) => extra_kind(named.as_str()?)?,
             };
             let known = 1 + usize::from(table.contains_key("type"));
             if table.len() != known {

@@ -15,7 +15,7 @@ use crate::{
     reconcile::unhealed,
     report::{
         alert::Alerts,
-        oplog::{self, OperationsLog, OplogError},
+        oplog::{self, OperationsLog},
     },
     store::{
         crypt::{KeyId, Keyring},
@@ -108,7 +108,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     doubt = lost_proof(unproved, &opened.state, &alerts, now_ms)?.or(doubt);
     // Before the file says that all of this is known.
     keep_unhealed(&opened.state, &alerts, doubt)?;
-    let oplog = open_log(section, &alerts)?;
+    let oplog = open_log(section, &alerts);
     let file = StateFile {
         layout: LAYOUT,
         generation: opened.generation,
@@ -137,14 +137,14 @@ fn keep_unhealed(state: &State, alerts: &Alerts, doubt: Option<&str>) -> Result<
     doubt.map_or(Ok(()), |_| unhealed::doubt(state))
 }
 
-fn open_log(section: &config::State, alerts: &Alerts) -> Result<OperationsLog, OplogError> {
+fn open_log(section: &config::State, alerts: &Alerts) -> OperationsLog {
     let options = oplog::Options {
         keep: section.operations_log_bytes,
         keys: keyring(section),
         alerts: alerts.clone(),
         now_ms: || Clock.now_ms(),
     };
-    OperationsLog::open(&section.dir, options)
+    OperationsLog::open_or_begin(&section.dir, options)
 }
 
 /// Its owner's alone, and with room.

@@ -9,8 +9,8 @@ use crate::{
         Settings,
         edits::{self, verdict::Field},
     },
-    config::{self, Config, ExtraType},
-    mapping::{ExtraField, ExtraKind, UserRules},
+    config::{self, Config},
+    mapping::UserRules,
     queue::backoff::RetryRule,
 };
 
@@ -26,28 +26,12 @@ fn carried(config: &Config) -> edits::Options {
 
 /// How users become rows, by this section of the configuration.
 pub fn user_rules(users: &config::Users) -> UserRules {
-    let extra = |(column, field): (&String, &config::ExtraField)| {
-        let pointer = field.pointer.clone();
-        (
-            column.clone(),
-            ExtraField {
-                pointer,
-                kind: match field.kind {
-                    ExtraType::Any => ExtraKind::Any,
-                    ExtraType::String => ExtraKind::String,
-                    ExtraType::Number => ExtraKind::Number,
-                    ExtraType::Boolean => ExtraKind::Boolean,
-                    ExtraType::Json => ExtraKind::Json,
-                },
-            },
-        )
-    };
     UserRules {
         app_id: users.app_id.clone(),
         roles: users.roles.clone(),
         default_role: users.default_role.clone(),
         insert_defaults: users.insert_defaults.clone().into(),
-        extra_fields: users.extra_fields.iter().map(extra).collect(),
+        extra_fields: users.extra_fields.clone(),
         link_by_email: users.link_by_email,
     }
 }

@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 use crate::{
-    report::{history::HistoryError, oplog::OplogError},
+    report::history::HistoryError,
     schedule::rhythm::NotARhythm,
     store::{journal::OpenError, state::StateError, state_file::StateFileError},
 };
@@ -33,9 +33,6 @@ pub enum StartError {
     /// The `STATE` file.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
-    /// The operations log.
-    #[error(transparent)]
-    Oplog(#[from] OplogError),
     /// The directory of reports.
     #[error(transparent)]
     History(#[from] HistoryError),

@@ -7,57 +7,16 @@
 use std::collections::BTreeMap;
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 
 use super::{MapError, Note};
-use crate::{clerk::lenient::Text, model::Fields};
-
-/// Where a column's value lies in Clerk's user, and what it must be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExtraField {
-    /// A JSON pointer (RFC 6901) into Clerk's user object, such as `/public_metadata/plan`.
-    pub pointer: String,
-    /// The type of the column.
-    pub kind: ExtraKind,
-}
-
-/// The type of an extra column.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExtraKind {
-    /// A string, number or boolean as it is; an array or object as JSON text. For columns whose type was
-    /// not configured.
-    #[default]
-    Any,
-    /// A string.
-    String,
-    /// A number; Convex keeps it as a double.
-    Number,
-    /// True or false.
-    Boolean,
-    /// Anything, as JSON text with sorted keys.
-    Json,
-}
-
-impl ExtraKind {
-    /// The value as this column holds it, or `None` if it is of another type.
-    fn accept(self, value: &Value) -> Option<Value> {
-        match (self, value) {
-            (ExtraKind::Any, Value::Array(_) | Value::Object(_)) => {
-                Some(Value::String(value.to_string()))
-            }
-            (ExtraKind::Any, _)
-            | (ExtraKind::String, Value::String(_))
-            | (ExtraKind::Number, Value::Number(_))
-            | (ExtraKind::Boolean, Value::Bool(_)) => Some(value.clone()),
-            (ExtraKind::Json, value) => Some(Value::String(value.to_string())),
-            _ => None,
-        }
-    }
-}
+use crate::{
+    clerk::lenient::Text,
+    model::{ExtraField, ExtraKind, Fields},
+};
 
 /// Adds the configured columns to a row.
 pub(super) fn columns(
@@ -79,7 +38,7 @@ pub(super) fn columns(
             .map_err(|_| unreadable(column))?;
         let value = match found {
             None | Some(Value::Null) => Value::Null,
-            Some(value) => field.kind.accept(value).unwrap_or_else(|| {
+            Some(value) => accepted(field.kind, value).unwrap_or_else(|| {
                 notes.push(Note::WrongType {
                     column: column.clone(),
                 });
@@ -89,6 +48,21 @@ pub(super) fn columns(
         fields.insert(column.clone(), value);
     }
     Ok(())
+}
+
+/// The value as a column of this type holds it, or `None` if it is of another type.
+fn accepted(kind: ExtraKind, value: &Value) -> Option<Value> {
+    match (kind, value) {
+        (ExtraKind::Any, Value::Array(_) | Value::Object(_)) => {
+            Some(Value::String(value.to_string()))
+        }
+        (ExtraKind::Any, _)
+        | (ExtraKind::String, Value::String(_))
+        | (ExtraKind::Number, Value::Number(_))
+        | (ExtraKind::Boolean, Value::Bool(_)) => Some(value.clone()),
+        (ExtraKind::Json, value) => Some(Value::String(value.to_string())),
+        _ => None,
+    }
 }
 
 /// The members of a user that a pointer has led into, parsed once each.

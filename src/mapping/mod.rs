@@ -11,7 +11,6 @@ mod organization;
 mod profile;
 mod user;
 
-pub use extra::{ExtraField, ExtraKind};
 pub use membership::membership;
 pub use organization::organization;
 pub use profile::profile;

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::clerk::{samples, wire::Envelope};
+use crate::{
+    clerk::{samples, wire::Envelope},
+    model::{ExtraField, ExtraKind},
+};
 
 pub(super) fn rules() -> UserRules {
     UserRules {

@@ -10,13 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ExtraField, MapError, Mapped, Note, extra, plain, sized};
+use super::{MapError, Mapped, Note, extra, plain, sized};
 use crate::{
     clerk::{
         lenient::{Loose, Text},
         wire::{EmailAddress, PublicMetadata, User},
     },
-    model::{Fields, Table, Upsert},
+    model::{ExtraField, Fields, Table, Upsert},
 };
 
 /// What a person configured about users (section `users`).

@@ -8,6 +8,7 @@ mod change;
 mod columns;
 mod drift;
 mod ensured;
+mod extra_field;
 mod fault;
 mod key;
 mod record;
@@ -19,6 +20,7 @@ pub use change::{Change, ConfirmedDelete, DeleteMode, FilesOnDelete, Origin, Out
 pub use columns::Columns;
 pub use drift::{Action, Difference, DriftKind, FieldDrift};
 pub use ensured::Ensured;
+pub use extra_field::{ExtraField, ExtraKind};
 pub use fault::Fault;
 pub use key::{DeliveryId, Key, RecordKey, Table};
 pub use record::{ContentHash, Fields};

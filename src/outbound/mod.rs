@@ -97,15 +97,9 @@ struct Route {
 
 impl Route {
     fn to(url: &Url) -> Route {
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
         Route {
             secure: url.scheme() != "http",
-            loopback,
+            loopback: is_loopback(url),
         }
     }
 
@@ -357,6 +351,16 @@ fn name_error(error: &reqwest::Error, timeout: Duration) -> ExchangeError {
         ExchangeError::Unbuildable
     } else {
         ExchangeError::Interrupted
+    }
+}
+
+/// True if this URL leads to this machine, which no proxy does.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

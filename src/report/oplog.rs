@@ -11,6 +11,7 @@ pub mod chain;
 mod files;
 mod line;
 pub mod note;
+mod queue;
 mod reader;
 mod thread;
 
@@ -25,13 +26,13 @@ use thiserror::Error;
 use tokio::{sync::oneshot, time::timeout};
 
 use self::{
-    book::Book,
+    book::{Book, Found},
     files::Files,
     note::{Call, Note},
-    thread::{Handed, Queue},
+    queue::{Handed, Queue},
 };
 use super::alert::Alerts;
-use crate::store::crypt::Keyring;
+use crate::store::{crypt::Keyring, directory, upkeep::OPLOG};
 
 pub use reader::{MOST, Reader, Verified, Wanted};
 
@@ -83,10 +84,55 @@ impl OperationsLog {
     /// # Errors
     /// The disk refused.
     pub fn open(state: &Path, options: Options) -> Result<OperationsLog, OplogError> {
+        OperationsLog::open_with(state, &options, false)
+    }
+
+    /// The same for a daemon, whose deliveries matter more: a log that cannot be opened is set aside, and a new one
+    /// begun; where that cannot be done either, nothing is kept until the next start. An alert says so.
+    pub fn open_or_begin(state: &Path, options: Options) -> OperationsLog {
+        let error = match OperationsLog::open_with(state, &options, false) {
+            Ok(log) => return log,
+            Err(error) => error,
+        };
+        let now_ms = (options.now_ms)();
+        let now = DateTime::from_timestamp_millis(now_ms).unwrap_or_default();
+        let aside = directory::set_aside(state, OPLOG, now).map_err(files::at(&state.join(OPLOG)));
+        let begun = aside.and_then(|path| {
+            let log = OperationsLog::open_with(state, &options, true)?;
+            Ok((log, path))
+        });
+        match begun {
+            Ok((log, path)) => {
+                let kept = path.display();
+                let message = format!(
+                    "{error}. What could not be read is kept as {kept}, and a new log was begun"
+                );
+                options.alerts.raise("oplog_damaged", message, now_ms);
+                log
+            }
+            Err(again) => {
+                let message = format!(
+                    "{error}. A new one cannot be begun either ({again}); nothing is kept in it until the next start"
+                );
+                options.alerts.raise("oplog_failed", message, now_ms);
+                let queue = Arc::new(Queue::new(options.alerts, options.now_ms));
+                queue.end();
+                let reader = Reader::look(state, &options.keys);
+                OperationsLog(Arc::new(Inner { queue, reader }))
+            }
+        }
+    }
+
+    fn open_with(
+        state: &Path,
+        options: &Options,
+        set_aside: bool,
+    ) -> Result<OperationsLog, OplogError> {
         let files = Files::of(state, &options.keys);
         let reader = Reader::look(state, &options.keys);
         let (book, found) = Book::open(files, options.keep)?;
-        let queue = Arc::new(Queue::new(options.alerts, options.now_ms));
+        let found = Found { set_aside, ..found };
+        let queue = Arc::new(Queue::new(options.alerts.clone(), options.now_ms));
         thread::start(book, found, Arc::clone(&queue))?;
         Ok(OperationsLog(Arc::new(Inner { queue, reader })))
     }
@@ -126,7 +172,7 @@ impl OperationsLog {
 
     async fn hand_in(&self, weight: usize, handed: Handed) {
         let queue = &self.0.queue;
-        let permits = u32::try_from(weight.min(thread::ROOM)).unwrap_or(u32::MAX);
+        let permits = u32::try_from(weight.min(queue::ROOM)).unwrap_or(u32::MAX);
         // Whoever waited in vain once has nobody else wait until there is room again.
         let patience = match queue.is_stuck.load(Ordering::Relaxed) {
             true => Duration::ZERO,

@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 /// Read, write and enter for the owner.
 const DIR_MODE: u32 = 0o700;
 
@@ -19,6 +21,8 @@ const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 /// What tells our directory from one that was named by mistake.
 const OURS: [&str; 3] = ["STATE", "journal", "derived"];
+/// The most of one name that are set aside and kept for inspection.
+const KEPT_ASIDE: usize = 3;
 /// How deep the directories lie in one another, at most.
 const MAX_DEPTH: usize = 8;
 
@@ -140,6 +144,41 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
         fs::set_permissions(dir, Permissions::from_mode(DIR_MODE))?;
     }
     Ok(())
+}
+
+/// Renames what has this name in a directory and cannot be used, and removes the oldest of those set aside before.
+/// Answers where it is kept.
+pub fn set_aside(dir: &Path, name: &str, now: DateTime<Utc>) -> io::Result<PathBuf> {
+    const INFIX: &str = ".corrupt-";
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let own = path.file_name().and_then(|own| own.to_str());
+        if own.is_some_and(|own| own.starts_with(&format!("{name}{INFIX}"))) {
+            kept.push(path);
+        }
+    }
+    // The names carry the time, so that they sort by age.
+    kept.sort_unstable();
+    for old in kept.iter().rev().skip(KEPT_ASIDE - 1) {
+        match old.is_dir() {
+            true => fs::remove_dir_all(old)?,
+            false => fs::remove_file(old)?,
+        }
+    }
+    let stamp = now.format("%Y%m%dT%H%M%S%3fZ");
+    let mut aside = dir.join(format!("{name}{INFIX}{stamp}"));
+    let mut again = 0;
+    while aside.exists() && again < KEPT_ASIDE {
+        again += 1;
+        aside = dir.join(format!("{name}{INFIX}{stamp}-{again}"));
+    }
+    fs::rename(dir.join(name), &aside)?;
+    if aside.is_dir() {
+        fs::set_permissions(&aside, Permissions::from_mode(DIR_MODE))?;
+    }
+    sync(dir)?;
+    Ok(aside)
 }
 
 /// Returns when the directory's names are on stable storage.

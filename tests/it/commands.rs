@@ -266,3 +266,28 @@ async fn ctrl_c_without_a_daemon_stops_where_the_next_run_goes_on() {
     assert_eq!(report["resumed"], true);
     assert_eq!(system.convex.count("users"), 5_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_on_this_machine_is_asked_through_a_proxy() {
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("an address"));
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"];
+    let mut system = System::prepared(&names.map(|name| (name, url.as_str()))).await;
+    system.start_daemon().await;
+    for command in [
+        &["check", "--online"][..],
+        &["webhook", "send", "--type", "user.created"],
+    ] {
+        let output = system.run(command).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    eventually("the event is written", async || {
+        system.convex.count("users") == 1
+    })
+    .await;
+    system.door().idle().await;
+    let came = tokio::time::timeout(std::time::Duration::from_millis(100), proxy.accept()).await;
+    assert!(came.is_err(), "{came:?}");
+}

@@ -13,6 +13,7 @@ mod keys;
 mod manners;
 mod network;
 mod pins;
+pub mod refused;
 mod shuffled;
 pub mod tls;
 

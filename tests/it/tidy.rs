@@ -135,6 +135,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "daemon",
             "sandbox",
             "telemetry",
+            "outbound",
             "report",
             "reconcile",
             "queue::dead_letters",

@@ -1,25 +1,61 @@
 //! G44: the unit is as closed as its description says, and the program works inside of it.
 //!
-//! `tools/check-unit.sh` does it, with systemd's own tools and a systemd of its own; where there is none, this
-//! says so.
+//! `tools/check-unit.sh` judges it, with systemd's own tools and a systemd of its own; where there is none, this
+//! says so. The judge is tried on units with a mistake of each kind that it looks for.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_clerk-convex-sync");
+
+/// What the judge says of the units in this directory of the project, or of another place: its verdict, and all that
+/// it says.
+fn judged(units: &Path, how: &[&str]) -> (Option<i32>, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut judge = Command::new(root.join("tools/check-unit.sh"));
+    judge.args(how).arg(PROGRAM).env("UNITS", units);
+    let output = judge.output().expect("a shell");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.code(), said)
+}
 
 #[test]
 fn g44_the_unit_is_closed_and_without_a_mistake_and_boots() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/check-unit.sh");
-    let program = env!("CARGO_BIN_EXE_clerk-convex-sync");
-    let output = Command::new(script).args(["--boot", program]).output();
-    let output = output.expect("a shell");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let (code, said) = judged(Path::new("systemd"), &["--boot"]);
     for line in said.lines() {
         println!("G44: {line}");
     }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    match output.status.code() {
+    match code {
         Some(0) => assert!(said.contains("ready again after kill -9"), "{said}"),
         // What can be done here was done before.
         Some(77) => assert!(said.contains("NOT RUN"), "{said}"),
-        other => panic!("{other:?}: {said}{complaint}"),
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+#[test]
+fn g44_a_unit_that_is_open_or_misspelt_or_does_not_let_the_program_work_is_refused() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let name = "clerk-convex-sync.service";
+    let unit = fs::read_to_string(shipped.join(name)).expect("the unit");
+    for (line, broken, how, complaint) in [
+        ("SystemCallFilter=@system-service\n", "", "", "too exposed"),
+        ("WatchdogSec=30s", "WatchdogSec=often", "", "verify says"),
+        // As closed as before, and without a mistake: only a boot shows that a reload may not run its command.
+        ("ExecReload=+/", "ExecReload=/", "--boot", "FAILED: reload"),
+    ] {
+        assert!(unit.contains(line), "{line}");
+        let units = tempfile::tempdir().expect("a directory");
+        let socket = "clerk-convex-sync.socket";
+        fs::copy(shipped.join(socket), units.path().join(socket)).expect("copied");
+        fs::write(units.path().join(name), unit.replacen(line, broken, 1)).expect("written");
+        let how: Vec<&str> = [how].into_iter().filter(|how| !how.is_empty()).collect();
+        let (code, said) = judged(units.path(), &how);
+        if code == Some(77) {
+            println!("{said}");
+            continue;
+        }
+        assert_eq!(code, Some(1), "{broken}: {said}");
+        assert!(said.contains(complaint), "{broken}: {said}");
     }
 }

@@ -28,12 +28,6 @@ impl Applier {
                 tracing::info!(paused, "applying was switched by a person");
                 let _ = answer.send(());
             }
-            Command::Reconsider => {
-                self.shared.convex.reset();
-                self.shared.clerk.reset();
-                self.shared.served.doubt();
-                self.book.waiting.hurry();
-            }
             Command::Failures {
                 after,
                 limit,
@@ -66,6 +60,14 @@ impl Applier {
                 drop(answer.send(found.collect()));
             }
         }
+    }
+
+    /// Looks again at once, as if nothing had failed.
+    pub(super) fn reconsider(&mut self) {
+        self.shared.convex.reset();
+        self.shared.clerk.reset();
+        self.shared.served.doubt();
+        self.book.waiting.hurry();
     }
 
     /// Whoever was told that something is stored before asking sees it counted.

@@ -1,17 +1,28 @@
 //! The questions that `check --online` asks: keys, deployed functions, instance, clocks.
 //!
-//! Speaks HTTP itself instead of using the daemon's clients, so that it can tell apart what those
-//! retry or fold together. Reads only; at most three requests to Clerk and one to Convex. What a
+//! Asks by the daemon's own connections, so that it goes where the daemon goes, but not by its clients, so that it can
+//! tell apart what those retry or fold together. Reads only; at most three requests to Clerk and one to Convex. What a
 //! service answers is judged, never repeated: it could hold what was sent.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use chrono::{DateTime, Utc};
-use reqwest::{Client, RequestBuilder, StatusCode, redirect};
+use chrono::Utc;
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
+use url::Url;
 
-use crate::{config::Config, model::Table};
+use crate::{
+    config::Config,
+    model::Table,
+    outbound::{Dialer, ExchangeError, OnRequest, Request, below, secret_header},
+};
 
 /// How long a service may take to answer one question.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -60,26 +71,14 @@ impl Probe {
 
 /// Asks both services. Takes as long as the slower one, and never longer than a few time-outs.
 pub async fn probes(config: &Config) -> Vec<Probe> {
-    let client = Client::builder()
-        .timeout(TIMEOUT)
-        // A redirect would carry the key to another host.
-        .redirect(redirect::Policy::none())
-        .user_agent(concat!("clerk-convex-sync/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let Ok(client) = client else {
-        return vec![Probe::bad(
-            "tls",
-            "no TLS client can be set up on this machine",
-            "see that the system's root certificates are installed",
-        )];
-    };
+    let dialer = Dialer::default();
     let ((clerk, instance), convex) = tokio::join!(
         async {
-            let count = ask(from_clerk(&client, config, "v1/users/count")).await;
-            let instance = ask(from_clerk(&client, config, "v1/instance")).await;
+            let count = ask(&dialer, from_clerk(config, &["v1", "users", "count"])).await;
+            let instance = ask(&dialer, from_clerk(config, &["v1", "instance"])).await;
             (count, instance)
         },
-        ask(describe(&client, config)),
+        ask(&dialer, describe(config)),
     );
     vec![
         clerk_key(&clerk),
@@ -92,7 +91,7 @@ pub async fn probes(config: &Config) -> Vec<Probe> {
 
 /// A service's answer, and how far its clock is ahead of ours.
 struct Answer {
-    status: StatusCode,
+    status: u16,
     body: Value,
     ahead_s: Option<i64>,
 }
@@ -100,54 +99,70 @@ struct Answer {
 /// An answer, or why there is none.
 type Asked = Result<Answer, &'static str>;
 
-fn from_clerk(client: &Client, config: &Config, path: &str) -> RequestBuilder {
-    let url = format!("{}{path}", config.clerk.api_url);
-    client
-        .get(url)
-        .bearer_auth(config.clerk.secret_key.expose())
+fn from_clerk(config: &Config, path: &[&str]) -> Result<Request, ExchangeError> {
+    let key = format!("Bearer {}", config.clerk.secret_key.expose());
+    request(Method::GET, below(&config.clerk.api_url, path)?, &key, None)
 }
 
-fn describe(client: &Client, config: &Config) -> RequestBuilder {
-    let path = format!("{}:describe", config.convex.module);
-    client
-        .post(format!("{}api/query", config.convex.url))
-        .header(
-            "Authorization",
-            format!("Convex {}", config.convex.deploy_key.expose()),
-        )
-        .json(&json!({"path": path, "args": {}, "format": "json"}))
+fn describe(config: &Config) -> Result<Request, ExchangeError> {
+    let key = format!("Convex {}", config.convex.deploy_key.expose());
+    let function = format!("{}:describe", config.convex.module);
+    let asked = json!({"path": function, "args": {}, "format": "json"});
+    let url = below(&config.convex.url, &["api", "query"])?;
+    request(Method::POST, url, &key, Some(asked))
 }
 
-async fn ask(request: RequestBuilder) -> Asked {
-    let asked_at = Utc::now();
-    let mut response = request.send().await.map_err(|error| {
-        if error.is_timeout() {
-            "no answer in time"
-        } else if error.is_connect() {
-            "no connection"
-        } else {
-            "the request failed"
-        }
-    })?;
-    let halfway = asked_at + (Utc::now() - asked_at) / 2;
-    let ahead_s = response
-        .headers()
-        .get("date")
-        .and_then(|date| date.to_str().ok())
-        .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
-        .map(|date| (date.with_timezone(&Utc) - halfway).num_seconds());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "the answer broke off")? {
-        if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err("the answer is far too long");
-        }
-        body.extend_from_slice(&chunk);
+fn request(
+    method: Method,
+    url: Url,
+    key: &str,
+    body: Option<Value>,
+) -> Result<Request, ExchangeError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, secret_header(key)?);
+    if body.is_some() {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(CONTENT_TYPE, json);
     }
-    Ok(Answer {
-        status: response.status(),
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        ahead_s,
+    Ok(Request {
+        name: "check",
+        method,
+        url,
+        headers,
+        body: body.map(|body| body.to_string().into()),
+        timeout: TIMEOUT,
+        max_bytes: LARGEST_ANSWER,
     })
+}
+
+async fn ask(dialer: &Dialer, request: Result<Request, ExchangeError>) -> Asked {
+    let ahead_s = Arc::new(OnceLock::new());
+    let told = Arc::clone(&ahead_s);
+    let dialer = dialer.clone().telling(Arc::new(move |_, date_s, took| {
+        let halfway = Utc::now() - took / 2;
+        // One request has one answer.
+        let _ = told.set(date_s - halfway.timestamp());
+    }));
+    let nobody: OnRequest = Arc::new(|_, _, _| {});
+    let reply = dialer.exchange(request.map_err(why)?, &nobody).await;
+    let reply = reply.map_err(why)?;
+    Ok(Answer {
+        status: reply.status,
+        body: serde_json::from_slice(&reply.body).unwrap_or(Value::Null),
+        ahead_s: ahead_s.get().copied(),
+    })
+}
+
+fn why(error: ExchangeError) -> &'static str {
+    match error {
+        ExchangeError::TimedOut(_) => "no answer in time",
+        ExchangeError::Unreachable(_) => "no connection",
+        ExchangeError::Interrupted => "the answer broke off",
+        ExchangeError::TooLarge(_) => "the answer is far too long",
+        ExchangeError::Unbuildable => {
+            "it cannot be asked: no header can carry the key, or the system has no root certificates"
+        }
+    }
 }
 
 const REACH_CLERK: &str =
@@ -159,11 +174,11 @@ fn clerk_key(asked: &Asked) -> Probe {
     let name = "Clerk secret key";
     match asked {
         Err(why) => Probe::bad(name, *why, REACH_CLERK),
-        Ok(answer) => match (answer.status.as_u16(), &answer.body["total_count"]) {
+        Ok(answer) => match (answer.status, &answer.body["total_count"]) {
             (200, Value::Number(count)) => Probe::good(name, format!("accepted; {count} users")),
             (401 | 403, _) => Probe::bad(
                 name,
-                format!("refused ({})", answer.status.as_u16()),
+                format!("refused ({})", answer.status),
                 "copy the key again from Clerk's dashboard (API keys), of the instance that is meant",
             ),
             (429, _) => Probe::good(name, "not judged: Clerk's rate limit is used up right now"),
@@ -182,7 +197,7 @@ fn clerk_instance(asked: &Asked, config: &Config) -> Probe {
     let name = "Clerk instance";
     let expected = config.clerk.instance_id.as_deref();
     let found = match asked {
-        Ok(answer) if answer.status == StatusCode::OK => answer.body["id"].as_str(),
+        Ok(answer) if answer.status == 200 => answer.body["id"].as_str(),
         _ => None,
     };
     let plain = |id: &&str| id.starts_with("ins_") && crate::model::Key::parse(id).is_some();
@@ -211,7 +226,7 @@ fn convex_functions(asked: &Asked, config: &Config) -> Probe {
         Err(why) => return Probe::bad(name, *why, REACH_CONVEX),
         Ok(answer) => answer,
     };
-    match (answer.status.as_u16(), answer.body["status"].as_str()) {
+    match (answer.status, answer.body["status"].as_str()) {
         (200, Some("success")) => described(name, &answer.body["value"], deploy),
         (200 | 560, Some("error")) => Probe::bad(
             name,
@@ -220,7 +235,7 @@ fn convex_functions(asked: &Asked, config: &Config) -> Probe {
         ),
         (401 | 403, _) => Probe::bad(
             name,
-            format!("the deploy key is refused ({})", answer.status.as_u16()),
+            format!("the deploy key is refused ({})", answer.status),
             "copy the deploy key again, of the deployment that convex.url names",
         ),
         (status, _) => Probe::bad(

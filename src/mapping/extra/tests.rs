@@ -4,13 +4,12 @@
 
 use serde_json::json;
 
-use super::{ExtraField, ExtraKind};
 use crate::{
     mapping::{
         Note, record,
         tests::{field, map, rules, user_json},
     },
-    model::{Fault, Table},
+    model::{ExtraField, ExtraKind, Fault, Table},
 };
 
 #[test]

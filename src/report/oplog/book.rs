@@ -2,8 +2,8 @@
 //!
 //! Used by one thread. Promises: what is on the disk is whole lines of one chain, after a kill too, once it was
 //! opened again; an entry that could not be written takes no number; segments go oldest first, and only after it
-//! was noted which entry was the last of them. Cuts off nothing that was noted as synced: if that is damaged, it
-//! stays to be found.
+//! was noted which entry was the last of them; a file whose sync has failed is not asked again, and not written to
+//! any more. Cuts off nothing that was noted as synced: if that is damaged, it stays to be found.
 
 use std::{collections::VecDeque, fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -17,6 +17,8 @@ use crate::store::room::Room;
 
 /// Segments that retention is made of at least, so that removing one takes little away.
 const SEGMENTS: u64 = 16;
+/// The most segments: where syncs fail, they are many and small.
+const MOST_SEGMENTS: usize = 4_096;
 /// The smallest segment, in bytes.
 const SMALLEST: u64 = 64 * 1024;
 
@@ -41,7 +43,8 @@ pub struct Book {
     plain: Vec<u8>,
     dirty: bool,
     lost: u64,
-    /// True if the next entry begins a segment: what is before it is damaged.
+    doubtful: Option<Doubtful>,
+    /// True if the next entry begins a segment: what is before it is damaged, or could not be synced.
     apart: bool,
 }
 
@@ -52,7 +55,12 @@ pub struct Found {
     pub torn_bytes: u64,
     /// True if what was synced is not there any more, or is not what it was.
     pub damaged: bool,
+    /// True if it begins anew, for what was there could not be read.
+    pub set_aside: bool,
 }
+
+/// Entries that were written and may not be on the disk: the sync of their file failed. The first and the last.
+pub type Doubtful = (u64, u64);
 
 impl Book {
     /// Opens it, whatever a kill has left.
@@ -91,6 +99,7 @@ impl Book {
             plain: Vec::new(),
             dirty: false,
             lost: 0,
+            doubtful: None,
             apart: false,
         };
         book.take_up(&mut found)?;
@@ -270,7 +279,7 @@ impl Book {
     /// The disk refused.
     pub fn close(&mut self) -> Result<(), OplogError> {
         self.write()?;
-        if self.marks.tail != self.last || self.dirty {
+        if self.dirty {
             self.sync_file()?;
             self.files.mark(self.marks, true)?;
         }
@@ -292,31 +301,51 @@ impl Book {
         std::mem::take(&mut self.lost)
     }
 
-    /// True if something is not on stable storage yet.
+    /// What was written and could not be synced since this was asked last.
+    pub fn take_doubtful(&mut self) -> Option<Doubtful> {
+        self.doubtful.take()
+    }
+
+    /// True if something is to be synced.
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
 
     fn sync_file(&mut self) -> Result<(), OplogError> {
-        if let Some(file) = &self.file {
-            file.sync_data().map_err(at(self.files.dir()))?;
-        }
-        self.marks.tail = self.last;
+        let Some(file) = self.file.as_ref().filter(|_| self.dirty) else {
+            return Ok(());
+        };
         self.dirty = false;
-        Ok(())
+        match file.sync_data() {
+            Ok(()) => {
+                self.marks.tail = self.last;
+                Ok(())
+            }
+            Err(error) => {
+                // The kernel may have dropped what it could not write, and says yes when it is asked again.
+                self.file = None;
+                self.apart = true;
+                self.doubtful = Some((self.marks.tail.n + 1, self.last.n));
+                Err(at(self.files.dir())(error))
+            }
+        }
     }
 
     /// Begins a segment with the entry of this number, and removes the oldest if there are too many bytes.
     fn begin(&mut self, first: u64) -> Result<(), OplogError> {
         self.sync_file()?;
-        self.file = Some(self.files.open(first)?);
-        self.apart = false;
         // One that a kill left empty may have this very name.
-        if self
-            .segments
-            .back()
-            .is_none_or(|segment| segment.first != first)
-        {
+        let last = self.segments.back();
+        let is_new = last.is_none_or(|segment| segment.first != first);
+        let file = self.files.open(first).inspect_err(|_| {
+            if is_new {
+                // Its name may not be on the disk, whatever a second sync says: it is made anew.
+                let _ = self.files.remove(first);
+            }
+        });
+        self.file = Some(file?);
+        self.apart = false;
+        if is_new {
             self.segments.push_back(Segment { first, bytes: 0 });
         }
         let gone = self.too_old()?;
@@ -332,7 +361,8 @@ impl Book {
         let mut gone = Vec::new();
         let mut bytes: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
         bytes += self.segment_bytes();
-        while bytes > self.keep && self.segments.len() > 1 {
+        while (bytes > self.keep || self.segments.len() > MOST_SEGMENTS) && self.segments.len() > 1
+        {
             let next = self.segments[1].first;
             self.marks.removed = match self.segments.len() {
                 2 => self.last,
@@ -363,3 +393,6 @@ fn is_one_end(bytes: &[u8], at: u64) -> bool {
     let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
     rest.is_some_and(|rest| !rest.contains(&b'\n'))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    book::{Book, Found},
+    book::Book,
     files::Files,
     note::{Note, Place},
     *,
@@ -219,6 +219,27 @@ fn an_end_that_was_cut_off_is_found() {
     let verified = disk.verify();
     assert_eq!(verified.broken.unwrap().n, 1);
     assert_eq!(disk.entries(None)[0]["n"], 11, "no number is used twice");
+}
+
+#[tokio::test]
+async fn a_log_that_can_neither_be_opened_nor_set_aside_takes_nothing_and_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("file");
+    fs::write(&nowhere, "x").unwrap();
+    let alerts = Alerts::default();
+    let options = Options {
+        keep: MIB,
+        keys: Keyring::default(),
+        alerts: alerts.clone(),
+        now_ms: || NOON,
+    };
+    let log = OperationsLog::open_or_begin(&nowhere, options);
+    assert!(alerts.is_raised("oplog_failed"));
+    log.note(note("user_1")).await;
+    log.note_now(note("user_2"));
+    log.written().await;
+    log.close().await;
+    assert!(alerts.is_raised("oplog_failed"), "until the next start");
 }
 
 #[test]

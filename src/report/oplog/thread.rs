@@ -1,166 +1,26 @@
-//! The one thread that writes, and the queue before it.
+//! The one thread that writes.
 //!
 //! Takes all that waits at once, makes lines of it, writes them with one call, and syncs once a second while
-//! something is written. Promises: what is handed in is written in that order; what is lost is counted, alerted,
-//! and said by an entry as soon as the disk takes one again, whether or not anything else happens; the alert is
-//! over when everything went well once more.
+//! something is written. Promises: what is handed in is written in that order; what is lost, and what a failed sync
+//! has left in doubt, is alerted, and said by an entry as soon as the disk takes one again, whether or not anything
+//! else happens; the alert is over when everything went well once more.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
-use tokio::{
-    sync::{Semaphore, TryAcquireError, oneshot},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     OplogError,
-    book::{Book, Found},
+    book::{Book, Doubtful, Found},
     note::{Call, Note, Place},
+    queue::{Handed, Queue},
 };
-use crate::{model::Asked, report::alert::Alerts};
+use crate::model::Asked;
 
-/// Records that may wait to be written. Each takes about 200 bytes.
-pub const ROOM: usize = 20_000;
-/// How long the thread waits for more before it writes: at most so many writes a second.
-const GATHER: Duration = Duration::from_millis(2);
 /// How often what was written is synced.
 const SYNC: Duration = Duration::from_secs(1);
-
-/// What is handed in.
-pub enum Handed {
-    /// A call to Convex.
-    Call(Call),
-    /// Anything else.
-    Note(Box<Note>),
-    /// Who wants to know when all before it is written.
-    Written(oneshot::Sender<()>),
-    /// The end, and who wants to know when all is synced.
-    Close(oneshot::Sender<()>),
-}
-
-/// What waits for the thread. Bounded by [`ROOM`], and by one question a caller.
-pub struct Queue {
-    waiting: Mutex<Waiting>,
-    news: Condvar,
-    /// Room for records.
-    pub room: Semaphore,
-    /// True if somebody has waited for room in vain.
-    pub is_stuck: AtomicBool,
-    alerts: Alerts,
-    now_ms: fn() -> i64,
-}
-
-#[derive(Default)]
-struct Waiting {
-    handed: Vec<Handed>,
-    /// Records for which there was no room.
-    left_out: u64,
-    urgent: bool,
-    /// Nobody listens any more.
-    ended: bool,
-    /// Nobody hands anything in any more.
-    abandoned: bool,
-}
-
-impl Queue {
-    /// An empty one.
-    pub fn new(alerts: Alerts, now_ms: fn() -> i64) -> Queue {
-        Queue {
-            waiting: Mutex::default(),
-            news: Condvar::new(),
-            room: Semaphore::new(ROOM),
-            is_stuck: AtomicBool::new(false),
-            alerts,
-            now_ms,
-        }
-    }
-
-    fn raise(&self, code: &'static str, message: impl Into<String>) {
-        self.alerts.raise(code, message, (self.now_ms)());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts something in for which there is room.
-    pub fn put(&self, handed: Handed) {
-        let mut waiting = self.lock();
-        if waiting.ended {
-            return;
-        }
-        waiting.urgent |= matches!(handed, Handed::Written(_) | Handed::Close(_));
-        let first = waiting.handed.is_empty();
-        waiting.handed.push(handed);
-        if first || waiting.urgent {
-            self.news.notify_one();
-        }
-    }
-
-    /// Puts something in if there is room, else leaves it out.
-    pub fn push(&self, weight: u32, handed: Handed) {
-        match self.room.try_acquire_many(weight) {
-            Ok(room) => {
-                room.forget();
-                self.put(handed);
-            }
-            Err(TryAcquireError::NoPermits) => self.leave_out(weight as usize),
-            // The thread has ended: with the daemon, or it has said so.
-            Err(TryAcquireError::Closed) => {}
-        }
-    }
-
-    /// Counts what is left out, and says so: the thread may be held up by the disk.
-    pub fn leave_out(&self, records: usize) {
-        // First the alert: the thread takes it back once it has told of the count.
-        let message =
-            "the disk does not keep up with the operations log; entries are counted, not kept";
-        self.raise("oplog_failed", message);
-        self.lock().left_out += records as u64;
-        self.news.notify_one();
-    }
-
-    /// Ends the thread where it stands, as a kill would.
-    pub fn abandon(&self) {
-        self.lock().abandoned = true;
-        self.news.notify_one();
-    }
-
-    /// All that waits, after a moment for more to come, or nothing after `most`; and how much was left out since
-    /// the last time. `None`: it is over.
-    fn take(&self, most: Option<Duration>) -> Option<(Vec<Handed>, u64)> {
-        let waits = |waiting: &mut Waiting| {
-            waiting.handed.is_empty() && waiting.left_out == 0 && !waiting.abandoned
-        };
-        let guard = self.lock();
-        let guard = match most {
-            None => self
-                .news
-                .wait_while(guard, waits)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(most) => {
-                self.news
-                    .wait_timeout_while(guard, most, waits)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
-        let gathers = |waiting: &mut Waiting| {
-            !waiting.handed.is_empty() && !waiting.urgent && !waiting.abandoned
-        };
-        let (mut waiting, _) = self
-            .news
-            .wait_timeout_while(guard, GATHER, gathers)
-            .unwrap_or_else(PoisonError::into_inner);
-        waiting.urgent = false;
-        let left_out = std::mem::take(&mut waiting.left_out);
-        (!waiting.abandoned).then(|| (std::mem::take(&mut waiting.handed), left_out))
-    }
-}
+/// How often at least, where syncs fail: each failure begins a file.
+const SYNC_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Starts the thread.
 pub fn start(book: Book, found: Found, queue: Arc<Queue>) -> Result<(), OplogError> {
@@ -170,7 +30,9 @@ pub fn start(book: Book, found: Found, queue: Arc<Queue>) -> Result<(), OplogErr
         queue,
         lost: 0,
         failed: false,
+        doubtful: None,
         unsynced: false,
+        rest: SYNC,
         alerted: false,
         time: (i64::MIN, "".into()),
         synced: Instant::now(),
@@ -190,8 +52,12 @@ struct Writer {
     lost: u64,
     /// True if the disk has refused something in this turn.
     failed: bool,
+    /// Entries of which no entry tells yet that their sync failed.
+    doubtful: Option<Doubtful>,
     /// True if the last sync failed.
     unsynced: bool,
+    /// How long after the last sync the next one is due.
+    rest: Duration,
     /// True while `oplog_failed` may be raised.
     alerted: bool,
     /// The last time that was written, and how.
@@ -230,9 +96,8 @@ impl Writer {
             }
             self.after(Book::write);
             queue.room.add_permits(weight);
-            if self.book.is_dirty() && self.synced.elapsed() >= SYNC {
-                self.unsynced = !self.after(Book::sync);
-                self.synced = Instant::now();
+            if self.book.is_dirty() && self.synced.elapsed() >= self.rest {
+                self.sync();
             }
             self.all_well();
             for answer in ask {
@@ -241,17 +106,29 @@ impl Writer {
             }
             if let Some(answer) = close {
                 self.after(Book::close);
-                queue.lock().ended = true;
+                queue.end();
+                // Whoever has waited for the end may open the log again at once.
+                drop(self);
                 let _ = answer.send(());
                 return;
             }
         }
     }
 
+    fn sync(&mut self) {
+        let synced = self.after(Book::sync);
+        self.unsynced = !synced;
+        self.rest = match synced {
+            true => SYNC,
+            false => (2 * self.rest).min(SYNC_AT_LEAST),
+        };
+        self.synced = Instant::now();
+    }
+
     /// How long nothing may come: something is to be synced, or to be tried again.
     fn patience(&self) -> Option<Duration> {
         match self.book.is_dirty() {
-            true => Some(SYNC.saturating_sub(self.synced.elapsed())),
+            true => Some(self.rest.saturating_sub(self.synced.elapsed())),
             false => self.alerted.then_some(SYNC),
         }
     }
@@ -275,10 +152,11 @@ impl Writer {
         self.queue.raise("oplog_failed", message);
     }
 
-    /// The alert is over once nothing is lost that is not told of, and the disk has refused nothing.
+    /// The alert is over once nothing is lost or in doubt that is not told of, and the disk has refused nothing.
     fn all_well(&mut self) {
         let unsynced = self.unsynced && self.book.is_dirty();
-        let ill = self.failed || unsynced || self.no_room || self.lost > 0;
+        let untold = self.lost > 0 || self.doubtful.is_some();
+        let ill = self.failed || unsynced || self.no_room || untold;
         if self.alerted && !ill {
             self.alerted = false;
             self.queue.alerts.clear("oplog_failed");
@@ -320,32 +198,55 @@ impl Writer {
     fn after(&mut self, work: impl FnOnce(&mut Book) -> Result<(), OplogError>) -> bool {
         let done = work(&mut self.book);
         self.lost += self.book.take_lost();
+        let doubtful = self.book.take_doubtful();
         if let Err(error) = &done {
             self.failed = true;
-            self.alert(format!(
-                "{error}; entries that cannot be written are counted, not kept"
-            ));
+            let so = match doubtful {
+                None => "entries that cannot be written are counted, not kept",
+                Some(_) => {
+                    "the log goes on in another file, and a power cut may take what was not synced"
+                }
+            };
+            self.alert(format!("{error}; {so}"));
         }
+        self.unsynced |= doubtful.is_some();
+        self.doubtful = doubtful.or(self.doubtful);
         done.is_ok()
     }
 
-    /// Says how many entries are missing, once the disk takes an entry again.
+    /// Says which entries are in doubt and how many are missing, once the disk takes an entry again.
     fn own_up(&mut self) {
-        if self.no_room || self.lost == 0 {
+        if self.no_room {
             return;
         }
-        let lost = std::mem::take(&mut self.lost);
-        let missing = self.own_note("left out", "lost");
-        let words = "entries that were not written: the disk was full, failing or too slow";
-        self.note(&Note {
-            count: Some(lost),
-            ..missing.did(Some(words.into()))
-        });
+        if let Some((first, last)) = self.doubtful {
+            let words =
+                format!("{first} to {last}: their sync failed, so they may not be on the disk");
+            let note = self.own_note("not synced", "noted").did(Some(words));
+            let count = Some(last + 1 - first);
+            if self.told(Note { count, ..note }) {
+                self.doubtful = None;
+            }
+        }
+        if self.lost > 0 {
+            let words = "entries that were not written: the disk was full, failing or too slow";
+            let note = self.own_note("left out", "lost").did(Some(words.into()));
+            let count = Some(self.lost);
+            if self.told(Note { count, ..note }) {
+                self.lost = 0;
+            }
+        }
+    }
+
+    /// Writes a note of the log about itself, which is not counted if it is lost; true if it is not.
+    fn told(&mut self, note: Note) -> bool {
+        let lost = self.lost;
+        self.note(&note);
         self.after(Book::write);
         if self.failed {
-            // Neither was this one: all of them are still to be told of.
-            self.lost = self.lost.max(lost);
+            self.lost = lost;
         }
+        !self.failed
     }
 
     /// Says what was found when it was opened.
@@ -358,6 +259,11 @@ impl Writer {
             let words = format!("{} bytes that a kill left unfinished", found.torn_bytes);
             let note = self.own_note("cut off", "noted");
             self.note(&note.did(Some(words)));
+        }
+        if found.set_aside {
+            let words = "what was there before could not be read and is kept beside";
+            let note = self.own_note("set aside", "noted");
+            self.note(&note.did(Some(words.into())));
         }
         if found.damaged {
             let message = "the operations log is damaged or was changed; `clerk-convex-sync log verify` says \
@@ -382,12 +288,7 @@ struct End<'q>(&'q Queue);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.ended = true;
-        waiting.handed.clear();
-        // Nobody waits for room that never comes.
-        self.0.room.close();
-        drop(waiting);
+        self.0.end();
         if thread::panicking() {
             let message = "the thread of the operations log failed; nothing is kept in it until the next start. The \
                            log has the place in the code: please report it";

@@ -117,6 +117,9 @@ pub struct Group {
 impl Group {
     /// True if nothing more should be waited for together with this.
     pub fn is_full(&self, options: &Options) -> bool {
+        if twin::broken(Twin::SyncAlone) && !self.appends.is_empty() {
+            return true;
+        }
         self.appends.len() + self.copies.len() >= options.group_requests
             || self.bytes >= options.group_bytes
     }

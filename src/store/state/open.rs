@@ -31,8 +31,6 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// In how many steps that is waited for: while this process is stopped, or the machine sleeps, sled does not
 /// work either, and no more than one step of that counts.
 const OPEN_STEPS: u32 = 80;
-/// The most damaged stores kept for inspection.
-const KEPT_ASIDE: usize = 3;
 /// The cell that holds the generation.
 pub(super) const GENERATION: &str = "generation";
 /// Where sled lies in the directory of the derived state.
@@ -127,7 +125,7 @@ impl State {
         };
         let (parts, rebuilt) = match found {
             Found::Damaged(message) => {
-                let set_aside = set_aside(dir, &store, options.now)?;
+                let set_aside = directory::set_aside(dir, STORE, options.now)?;
                 hangs.forget()?;
                 (
                     fresh(&store, options)?,
@@ -137,7 +135,7 @@ impl State {
             Found::Open(parts) => match (parts.generation, options.generation) {
                 (Some(here), Some(known)) if here != known => {
                     drop(parts);
-                    let set_aside = set_aside(dir, &store, options.now)?;
+                    let set_aside = directory::set_aside(dir, STORE, options.now)?;
                     (fresh(&store, options)?, Some(Reason::Foreign { set_aside }))
                 }
                 (None, Some(_)) => (*parts, Some(Reason::Emptied)),
@@ -270,35 +268,6 @@ fn passes(error: &io::Error) -> bool {
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::OutOfMemory
     )
-}
-
-/// Renames a store, and removes the oldest of those set aside before.
-fn set_aside(dir: &Path, store: &Path, now: DateTime<Utc>) -> io::Result<PathBuf> {
-    const INFIX: &str = ".corrupt-";
-    let mut kept = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with(&format!("{STORE}{INFIX}"))) {
-            kept.push(path);
-        }
-    }
-    // The names carry the time, so that they sort by age.
-    kept.sort_unstable();
-    for old in kept.iter().rev().skip(KEPT_ASIDE - 1) {
-        fs::remove_dir_all(old)?;
-    }
-    let stamp = now.format("%Y%m%dT%H%M%S%3fZ");
-    let mut aside = dir.join(format!("{STORE}{INFIX}{stamp}"));
-    let mut again = 0;
-    while aside.exists() && again < KEPT_ASIDE {
-        again += 1;
-        aside = dir.join(format!("{STORE}{INFIX}{stamp}-{again}"));
-    }
-    fs::rename(store, &aside)?;
-    fs::set_permissions(&aside, Permissions::from_mode(0o700))?;
-    directory::sync(dir)?;
-    Ok(aside)
 }
 
 /// sled makes its files as the process's mask allows; they are for the owner only.

@@ -24,7 +24,7 @@ use crate::{
 const FAULTS: [&str; 4] = ["sync", "sync-once", "write", "short"];
 
 /// How often this happened since it was looked at last.
-fn counted(order: &Path, what: &str) -> u64 {
+pub fn counted(order: &Path, what: &str) -> u64 {
     let file = order.with_extension(what);
     let count = fs::metadata(&file).map_or(0, |meta| meta.len());
     let _none = fs::remove_file(file);
@@ -59,7 +59,7 @@ async fn fail(system: &mut System, load: &Load, order: &Path, fault: &str, dice:
 }
 
 /// The library, where it is told what to do, and a daemon on top of it; the reason if there can be none.
-async fn on_a_failing_disk(dir: &Path, twin: &str) -> Result<(System, PathBuf), String> {
+pub async fn on_a_failing_disk(dir: &Path, twin: &str) -> Result<(System, PathBuf), String> {
     let (shim, order) = (native::shim(dir)?, dir.join("order"));
     let settings = [
         ("LD_PRELOAD", shim.to_str().expect("a path of ours")),

@@ -3,7 +3,9 @@
 //! Deliveries are refused in so many words, the operators' door goes on answering, and all goes on by itself when there
 //! is room. The test stands in for the service manager: what ends with a failure is started again.
 
-use std::{fs, path::PathBuf};
+#[cfg(feature = "twins")]
+use std::time::Instant;
+use std::{fs, path::PathBuf, time::Duration};
 
 use super::{
     load::{Breach, Load, Sent},
@@ -35,8 +37,8 @@ async fn look_after(system: &mut System) -> bool {
 }
 
 /// Both ends, and a daemon on a small disk; the reason if there can be none.
-async fn on_a_small_disk() -> Result<(System, Volume), String> {
-    let mut system = System::prepared(&[]).await;
+async fn on_a_small_disk(twin: &str) -> Result<(System, Volume), String> {
+    let mut system = System::prepared(&[("CCS_TWIN", twin)]).await;
     let volume = Volume::in_memory(system.state.path(), MIB)?;
     system.start_daemon().await;
     Ok((system, volume))
@@ -72,7 +74,7 @@ async fn full_and_empty_again(system: &mut System, load: &Load, ballast: &PathBu
     let mut again = false;
     while load.acknowledged() < acknowledged + 3 {
         again |= look_after(system).await;
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     eventually("it is ready", async || readiness(system).await == 200).await;
     again
@@ -82,7 +84,7 @@ async fn full_and_empty_again(system: &mut System, load: &Load, ballast: &PathBu
 async fn g23_a_full_disk_refuses_until_there_is_room_and_loses_nothing() {
     let mut dice = Dice::new();
     let rounds = soak::size("CCS_SOAK_FULL_DISKS", 2);
-    let (mut system, _volume) = match on_a_small_disk().await {
+    let (mut system, _volume) = match on_a_small_disk("").await {
         Ok(found) => found,
         Err(why) => return soak::not_run("G23", &format!("no file system can be mounted: {why}")),
     };
@@ -121,6 +123,30 @@ async fn g23_a_full_disk_refuses_until_there_is_room_and_loses_nothing() {
         ),
     );
     assert!(breach.is_none(), "{breach:?}");
+}
+
+/// Whether a delivery that a full disk has refused is taken in by the same process once there is room, within this
+/// time; the reason if no disk can be full here.
+#[cfg(feature = "twins")]
+pub async fn goes_on_by_itself(twin: &str, patience: Duration) -> Result<bool, String> {
+    let (mut system, _volume) = on_a_small_disk(twin).await?;
+    // Nothing else is to be written.
+    system.door().pause(true).await;
+    let ballast = system.state.path().join("ballast");
+    fill(&ballast);
+    let event = created("user_1", 1, "Ada");
+    let status = async |system: &System| system.hand().deliver(&new_id(), &event).await.status;
+    assert_eq!(status(&system).await, 503);
+    fs::remove_file(&ballast).expect("removed");
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if status(&system).await == 200 {
+            return Ok(true);
+        }
+        assert!(system.has_ended().is_none(), "{}", system.log.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(false)
 }
 
 /// Delivers large events about new users until one is refused; those users, and the refusal.
@@ -212,7 +238,7 @@ async fn end(system: &mut System) -> Option<i32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g23_a_disk_that_the_journal_has_filled_empties_by_itself() {
-    let (mut system, _volume) = match on_a_small_disk().await {
+    let (mut system, _volume) = match on_a_small_disk("").await {
         Ok(found) => found,
         Err(why) => return soak::not_run("G23", &format!("no file system can be mounted: {why}")),
     };

@@ -65,6 +65,27 @@ async fn a_softly_deleted_user_comes_back_byte_for_byte_with_what_the_app_keeps(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_memberships_of_a_user_whose_row_is_held_go_as_clerk_has_none() {
+    let club = Club::found(SOFT, 6, (2, 3)).await;
+    club.run("reconcile").await;
+    let convex = &club.world.convex;
+    let user = convex.rows("memberships")[0]["clerkUserId"].clone();
+    let user = user.as_str().expect("an id");
+    let memberships = || {
+        let rows = convex.rows("memberships");
+        rows.iter().filter(|row| row["clerkUserId"] == user).count()
+    };
+    club.world.clerk.delete_user(user).expect("deleted");
+    club.sync("users", user, false).await;
+    assert!(memberships() > 0, "only a hard deletion takes them along");
+    club.run("reconcile").await;
+    assert_eq!(memberships(), 0);
+    assert!(convex.row("users", user).expect("it is held")["deletedAt"].is_number());
+    assert!(convex.row("profiles", user).is_some(), "held with it");
+    club.agrees().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_the_rows_of_all_users_are_held_an_empty_listing_is_as_it_should_be() {
     let club = Club::found(SOFT, 2, (0, 0)).await;
     club.run("reconcile").await;

@@ -1,10 +1,15 @@
-//! What is promised about the disk (G03, G22, G25, G27), against builds that do not keep it.
+//! What is promised about the disk (G03, G04, G22, G23, G25, G27), against builds that do not keep it.
+
+use std::time::Duration;
 
 use clerk_convex_sync::twin::Twin;
 
 use super::{prepared, system};
 use crate::{
-    durability::{blocked::fed_while_frozen, failing::acknowledges_after_a_failed_sync},
+    durability::{
+        blocked::fed_while_frozen, failing::acknowledges_after_a_failed_sync,
+        full::goes_on_by_itself, slow::to_a_slow_disk,
+    },
     syscalls::early,
 };
 
@@ -21,11 +26,31 @@ async fn g03_an_answer_before_the_sync_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn g04_who_syncs_for_each_delivery_alone_is_noticed() {
+    for (twin, shared) in [("", true), (Twin::SyncAlone.name(), false)] {
+        match to_a_slow_disk(64, twin).await {
+            Ok(slow) => assert_eq!(slow.is_shared(), shared, "{twin}: {slow:?}"),
+            Err(why) => return println!("NOT RUN: no disk can be slow here: {why}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g22_a_failed_sync_that_is_asked_again_is_noticed() {
     for (twin, goes_on) in [("", false), (Twin::SyncAgain.name(), true)] {
         match acknowledges_after_a_failed_sync(twin).await {
             Ok(acknowledges) => assert_eq!(acknowledges, goes_on, "{twin}"),
             Err(why) => return println!("NOT RUN: no disk can fail here: {why}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g23_a_disk_that_stays_full_for_ever_is_noticed() {
+    for (twin, goes_on, patience) in [("", true, 60), (Twin::FullForEver.name(), false, 5)] {
+        match goes_on_by_itself(twin, Duration::from_secs(patience)).await {
+            Ok(went_on) => assert_eq!(went_on, goes_on, "{twin}"),
+            Err(why) => return println!("NOT RUN: no disk can be full here: {why}"),
         }
     }
 }

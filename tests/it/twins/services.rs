@@ -1,4 +1,4 @@
-//! What the two services must not get the daemon to do (G13, G32, G33, G35), against builds that do it.
+//! What the two services must not get the daemon to do (G13, G16, G32, G33, G35), against builds that do it.
 
 use std::{
     sync::{
@@ -18,7 +18,14 @@ use tokio::{
 };
 
 use super::{prepared, system};
-use crate::{hand::created, services::tls, world::eventually};
+use crate::{
+    hand::created,
+    services::{
+        refused::{Ends, cost_of_refusals},
+        tls,
+    },
+    world::eventually,
+};
 
 /// Whether a user is there whose first call was answered with HTTP 200 and an error.
 async fn is_written_after_an_error(twin: Option<Twin>) -> bool {
@@ -84,6 +91,23 @@ async fn answering(head: String) -> (u16, Arc<AtomicUsize>) {
         }
     });
     (port, came)
+}
+
+/// Whether a record that Convex refuses by its name costs more calls than it may.
+async fn costs_too_much(twin: Option<Twin>) -> bool {
+    let system = system(twin, &[]).await;
+    let ends = Ends {
+        hand: system.hand(),
+        door: system.door(),
+        convex: &system.convex,
+    };
+    cost_of_refusals(&ends, 400, false).await.is_over(2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g16_who_does_not_listen_to_which_record_is_refused_is_noticed() {
+    assert!(!costs_too_much(None).await);
+    assert!(costs_too_much(Some(Twin::DeafToNames)).await);
 }
 
 /// How many have come to where both services' answers point.

@@ -17,7 +17,7 @@ use crate::{
         chain::Marks,
         files::Files,
         note::{Call, Conflict, Note, Place, Row, Word},
-        thread::{Handed, Queue, ROOM},
+        queue::{Handed, Queue, ROOM},
     },
 };
 

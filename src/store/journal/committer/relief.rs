@@ -12,6 +12,7 @@ use super::super::format;
 use super::super::group::Group;
 use super::super::writer::WriteError;
 use super::{Carry, Committer, Health};
+use crate::twin::{self, Twin};
 
 impl Committer {
     /// Refuses entries that would take the last of the room; true if there is no more than that.
@@ -19,7 +20,8 @@ impl Committer {
         if group.is_empty() && !self.state.no_room {
             return false;
         }
-        let kept_back = self.writer.room().is_some_and(|room| room.is_kept_back());
+        let kept_back = self.writer.room().is_some_and(|room| room.is_kept_back())
+            || (self.state.no_room && twin::broken(Twin::FullForEver));
         if kept_back {
             let reason = "what is left of the room is for emptying the journal";
             // First, so that whoever hears of the refusal can look why.

@@ -5,6 +5,8 @@
  *   write     every write fails with EIO
  *   short     every write takes half of the bytes
  *   state     every write of the derived state fails with ENOSPC
+ *   oplog     every fdatasync of the operations log fails with EIO, and what was not synced before is gone
+ *   slow      every fdatasync takes 100 ms longer, and adds a byte to ORDER.slow
  *
  * Without that file all is as usual. Every fdatasync that fails adds a byte to ORDER.failed, every write that
  * was cut short one to ORDER.short. */
@@ -22,9 +24,11 @@
 #define FILES 65536
 static char ours[FILES];
 static char derived[FILES];
+static char logged[FILES];
 static off_t synced[FILES];
 
 static int is_ours(int file) { return file >= 0 && file < FILES && ours[file]; }
+static int is_logged(int file) { return file >= 0 && file < FILES && logged[file]; }
 
 static const char *order_file(void) { return getenv("DISK_ORDER"); }
 
@@ -62,8 +66,9 @@ int open64(const char *path, int flags, ...) {
         ours[file] = strstr(path, "/journal/") && end && strcmp(end, ".seg") == 0 && (flags & O_ACCMODE) != O_RDONLY;
         const char *name = strrchr(path, '/');
         derived[file] = strstr(path, "/derived/") && name && strcmp(name, "/db") == 0;
+        logged[file] = strstr(path, "/oplog/") && end && strcmp(end, ".ndjson") == 0 && (flags & O_ACCMODE) != O_RDONLY;
         struct stat found;
-        synced[file] = ours[file] && fstat(file, &found) == 0 ? found.st_size : 0;
+        synced[file] = (ours[file] || logged[file]) && fstat(file, &found) == 0 ? found.st_size : 0;
     }
     return file;
 }
@@ -72,7 +77,7 @@ int fdatasync(int file) {
     static int (*real)(int);
     if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
     int once = is_ours(file) && ordered("sync-once");
-    if (once || (is_ours(file) && ordered("sync"))) {
+    if (once || (is_ours(file) && ordered("sync")) || (is_logged(file) && ordered("oplog"))) {
         if (once) unlink(order_file());
         count("failed");
         /* The kernel marks pages clean whose writing failed: they are gone. */
@@ -80,9 +85,13 @@ int fdatasync(int file) {
         errno = EIO;
         return -1;
     }
+    if (is_ours(file) && ordered("slow")) {
+        usleep(100000);
+        count("slow");
+    }
     int done = real(file);
     struct stat found;
-    if (is_ours(file) && done == 0 && fstat(file, &found) == 0) synced[file] = found.st_size;
+    if ((is_ours(file) || is_logged(file)) && done == 0 && fstat(file, &found) == 0) synced[file] = found.st_size;
     return done;
 }
 
