@@ -104,9 +104,7 @@ const LIES: [Lie; 9] = [
 async fn g17_however_a_listing_lies_nobody_is_deleted_or_taken_in_and_it_is_told() {
     let (seed, rounds) = (seed(), size("G17_ROUNDS", 1));
     let (world, wire, _) = World::wired(&[]).await;
-    // Each lie costs two of them, and in the end there are still two pages.
-    let people = 600 + 2 * rounds * LIES.len();
-    world.unheard(|clerk| clerk.seed_users(people));
+    world.unheard(|clerk| clerk.seed_users(600));
     world.report("reconcile").await;
     world.agrees().await;
     let told = async || {
@@ -139,6 +137,8 @@ async fn g17_however_a_listing_lies_nobody_is_deleted_or_taken_in_and_it_is_told
         wire.pass();
         over(&world).await;
         assert!(!told().await, "{name}: it is over");
+        // As many as before: what is a lie about six hundred on two pages is none about fewer, or more.
+        world.unheard(|clerk| clerk.seed_users(2));
         lies += 1;
     }
     say(
