@@ -78,12 +78,18 @@ impl Door {
         Figures(figures.collect())
     }
 
-    /// Waits until nothing waits in the daemon.
+    /// Waits until nothing waits in the daemon, for as long as that becomes less.
     pub async fn idle(&self) {
-        eventually("the queue is empty", async || {
-            self.get("/status").await["queue"]["depth"] == 0
-        })
-        .await;
+        let mut depth = u64::MAX;
+        while depth > 0 {
+            let before = depth;
+            eventually("the queue becomes shorter", async || {
+                let status = self.get("/status").await;
+                depth = status["queue"]["depth"].as_u64().expect("a number");
+                depth < before
+            })
+            .await;
+        }
     }
 
     /// Waits until the queue holds so many.

@@ -35,8 +35,8 @@ use crate::{
 const DEAF: usize = 3;
 /// What memory may grow by while they are there, in bytes.
 const GROWTH: u64 = 64 << 20;
-/// The longest that anything is waited for: twice the longest deadline.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest that anything is waited for: ten times the longest deadline, for machines that stand still for minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Deadlines of the short form.
 const SHORT: [(&str, &str); 3] = [
     ("CCS_LISTEN__HEADER_TIMEOUT", "1s"),
