@@ -17,15 +17,7 @@ const MAX_LINES: usize = 400;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("twin", &[]),
-    (
-        "config",
-        &[
-            "model",
-            "inbound::Certificate",
-            "inbound::TlsFault",
-            "inbound::TlsFiles",
-        ],
-    ),
+    ("config", &["model", "inbound"]),
     ("telemetry", &["config"]),
     ("inbound", &[]),
     ("outbound", &["model"]),
