@@ -34,7 +34,7 @@ struct Writes {
     count: u32,
     /// What the last answer said.
     said: Option<Seen>,
-    /// True once two answers said the same version of two contents.
+    /// True once two answers said the same version of two contents, or a later answer said an older version.
     tied: bool,
 }
 
@@ -52,10 +52,12 @@ impl Certain {
         let hash = self.hashes.hash_one(record);
         let mut tied = false;
         if let Some(writes) = self.under_way.get_mut(&hash) {
-            let differ = |one: Seen, other: Seen| one.version == other.version && one != other;
+            let place = |seen: Seen| (seen.deleted, seen.version);
+            // Also behind: the ledger may have forgotten the newer answer before this one came.
+            let contradicts = |new: Seen, old: Seen| place(new) <= place(old) && new != old;
             writes.tied |= learnt
                 .zip(writes.said)
-                .is_some_and(|(one, other)| differ(one, other));
+                .is_some_and(|(new, old)| contradicts(new, old));
             writes.said = learnt.or(writes.said);
             writes.count -= 1;
             if writes.count > 0 {
@@ -135,6 +137,17 @@ mod tests {
         assert!(!certain.contains(&user(1)));
         written(&mut certain, 1);
         assert!(certain.contains(&user(1)));
+    }
+
+    #[test]
+    fn an_older_answer_that_comes_last_says_nothing_about_the_row() {
+        let mut certain = Certain::default();
+        certain.begin(&user(1));
+        certain.begin(&user(1));
+        certain.end(&user(1), said(2, 2));
+        // The ledger has forgotten the newer one, and learns the older.
+        certain.end(&user(1), said(1, 1));
+        assert!(!certain.contains(&user(1)));
     }
 
     #[test]
