@@ -41,8 +41,9 @@ struct Writes {
 
 impl Writes {
     fn end(&mut self, learnt: Option<Seen>) {
+        let place = |seen: Seen| (seen.deleted, seen.version);
         let newer = |said: Option<Seen>, now: Seen| {
-            said.is_none_or(|said| said.version < now.version || said == now)
+            said.is_none_or(|said| place(said) < place(now) || said == now)
         };
         self.doubtful |= !learnt.is_some_and(|now| newer(self.said, now));
         self.said = learnt;

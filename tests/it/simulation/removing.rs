@@ -69,7 +69,10 @@ impl Daemon {
                 cursor.held = true;
             }
             Brake::Refused { .. } if !world.is_broken(Breach::NoBrake) => cursor.failed = true,
+            _ if orphans.is_empty() => {}
             _ => {
+                // A power cut may bring back where a run stood that was over: the brake judges it anew.
+                world.checks.borrow_mut().run_begins(cursor.run, false);
                 let orphans = orphans.into_iter().map(|(key, _)| key);
                 self.remove(orphans.collect(), cursor.run).await?;
             }
