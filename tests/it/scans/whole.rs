@@ -128,6 +128,20 @@ async fn an_empty_table_is_filled_and_then_agrees() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_is_not_allowed_is_told_of_whether_its_row_is_there_or_not() {
+    let stage = Stage::start().await;
+    stage.scene.sign_up("Bob");
+    let claims =
+        json!({"email_address": ["ada@example.com"], "public_metadata": {"role": "emperor"}});
+    stage.scene.clerk.create_user(claims).expect("created");
+    for kind in [RunKind::Reconcile, RunKind::Audit] {
+        let notes = stage.run(kind).await.notes;
+        let told = |note: &&String| note.starts_with("1 user(s) have a role in their metadata");
+        assert_eq!(notes.iter().filter(told).count(), 1, "{notes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_names_exactly_what_differs_and_a_reconcile_puts_it_right() {
     let stage = Stage::start().await;
     stage.scene.clerk.seed_users(60);
