@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use rustix::{
+    net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_keepintvl},
+    process::{Resource, Rlimit, getrlimit, prlimit},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream, UnixStream},
@@ -58,6 +61,18 @@ enum Slow {
     Deaf,
 }
 
+/// A connection that looks now and then whether there is another end. While the listener's queue is full, its kernel
+/// lets go of a connection that the client's already takes for one: who then says nothing would never hear of it.
+async fn connected(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    let moment = Duration::from_secs(10);
+    let looks = set_socket_keepalive(&socket, true)
+        .and_then(|()| set_tcp_keepidle(&socket, moment))
+        .and_then(|()| set_tcp_keepintvl(&socket, moment));
+    looks.expect("a socket that can be told to");
+    socket
+}
+
 /// Waits until the other end has hung up, and throws away what it says.
 async fn hung_up(mut socket: impl AsyncReadExt + Unpin) {
     let mut rest = Vec::new();
@@ -93,7 +108,7 @@ impl Slow {
         if let Slow::Deaf = self {
             return deaf(address).await;
         }
-        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let mut socket = connected(address).await;
         let begun = match self {
             Slow::Silent | Slow::Deaf => Vec::new(),
             Slow::HalfAHead => b"POST /api/webhooks/clerk HTTP/1.1\r\nhost: l\r\nsvix-i".to_vec(),
