@@ -17,8 +17,12 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry as Subscribers, layer::SubscriberExt, reload,
+    Layer, Registry as Subscribers,
+    filter::{ParseError, Targets},
+    layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -256,7 +260,7 @@ impl Metrics {
 /// Changes the log level while running, and knows how many lines were left out.
 #[derive(Clone)]
 pub struct LogLevel {
-    filter: reload::Handle<EnvFilter, Subscribers>,
+    filter: reload::Handle<Targets, Subscribers>,
     flood: Flood,
 }
 
@@ -276,7 +280,7 @@ impl LogLevel {
 
 /// Starts logging for this process, to stderr or to journald. Call once.
 pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
-    let initial = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let initial = filter(&log.level).unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
     let (filter, handle) = reload::Layer::new(initial);
     let flood = Flood::default();
     let format = match log.format {
@@ -309,11 +313,12 @@ pub fn init(log: &Log, under_systemd: bool) -> LogLevel {
 
 // The scheduler's library reports every ordinary end as an error; that a strike of the clock did not come is
 // told by `schedule` itself. What operators did is always told.
-fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().parse(format!(
+fn filter(level: &str) -> Result<Targets, ParseError> {
+    let directives = format!(
         "{level},sled=warn,hyper=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=off,\
          audit=info"
-    ))
+    );
+    directives.parse()
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 //!
 //! Checks that the filter can be understood; sets nothing up.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::reader::Reader;
 
 /// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Filter directives, in `tracing_subscriber`'s syntax.
+    /// A level, or a list of `module=level`, as `tracing_subscriber`'s `Targets` reads it.
     pub level: String,
     /// The form of a line.
     pub format: LogFormat,
@@ -44,12 +44,12 @@ impl Log {
         // The library takes any single word for the name of a module.
         let known = ["off", "error", "warn", "info", "debug", "trace"];
         let bare_unknown = level.split(',').map(str::trim).any(|part| {
-            !part.contains(['=', '[']) && !known.contains(&part.to_ascii_lowercase().as_str())
+            !part.contains('=') && !known.contains(&part.to_ascii_lowercase().as_str())
         });
-        if bare_unknown || EnvFilter::try_new(&level).is_err() {
+        if bare_unknown || level.parse::<Targets>().is_err() {
             r.mistake(
                 "log.level",
-                "is not a level or a list of filter directives",
+                "is not a level or a list of module=level",
                 "write error, warn, info, debug or trace",
             );
             return None;

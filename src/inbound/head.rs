@@ -4,10 +4,12 @@
 //! made to disagree about where it ends. hyper goes by the second, drops the first and closes the connection,
 //! which is allowed; refusing is better, and needs the bytes. A [`Tap`] notes those of the head while
 //! they pass, and nothing of the body. Of requests that were sent before the answer to an earlier one it may
-//! miss the beginning; those are left to hyper. On the way out it has a deadline that hyper lacks: a peer that
-//! reads nothing of its answers is hung up on.
+//! miss the beginning; those are left to hyper. The first head of a connection is waited for here: hyper has buffers
+//! for each connection that it is given, and thousands may never come to the end of a head. On the way out there is a
+//! deadline that hyper lacks: a peer that reads nothing of its answers is hung up on.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -22,8 +24,10 @@ use tokio::{
 
 use super::MAX_HEAD;
 
-/// What ends a head.
-const END: &[u8] = b"\r\n\r\n";
+/// What ends a head; hyper takes lines that end without a carriage return, too.
+const ENDS: [&[u8]; 2] = [b"\n\r\n", b"\n\n"];
+/// How much is read at once while the first head comes in, in bytes: nearly every request is here at once.
+const CHUNK: usize = 4 * 1024;
 
 /// What passed since the last request was answered.
 #[derive(Clone, Default)]
@@ -52,24 +56,27 @@ impl Tap {
         noted.complete = false;
     }
 
+    fn is_complete(&self) -> bool {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.complete
+    }
+
     fn note(&self, bytes: &[u8]) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.complete {
             return;
         }
-        // The end may have been cut in two.
-        let from = noted.bytes.len().saturating_sub(END.len() - 1);
         let room = MAX_HEAD - noted.bytes.len();
-        noted
-            .bytes
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
-        let end = noted.bytes[from..].windows(END.len());
-        if let Some(at) = end.into_iter().position(|window| window == END) {
-            noted.bytes.truncate(from + at + END.len());
-            noted.complete = true;
-        } else if noted.bytes.len() == MAX_HEAD {
-            noted.complete = true;
+        let bytes = &bytes[..bytes.len().min(room)];
+        // A line at a time, so that nothing of the body is copied.
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            noted.bytes.extend_from_slice(line);
+            if ENDS.iter().any(|end| noted.bytes.ends_with(end)) {
+                noted.complete = true;
+                return;
+            }
         }
+        noted.complete = noted.bytes.len() == MAX_HEAD;
     }
 }
 
@@ -77,6 +84,8 @@ impl Tap {
 pub struct Tapped<S> {
     socket: S,
     tap: Tap,
+    /// What was read, and is given out again.
+    ahead: Vec<u8>,
     patience: Duration,
     /// Runs while the peer reads nothing.
     stuck: Option<Pin<Box<Sleep>>>,
@@ -88,6 +97,7 @@ impl<S> Tapped<S> {
         Tapped {
             socket,
             tap,
+            ahead: Vec::new(),
             patience,
             stuck: None,
         }
@@ -109,12 +119,39 @@ impl<S> Tapped<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Tapped<S> {
+    /// Waits until the first head is whole, or will not be: the peer has ended, it is too long, or it begins like none.
+    pub async fn hear_out(&mut self) -> io::Result<()> {
+        while !self.tap.is_complete() && self.ahead.first().is_none_or(u8::is_ascii_uppercase) {
+            if poll_fn(|context| self.poll_hear(context)).await? == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut chunk = [0; CHUNK];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut chunk))?;
+        self.tap.note(chunk.filled());
+        self.ahead.extend_from_slice(chunk.filled());
+        Poll::Ready(Ok(chunk.filled().len()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let fits = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..fits]);
+            self.ahead = self.ahead.split_off(fits);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
         if polled.is_ready() {
@@ -160,6 +197,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[test]
@@ -178,6 +217,28 @@ mod tests {
             assert!(!tap.names("host"));
             tap.note(b"GET / HTTP/1.1\r\nx-next: 1\r\n\r\n");
             assert!(tap.names("x-next"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_ahead_is_read_again_and_then_the_rest() {
+        let head = b"GET / HTTP/1.1\r\nhost: l\r\n\r\n".as_slice();
+        let long = [b"GET /".as_slice(), &[b'a'; 2 * MAX_HEAD]].concat();
+        let whole = [head, b"body"].concat();
+        for (sent, heard) in [
+            (whole.as_slice(), whole.len()),
+            (b"GET / HTTP/1.1\nhost: l\n\n", 25),
+            (b"\x16\x03\x01", 3),
+            (b"GET / HT", 8),
+            (b"", 0),
+            (&long, MAX_HEAD.next_multiple_of(CHUNK)),
+        ] {
+            let mut tapped = Tapped::new(sent, Tap::default(), Duration::from_secs(1));
+            tapped.hear_out().await.unwrap();
+            assert_eq!(tapped.ahead.len(), heard);
+            let mut read = Vec::new();
+            tapped.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, sent);
         }
     }
 

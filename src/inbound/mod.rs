@@ -252,7 +252,7 @@ async fn connection(
     let socket = match socket {
         Socket::Tcp(socket) => socket,
         // A silent one is ended by the deadline for headers, which begins at once.
-        Socket::Unix(socket) => return http(socket, served, bounds, stop).await,
+        Socket::Unix(socket) => return Box::pin(http(socket, served, bounds, stop)).await,
     };
     let _ = socket.set_nodelay(true);
     // `readable` would answer too early on some kernels; peeking waits for a byte.
@@ -265,11 +265,13 @@ async fn connection(
     if !matches!(first, Ok(n) if n > 0) {
         return;
     }
+    // What is boxed takes no room while it is not there yet: thousands may be silent, or stay within their heads.
     match tls {
-        None => http(socket, served, bounds, stop).await,
+        None => Box::pin(http(socket, served, bounds, stop)).await,
         Some(tls) => {
-            if let Ok(Ok(socket)) = timeout(bounds.header_timeout, tls.accept(socket)).await {
-                http(socket, served, bounds, stop).await;
+            let greeted = Box::pin(timeout(bounds.header_timeout, tls.accept(socket))).await;
+            if let Ok(Ok(socket)) = greeted {
+                Box::pin(http(socket, served, bounds, stop)).await;
             }
         }
     }
@@ -296,7 +298,7 @@ impl Served {
         let answered = if chunked && self.tap.names("content-length") {
             Ok(last(StatusCode::BAD_REQUEST, "bad request\n"))
         } else {
-            let asked = self.router.clone().oneshot(request.map(Body::new));
+            let asked = Box::pin(self.router.clone().oneshot(request.map(Body::new)));
             // Nothing that a handler left half done is looked at again: what is shared is behind locks that
             // do without the word of who panicked.
             let caught = AssertUnwindSafe(asked).catch_unwind().await;
@@ -322,7 +324,20 @@ async fn http<S>(socket: S, served: Served, bounds: Bounds, stop: CancellationTo
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let socket = Tapped::new(socket, served.tap.clone(), bounds.idle_timeout);
+    let mut socket = Tapped::new(socket, served.tap.clone(), bounds.idle_timeout);
+    let heard = tokio::select! {
+        heard = timeout(bounds.header_timeout, socket.hear_out()) => heard,
+        () = last_call(&stop) => return,
+    };
+    if let Ok(Ok(())) = heard {
+        Box::pin(requests(socket, served, bounds, stop)).await;
+    }
+}
+
+async fn requests<S>(socket: Tapped<S>, served: Served, bounds: Bounds, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request| served.answer(request));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
