@@ -227,7 +227,7 @@ mod tests {
         let whole = [head, b"body"].concat();
         for (sent, heard) in [
             (whole.as_slice(), whole.len()),
-            (b"GET / HTTP/1.1\nhost: l\n\n", 25),
+            (b"GET / HTTP/1.1\nhost: l\n\n", 24),
             (b"\x16\x03\x01", 3),
             (b"GET / HT", 8),
             (b"", 0),

@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::entry::Position;
 use super::frame::FRAME_HEAD_BYTES;
 
-/// How many ids of settled deliveries are remembered to recognise a late copy. About 10 MB when full.
-pub const REMEMBERED_DELIVERIES: usize = 262_144;
+/// How many ids of settled deliveries are remembered to recognise a late copy: hours of a large application. About
+/// 5 MB when full. A copy that comes later still finds its version in the ledger.
+pub const REMEMBERED_DELIVERIES: usize = 131_072;
 
 /// An entry that is waiting or a dead letter.
 #[derive(Clone, Copy, Debug)]
