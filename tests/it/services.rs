@@ -17,7 +17,11 @@ pub mod refused;
 mod shuffled;
 pub mod tls;
 
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    str::FromStr,
+};
 
 use clerk_convex_sync::sandbox::convex::ConvexSim;
 use serde_json::{Value, json};
@@ -70,9 +74,10 @@ pub async fn send(hand: &Hand, events: Vec<Value>) {
 /// No row was written twice with one version, or with an older one after a newer.
 pub fn never_twice_never_back(convex: &ConvexSim) {
     let mut newest: HashMap<(&str, String), f64> = HashMap::new();
-    let gone: HashMap<&str, Vec<String>> = ["users", "profiles", "organizations", "memberships"]
-        .map(|table| (table, convex.tombstones(table)))
-        .into();
+    let gone: HashMap<&str, HashSet<String>> =
+        ["users", "profiles", "organizations", "memberships"]
+            .map(|table| (table, convex.tombstones(table).into_iter().collect()))
+            .into();
     for commit in convex.commits(0, usize::MAX) {
         let row = (commit.table, commit.key.to_string());
         // A deletion is noted with the version of the row that goes.
