@@ -110,7 +110,21 @@ pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result
                 });
                 waiting.push((verdict.differences, created_at));
             }
-            None => mended.differences.extend(verdict.differences),
+            None => mended
+                .differences
+                .extend(
+                    verdict
+                        .differences
+                        .into_iter()
+                        .map(|difference| match may.repair {
+                            true => difference,
+                            // Nothing was tried, so nothing failed or waits.
+                            false => Difference {
+                                action: Action::None,
+                                ..difference
+                            },
+                        }),
+                ),
         }
     }
     let done = match judged.fills {
