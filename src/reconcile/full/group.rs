@@ -47,9 +47,9 @@ impl Group {
 
     /// The table whose figures tell how many records were seen: its own, where that is compared.
     pub fn counted_table(self, compared: &[Table]) -> Table {
-        let of_group = self.tables().iter().copied();
-        let mut compared = of_group.filter(|table| compared.contains(table));
-        compared.next().unwrap_or(self.own_table())
+        let mut tables = self.tables().iter().copied();
+        let found = tables.find(|table| compared.contains(table));
+        found.unwrap_or(self.own_table())
     }
 
     /// What Clerk has of these records now. Those that are not in the answer are suspected to be gone.
