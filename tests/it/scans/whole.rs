@@ -142,7 +142,7 @@ async fn an_empty_table_is_filled_and_then_agrees() {
     let mutations = stage.scene.convex.calls().mutations;
     let report = stage.run(RunKind::Audit).await;
     assert_eq!(report.outcome, RunOutcome::InSync, "{report:?}");
-    assert_eq!(report.notes, [""; 0]);
+    assert!(!report.notes.iter().any(|note| note.starts_with(twice)));
     assert_eq!(stage.scene.convex.calls().mutations, mutations);
 }
 
