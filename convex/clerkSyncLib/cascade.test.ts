@@ -241,6 +241,20 @@ test("a repeated deletion finishes what a lost step left", async () => {
   expect(await w.rows("memberships")).toEqual([]);
 });
 
+test("what hangs on a record that was brought back is not swept with what was left of it", async () => {
+  const w = world();
+  const count = INLINE_DEPENDENTS + 10;
+  await w.apply(user(1, 1), profile(1, 1));
+  await w.apply(...Array.from({ length: count }, (_, n) => membership(1, n, 1)));
+  await w.apply(organization(1, 1), gone("users", "user_1"), gone("organizations", "org_1"));
+  const back = [user(1, 2), profile(1, 2), organization(1, 2), membership(1, 1, 2)];
+  await w.apply(...back.map((change) => ({ ...change, revive: true })));
+  await settled(w);
+  expect(await w.rows("profiles")).toHaveLength(1);
+  const kept = (await w.rows("memberships")).map((row) => row.clerkId);
+  expect(kept).toContain("orgmem_1_1");
+});
+
 describe("organizationId", () => {
   const of = async (w: World) => (await w.get("users", "user_1"))[0]?.fields.organizationId;
   const pinned = (version: number, organizationId: string | null) =>
@@ -269,6 +283,15 @@ describe("organizationId", () => {
     expect((await w.get("users", "user_1"))[0]?.version).toBe(5);
     expect(await w.outcomes(user(1, 5))).toEqual(["unchanged"]);
     await w.apply({ ...membership(1, 2, 2), revive: true });
+    expect(await of(w)).toBe("org_2");
+  });
+
+  test("is none of a membership of the app's own, which has no clerkId", async () => {
+    const w = world();
+    await w.insert("memberships", { clerkUserId: "user_1", clerkOrganizationId: "org_own" });
+    await w.apply(user(1, 1));
+    expect(await of(w)).toBeNull();
+    await w.apply(membership(1, 2, 1));
     expect(await of(w)).toBe("org_2");
   });
 

@@ -45,6 +45,10 @@ export async function cascadeStep(call: Call, jobs: CascadeJob[]): Promise<null>
   for (; next < jobs.length && left > 0; next += 1) {
     const job = jobs[next];
     if (job === undefined) break;
+    if (!(await isGone(call, job))) {
+      left -= 1;
+      continue;
+    }
     const { finished, used } = await sweep(call, job, left);
     if (!finished) break;
     left -= Math.max(used, JOB_COST);
@@ -52,6 +56,12 @@ export async function cascadeStep(call: Call, jobs: CascadeJob[]): Promise<null>
   call.jobs.push(...jobs.slice(next));
   await scheduleJobs(call);
   return null;
+}
+
+/** False for a record that was brought back since: what hangs on it now is its own. */
+async function isGone(call: Call, { table, key }: CascadeJob): Promise<boolean> {
+  const tombstone = await findTombstone(call.ctx.db, call.settings, table, key);
+  return tombstone?.mode === "hard";
 }
 
 /** Hands what the call could not do itself to the scheduler; committed with the call, or not at all. */

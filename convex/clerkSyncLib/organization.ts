@@ -24,6 +24,8 @@ export async function derivedOrganization(
         .eq(column(memberships, "clerkUserId"), userKey)
         .eq(column(memberships, "deletedAt"), undefined),
     )
+    // A membership of the app's own, without a Clerk id, says nothing about Clerk.
+    .filter((q) => q.gte(q.field(column(memberships, "clerkId")), ""))
     .first();
   const organization = first?.[column(memberships, "clerkOrganizationId")];
   return typeof organization === "string" ? organization : null;

@@ -258,7 +258,8 @@ async function rowToLink(call: Call, table: TableSettings, change: Upsert): Prom
     .take(2);
   // A second row with the address, whoever's it is, leaves in doubt which of them is meant.
   if (first === undefined || second !== undefined || isDeleted(table, first)) return null;
-  return typeof first[column(table, "clerkId")] === "string" ? null : first;
+  // An empty key is none.
+  return first[column(table, "clerkId")] ? null : first;
 }
 
 /** A profile's `userId`, as soon as the user's row is there. */

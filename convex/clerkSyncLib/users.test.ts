@@ -92,6 +92,12 @@ describe("linkEmail", () => {
     expect((await w.rows("users"))[0]).toMatchObject({ createdAt: 3, clerkCreatedAt: 1001 });
   });
 
+  test("a row whose clerkId is empty has none", async () => {
+    const w = world();
+    const own = await w.insert("users", { email: "u1@example.com", clerkId: "" });
+    expect(await w.apply(linking)).toEqual([{ key: "user_1", outcome: "linked", id: own }]);
+  });
+
   test("two such rows are one too many: a row is created and both are left alone", async () => {
     const w = world();
     await w.insert("users", { email: "u1@example.com" });

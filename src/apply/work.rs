@@ -353,13 +353,13 @@ pub(super) fn hash_of(changes: &[Change]) -> ContentHash {
 impl Settings {
     /// The deletion of a record, as it is configured.
     pub(super) fn deletion(&self, deletion: &ConfirmedDelete) -> Change {
-        // Only users have a soft way to go and files.
-        let users = deletion.table() == Table::Users;
-        let mode = match users && !deletion.is_for_good() {
+        // Only users have a soft way to go, and files.
+        let personal = matches!(deletion.table(), Table::Users | Table::Profiles);
+        let mode = match personal && !deletion.is_for_good() {
             true => self.delete_mode,
             false => Default::default(),
         };
-        Change::delete(deletion, mode, users.then_some(self.files_on_delete))
+        Change::delete(deletion, mode, Some(self.files_on_delete))
     }
 }
 

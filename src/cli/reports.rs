@@ -238,7 +238,7 @@ fn listing(summaries: &[Summary], all: usize, paint: Paint) -> String {
             run.outcome.name().to_owned(),
             number(total.differences()),
             number(total.repaired),
-            number(total.held + total.failed),
+            number(total.differences().saturating_sub(total.repaired)),
         ]
     });
     let mut text = output::table(

@@ -149,6 +149,15 @@ impl ConfirmedDelete {
         }
     }
 
+    /// The same about a user's profile: it goes, and the user's row, which nobody looked at or which is gone,
+    /// stays as it is.
+    pub fn of_profile(self) -> Self {
+        ConfirmedDelete {
+            table: Table::Profiles,
+            ..self
+        }
+    }
+
     /// True if the row goes for good.
     pub fn is_for_good(&self) -> bool {
         self.for_good

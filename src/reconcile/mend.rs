@@ -110,7 +110,13 @@ pub async fn mend(ends: &Ends, group: Group, judged: Judged, may: May) -> Result
                 });
                 waiting.push((verdict.differences, created_at));
             }
-            None => mended.differences.extend(verdict.differences),
+            None if may.repair => mended.differences.extend(verdict.differences),
+            None => {
+                // Nothing was tried, so nothing failed or waits.
+                let mut said = verdict.differences;
+                said.iter_mut().for_each(|one| one.action = Action::None);
+                mended.differences.extend(said);
+            }
         }
     }
     let done = match judged.fills {

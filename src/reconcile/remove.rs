@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clerk::{Lookup, RawRecord},
-    model::{Action, ConfirmedDelete, Difference, DriftKind, Outcome, RecordKey},
+    model::{Action, ConfirmedDelete, Difference, DriftKind, Outcome, RecordKey, Table},
     queue::repairs::{Repair, Repaired, Wish},
     twin::{self, Twin},
 };
@@ -63,6 +63,12 @@ pub async fn remove(
             match clerks_word(ends, group, &orphan.name).await {
                 Ok(Lookup::Gone(proof)) => {
                     let record = orphan.record(group);
+                    // Without its user's row: that has gone before it, or is not this run's to remove.
+                    let lone = |one: &Difference| one.table == Table::Profiles;
+                    let proof = match orphan.differences.iter().all(lone) {
+                        true => proof.of_profile(),
+                        false => proof,
+                    };
                     let wish = Wish::Delete(proof);
                     let why = Some(DriftKind::Orphaned);
                     repairs.push(Repair { record, wish, why });

@@ -267,7 +267,7 @@ pub fn and(parts: &[String]) -> String {
 pub fn value(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
-        Value::String(text) if text.is_empty() => "\"\"".to_owned(),
+        Value::String(text) if text.trim().is_empty() => inert(&format!("\"{text}\"")),
         Value::String(text) => inert(text),
         other => inert(&other.to_string()),
     }
@@ -279,7 +279,7 @@ pub fn inert(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         let steers = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
         plain.push(if steers { '\u{fffd}' } else { c });
     }
     let phone = |rest: &str| {

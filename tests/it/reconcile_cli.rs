@@ -182,6 +182,26 @@ async fn two_rows_of_one_record_are_told_and_neither_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_profile_without_its_users_row_is_deleted_softly_too() {
+    let system = System::prepared(&[("CCS_USERS__DELETE_MODE", "soft")]).await;
+    filled(&system).await;
+    let alone = json!({"clerkId": "user_nobody", "clerkCreatedAt": 5, "firstName": "Left"});
+    system
+        .convex
+        .insert_row("profiles", &alone)
+        .expect("inserted");
+    let (exit, done, _) = document(&system, &["reconcile", "--json"]).await;
+    assert_eq!((exit, &done["outcome"]), (Some(0), &json!("repaired")));
+    let row = system
+        .convex
+        .row("profiles", "user_nobody")
+        .expect("it stays");
+    assert!(row["deletedAt"].as_f64() > Some(0.0), "{row}");
+    let (exit, again, _) = document(&system, &["reconcile", "--json"]).await;
+    assert_eq!((exit, &again["outcome"]), (Some(0), &json!("in_sync")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_held_plan_is_carried_out_by_its_digest_with_a_daemon_and_without() {
     let mut system = System::prepared(&[]).await;
     filled(&system).await;

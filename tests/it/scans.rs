@@ -3,6 +3,7 @@
 //! Deliveries are lost by not sending any: the simulated Clerk has no endpoint here.
 
 mod census;
+mod figures;
 mod scene;
 mod silence;
 mod slices;

@@ -57,6 +57,15 @@ fn without_reports_there_is_nothing_to_list_and_nothing_to_show() {
 }
 
 #[test]
+fn what_was_not_put_right_is_open() {
+    let text = REPORT.replace("KIND", "audit");
+    let text = text.replace(r#""missing":1,"repaired":1"#, r#""missing":3,"repaired":1"#);
+    let summary = report::json::read_summary(text.as_bytes()).unwrap();
+    let text = listing(&[summary], 1, Paint::PLAIN);
+    assert!(text.contains(" 3      1         2"), "{text}");
+}
+
+#[test]
 fn a_report_is_shown_in_every_format() {
     let state = tempfile::tempdir().unwrap();
     put(

@@ -2,7 +2,8 @@
 //!
 //! The walk of users cannot tell, since a record whose metadata names no organization has no such column to
 //! compare. So that walk notes what each row says, and the walk of memberships, which shows Convex's rows in the
-//! very order by which they are derived, holds each user's first one against it. No request is made for that.
+//! very order by which they are derived, holds each user's first one against it. No request is made for that. Where
+//! that one is itself missing or orphaned, nothing is said of the user: its repair derives the organization anew.
 //! Bounded: beyond [`MOST`] users that belong somewhere only a part is noted, another one each day. Pure.
 
 use std::{
@@ -135,6 +136,23 @@ impl Affiliations {
             return;
         };
         self.held().hold_against(&user, &organization);
+    }
+
+    /// A membership that one side lacks: whatever is done about it derives its user's organization anew, and until
+    /// then nothing follows from what Convex has.
+    pub fn differs(&self, user: Option<&str>) {
+        if let Some(user) = user.filter(|_| self.on) {
+            let mut held = self.held();
+            let hashed = hash(user);
+            if held.is_noted(hashed) {
+                held.note(hashed, SETTLED);
+            }
+        }
+    }
+
+    /// The same of a membership that only Convex has.
+    pub fn row_differs(&self, row: &ListedRow) {
+        self.differs(Columns::of(row).of_user.as_deref());
     }
 
     /// Takes out what was found.

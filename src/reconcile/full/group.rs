@@ -45,6 +45,13 @@ impl Group {
         }
     }
 
+    /// The table whose figures tell how many records were seen: its own, where that is compared.
+    pub fn counted_table(self, compared: &[Table]) -> Table {
+        let mut tables = self.tables().iter().copied();
+        let found = tables.find(|table| compared.contains(table));
+        found.unwrap_or(self.own_table())
+    }
+
     /// What Clerk has of these records now. Those that are not in the answer are suspected to be gone.
     pub async fn look_up(
         self,
@@ -59,8 +66,11 @@ impl Group {
         };
         if self == Group::Memberships {
             for name in names {
-                if let Lookup::Found(record) = self.fetch(ends, name).await? {
-                    take(&record);
+                match self.fetch(ends, name).await {
+                    Ok(Lookup::Found(record)) => take(&record),
+                    // Nobody can be asked about it, and one row is no reason to leave all others alone.
+                    Ok(Lookup::Gone(_)) | Err(Trouble::Nameless) => {}
+                    Err(trouble) => return Err(trouble),
                 }
             }
             return Ok(found);

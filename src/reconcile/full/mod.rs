@@ -341,7 +341,7 @@ impl Places {
             phase,
             before: (run.before.differences(), run.before.repaired()),
             progress: setting.progress.clone(),
-            own: run.group.own_table(),
+            own: run.group.counted_table(&setting.tables),
         }
     }
 

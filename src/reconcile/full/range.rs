@@ -224,10 +224,6 @@ impl RangeRun {
                     match join.rows.next().await? {
                         Some(page) => {
                             self.cursor.tally.unmanaged += page.odd as u64;
-                            if join.table == Table::Memberships {
-                                let notes = &self.course.affiliations;
-                                page.rows.iter().for_each(|row| notes.membership(row));
-                            }
                             join.merge.feed_right(page.rows);
                         }
                         None => join.merge.end_right(),
@@ -253,6 +249,9 @@ impl RangeRun {
             let metadata = listed.record().public_metadata();
             let unknown = metadata.is_some_and(|one| mapping::claims_unknown_role(&one, rules));
             self.cursor.tally.unknown_roles += u64::from(unknown);
+        }
+        if table == Table::Memberships && course.affiliations.is_on() {
+            self.hold_against_users(&found);
         }
         let figures = self.cursor.tally.of(table);
         match found {
@@ -302,6 +301,27 @@ impl RangeRun {
                 let key = listed.record().key();
                 self.cursor.flaw(format!("Clerk listed {key} twice"));
             }
+        }
+    }
+
+    /// Memberships come in the order by which a user's organization is derived.
+    fn hold_against_users(&self, found: &Finding<Listed, ListedRow>) {
+        let Course {
+            affiliations,
+            looking,
+            ..
+        } = &*self.course;
+        match found {
+            Finding::Both(_, row) | Finding::Again(row) => affiliations.membership(row),
+            Finding::OnlyRight(row) if row.deleted_at.is_none() => affiliations.row_differs(row),
+            // Into empty tables each is derived right now.
+            Finding::OnlyLeft(listed) | Finding::Late(listed) if !looking.bulk => {
+                let table = Table::Memberships;
+                let mapped = Candidate::of(listed.record(), &looking.ends.rules, &[table]);
+                let user = mapped.fields(table).and_then(|all| all.get("clerkUserId"));
+                affiliations.differs(user.and_then(|user| user.as_str()));
+            }
+            _ => {}
         }
     }
 

@@ -238,6 +238,16 @@ impl Whole<'_> {
             .push(format!("{trouble}; {what} were not compared"));
     }
 
+    /// What was moved was walked twice, which the figures of one walk do not tell.
+    fn say_moved(&mut self, group: Group) {
+        let tables: Vec<&str> = self.of(group).iter().map(|table| table.name()).collect();
+        self.notes.push(format!(
+            "{}: empty at first, so what Clerk has was written before it was compared; the rows in Convex are those \
+             after that",
+            tables.join(" and ")
+        ));
+    }
+
     async fn has_rows(&self, group: Group) -> Result<bool, Trouble> {
         let (table, all) = (group.own_table(), Range::default());
         let page = patiently(|| self.ends.reader.list(table, all, None, 1)).await?;
@@ -322,6 +332,9 @@ impl Whole<'_> {
             let walked = full::walk(&setting, run, todo).await?;
             let moved = run.bulk && self.may.repair && walked.tally.repaired() > 0;
             if walked.cut_off.is_some() || !moved || run.pass > 1 {
+                if run.pass > 1 {
+                    self.say_moved(run.group);
+                }
                 return Ok(walked);
             }
             // The figures of what was read come from the second look, those of what was done from both.

@@ -37,6 +37,17 @@ fn figures_as_a_person_says_them() {
 }
 
 #[test]
+fn what_cannot_be_seen_is_shown() {
+    for (text, said) in [
+        ("", "\"\""),
+        ("  ", "\"  \""),
+        ("a\u{61c}b\u{ad}c", "a\u{fffd}b\u{fffd}c"),
+    ] {
+        assert_eq!(value(&json!(text)), said);
+    }
+}
+
+#[test]
 fn every_run_is_told_in_a_sentence() {
     let mut one = samples::sweep();
     assert_eq!(

@@ -50,10 +50,13 @@ impl Whole<'_> {
                 Some(why.clone())
             }
         };
-        let own = tally.figures(group.own_table());
-        let empty = own.clerk == 0 && own.convex > tally.held_of(group.own_table());
+        let counted = group.counted_table(&self.tables);
+        let own = tally.figures(counted);
+        let empty = own.clerk == 0 && own.convex > tally.held_of(counted);
         self.say_empty(group, empty);
-        if proof.is_ok() && group == Group::Users {
+        // Where runs repair, one that only looks leaves what it found to the scans.
+        let only_looks = self.rules.repair && !self.may.repair;
+        if proof.is_ok() && group == Group::Users && !only_looks {
             if let Some(belief) = walked.belief {
                 self.reconciler.options.beliefs.replace(belief);
                 self.reconciler.options.beliefs.save(&self.ends.state)?;
@@ -108,13 +111,13 @@ impl Whole<'_> {
             Some(total) => total,
             None => records::count(&clerk, run.group).await?,
         };
-        let own = walked.tally.tables.get(&run.group.own_table());
-        let own = own.copied().unwrap_or_default();
+        let counted = run.group.counted_table(&self.tables);
+        let own = walked.tally.figures(counted);
         // Rows that are held are expected to have no record, and the brake knows what it means that there is no
         // membership at all.
         let expected = match run.group {
             Group::Memberships => 0,
-            group => own.convex - walked.tally.held_of(group.own_table()).min(own.convex),
+            _ => own.convex - walked.tally.held_of(counted).min(own.convex),
         };
         let evidence = Evidence {
             counted_before: run.counted,
@@ -136,7 +139,7 @@ impl Whole<'_> {
         tally: &mut Tally,
     ) -> Result<Brake, Trouble> {
         let emptied = emptied(&self.ends, group, orphans).await?;
-        let listed = tally.of(group.own_table()).clerk;
+        let listed = tally.figures(group.counted_table(&self.tables)).clerk;
         for table in self.of(group) {
             let of_table =
                 |orphan: &&Orphan| orphan.differences.iter().any(|one| one.table == table);
@@ -169,7 +172,10 @@ impl Whole<'_> {
         let ends = self.confirming();
         let known = self.reconciler.options.known.as_ref();
         let removed = remove(&ends, group, orphans, known, &self.lately).await?;
-        self.notes.extend(lost_note(removed.missed));
+        let lost = lost_note(removed.missed);
+        let own = group.own_table();
+        self.notes
+            .extend(lost.map(|words| format!("{own}: {words}")));
         if !removed.spared.is_empty() {
             self.notes.push(format!(
                 "{} of {} exist in Clerk after all and were left alone",
