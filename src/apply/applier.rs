@@ -67,8 +67,16 @@ impl Applier {
     ) -> (Applier, Handle) {
         let (commands, receiver) = mpsc::channel(64);
         let (reports, reported) = mpsc::unbounded_channel();
-        let paused = shared.state.get_cell(PAUSED_CELL).ok().flatten();
-        shared.set_paused(paused.is_some());
+        let paused = shared.state.get_cell(PAUSED_CELL);
+        if let Err(error) = &paused {
+            let message = format!(
+                "whether applying was paused cannot be read ({error}), so it is; `clerk-convex-sync resume` lets it \
+                 go on"
+            );
+            let now_ms = shared.clock.now_ms();
+            shared.alerts.raise("pause_unknown", message, now_ms);
+        }
+        shared.set_paused(!matches!(paused, Ok(None)));
         let mut applier = Applier {
             shared,
             book: Book::new(max_dead_letters),

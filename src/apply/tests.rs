@@ -31,6 +31,7 @@ use crate::{
         convex::{ConvexOptions, ConvexSim},
     },
     store::{
+        crypt::Keyring,
         journal::{self, Cause, Journal, NewEntry, Notice, Recovered},
         state::{self, State},
     },
@@ -80,7 +81,10 @@ impl Bench {
             recovered,
             notices,
         } = opened.unwrap();
-        let options = state::Options::at(chrono::DateTime::UNIX_EPOCH, None);
+        let options = state::Options {
+            keys: Keyring::new(&[[1; 32]]),
+            ..state::Options::at(chrono::DateTime::UNIX_EPOCH, None)
+        };
         let state = State::open(&dir.path().join("derived"), &options)
             .unwrap()
             .state;

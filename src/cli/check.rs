@@ -6,13 +6,13 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use serde::Serialize;
 
+use super::{CheckArgs, Context, Failure};
 use crate::config::{Config, Env, Mistake};
 
 mod online;
@@ -45,15 +45,14 @@ pub struct Findings {
 ///
 /// The exit code is 0 when all is well, 2 when the configuration has mistakes (the services are not
 /// asked then), and 1 when it has none but a probe failed.
-pub async fn run(config_path: Option<PathBuf>, env: &Env, online: bool, json: bool) -> ExitCode {
-    let findings = find(config_path.as_deref(), env, online).await;
-    let text = match json {
+pub(super) async fn run(args: &CheckArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let findings = find(context.config.as_deref(), &context.env, args.online).await;
+    let text = match args.json.json {
         true => findings.json(),
         false => findings.text(),
     };
-    // A reader that went away (`check | head`) is no reason to fail.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::from(findings.exit_code())
+    context.output.write(&text)?;
+    Ok(ExitCode::from(findings.exit_code()))
 }
 
 /// Checks the configuration and, if it is sound and `online` is set, both services.

@@ -1,8 +1,9 @@
 //! `init`: the Convex functions into a Convex project, and a starter configuration beside it.
 //!
 //! Writes each file whole or not at all, and none over another content unless `--force` is given:
-//! then the difference is shown instead. A schema that is there already belongs to the app and is
-//! never touched. Knows where a Convex project keeps its functions; asks no service.
+//! then the difference is shown instead. What a person is meant to edit is copied before it is overwritten, and a
+//! schema that is there already belongs to the app and is never touched. Knows where a Convex project keeps its
+//! functions; asks no service.
 
 use std::{
     io::Write as _,
@@ -19,11 +20,15 @@ use super::{
     Context, Exit, Failure, JsonArg,
     output::{Paint, Tone},
 };
+use crate::config;
 
 mod files;
 
 /// The largest file that is compared, in bytes. Those of the package are far below.
 const LARGEST_COMPARED: u64 = 1 << 20;
+
+/// The most copies of one file that are kept.
+const MOST_COPIES: usize = 99;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -35,7 +40,8 @@ pub struct InitArgs {
     /// Where the functions of the Convex project are [default: found from here]
     #[arg(long, value_name = "DIR")]
     convex_dir: Option<PathBuf>,
-    /// Overwrite files that differ (never a schema.ts that is there)
+    /// Overwrite files that differ (never a schema.ts that is there); of clerkSync.ts and the configuration a
+    /// copy is kept, named .bak
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -64,6 +70,9 @@ struct Done {
     state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff: Option<String>,
+    /// Where a person's own work was copied to before it was overwritten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy: Option<PathBuf>,
     /// Of a schema that was kept: it has the synced tables already.
     #[serde(skip)]
     merged: bool,
@@ -105,7 +114,10 @@ pub(super) fn init(args: &InitArgs, context: &Context) -> Result<Exit, Failure> 
 fn write_all(convex_dir: PathBuf, config: PathBuf, force: bool) -> anyhow::Result<Initialised> {
     let mut done = Vec::new();
     for (name, text) in files::PACKAGE {
-        done.push(put(convex_dir.join(name), text, force)?);
+        done.push(match *name == files::EDITED {
+            true => put_over_a_copy(convex_dir.join(name), text, force)?,
+            false => put(convex_dir.join(name), text, force)?,
+        });
     }
     let (name, text) = files::SCHEMA;
     let mut schema = put(convex_dir.join(name), text, false)?;
@@ -115,12 +127,42 @@ fn write_all(convex_dir: PathBuf, config: PathBuf, force: bool) -> anyhow::Resul
         schema.merged = read(&schema.path)?.is_some_and(|text| text.contains(SYNCED_TABLES));
     }
     done.push(schema);
-    done.push(put(config.clone(), files::CONFIG, force)?);
+    done.push(put_over_a_copy(config.clone(), files::CONFIG, force)?);
     Ok(Initialised {
         convex_dir,
         config,
         files: done,
     })
+}
+
+/// One file that a person is meant to edit: what is overwritten stays beside it.
+fn put_over_a_copy(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
+    let mut copy = None;
+    if force && read(&path)?.is_some_and(|there| there != text) {
+        copy =
+            Some(keep(&path).with_context(|| {
+                format!("cannot keep a copy of {}, so it stays", path.display())
+            })?);
+    }
+    let done = put(path, text, force)?;
+    Ok(Done { copy, ..done })
+}
+
+/// Copies a file, its mode included, to the first free name beside it.
+fn keep(path: &Path) -> std::io::Result<PathBuf> {
+    let named = |n: usize| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".bak");
+        if n > 1 {
+            name.push(n.to_string());
+        }
+        PathBuf::from(name)
+    };
+    let free = (1..=MOST_COPIES).map(named).find(|name| !name.exists());
+    let copy = free.ok_or_else(|| std::io::Error::other("there are too many copies already"))?;
+    std::fs::copy(path, &copy)?;
+    std::fs::File::open(&copy)?.sync_all()?;
+    Ok(copy)
 }
 
 /// One file, unless another content stands there.
@@ -135,7 +177,10 @@ fn put(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
             write(&path, text)?;
             State::Overwritten
         }
-        Some(there) => {
+        Some(mut there) => {
+            if text == files::CONFIG {
+                there = config::without_secrets(&there);
+            }
             let name = path.display().to_string();
             let diff = TextDiff::from_lines(there.as_str(), text);
             let diff = diff
@@ -146,6 +191,7 @@ fn put(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
                 path,
                 state: State::Differs,
                 diff: Some(diff),
+                copy: None,
                 merged: false,
             });
         }
@@ -154,6 +200,7 @@ fn put(path: PathBuf, text: &str, force: bool) -> anyhow::Result<Done> {
         path,
         state,
         diff: None,
+        copy: None,
         merged: false,
     })
 }
@@ -247,6 +294,9 @@ impl Initialised {
             };
             let word = paint.tone(tone, &format!("{word:<11}"));
             text += &format!("{word}  {}\n", done.path.display());
+            if let Some(copy) = &done.copy {
+                text += &format!("{:11}  what was there is {}\n", "", copy.display());
+            }
         }
         for diff in self.files.iter().filter_map(|done| done.diff.as_deref()) {
             text.push('\n');

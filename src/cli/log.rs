@@ -13,7 +13,7 @@ use super::{
     Context, Exit, Failure, JsonArg,
     admin_client::{AdminClient, AdminError},
     output::{Paint, Tone},
-    state::refused,
+    state::{is_there, refused},
 };
 use crate::{
     config::Local,
@@ -164,6 +164,7 @@ async fn ask(path: &str, local: &Local) -> Result<Option<Value>, Failure> {
 
 /// The log that a daemon has left here.
 fn here(local: &Local) -> Result<Reader, Failure> {
+    is_there(&local.state.dir)?;
     let keys = keyring(&local.state);
     StateFile::admit(&local.state.dir, &keys).map_err(refused)?;
     Ok(Reader::look(&local.state.dir, &keys))

@@ -213,10 +213,7 @@ async fn dispatch(
         Command::Demo(args) => demo::demo(&args, context).await?,
         Command::Sandbox(args) => sandbox::sandbox(&args, context).await?,
         Command::Init(args) => init::init(&args, context)?,
-        Command::Check(args) => {
-            let config = context.config.clone();
-            return Ok(check::run(config, &context.env, args.online, args.json.json).await);
-        }
+        Command::Check(args) => return check::run(&args, context).await,
         Command::Audit(args) => runs::audit(args, context).await?,
         Command::Reconcile(args) => runs::reconcile(args, context).await?,
         Command::Sync(command) => sync::sync(&command, context).await?,

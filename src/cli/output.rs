@@ -96,12 +96,23 @@ impl Output {
         Paint(self.colour && self.stderr_is_terminal)
     }
 
-    /// Writes text to stdout as it is.
+    /// Writes text to stdout as it is. That nobody reads any more is no error: the work is done, and the
+    /// command ends as that went (`audit | head` is not in sync).
     ///
     /// # Errors
-    /// [`Failure::reader_gone`] when nobody reads any more; exit code 1 when stdout cannot be
-    /// written otherwise (a full disk behind a redirection).
+    /// Exit code 1 when stdout cannot be written (a full disk behind a redirection).
     pub fn write(self, text: &str) -> Result<(), Failure> {
+        match self.write_more(text) {
+            Err(failure) if failure == Failure::reader_gone() => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Writes text of which there is more for as long as somebody reads.
+    ///
+    /// # Errors
+    /// [`Failure::reader_gone`] when nobody does any more; else as [`Output::write`].
+    pub fn write_more(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         let written = stdout
             .write_all(text.as_bytes())
@@ -126,12 +137,12 @@ impl Output {
     /// Writes a document in one line, one of several.
     ///
     /// # Errors
-    /// As [`Output::write`].
+    /// As [`Output::write_more`].
     pub fn document_line(self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(|error| {
             Failure::failed(format!("cannot write the result as JSON: {error}"))
         })?;
-        self.write(&(text + "\n"))
+        self.write_more(&(text + "\n"))
     }
 
     /// Says something beside the data, on stderr.

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{
     Context, Exit, Failure, JsonArg,
     output::{self, Paint, Tone},
+    state,
 };
 use crate::{
     daemon::keyring,
@@ -61,7 +62,7 @@ pub struct ShowArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The same as --format json
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long)]
     json: bool,
 }
 
@@ -109,6 +110,7 @@ impl From<Shape> for Format {
 pub(super) fn reports(command: &ReportsCommand, context: &Context) -> Result<Exit, Failure> {
     let local = context.local()?;
     let show_values = local.report.show_values;
+    state::is_there(&local.state.dir)?;
     let history = History::look(&local.state.dir, show_values, &keyring(&local.state));
     match command {
         ReportsCommand::List(args) => list(args, &history, context),
@@ -144,8 +146,8 @@ fn show(
     show_values: bool,
     context: &Context,
 ) -> Result<Exit, Failure> {
+    let format = Format::from(shape(args)?);
     let report = history.load(&args.id).map_err(failure)?;
-    let format = Format::from(shape(args));
     let Some(path) = &args.output else {
         let paint = context.output.paint();
         return context
@@ -184,10 +186,14 @@ fn rendered(
 }
 
 /// What was asked for, or what the file's name says.
-fn shape(args: &ShowArgs) -> Shape {
+fn shape(args: &ShowArgs) -> Result<Shape, Failure> {
     let ending = args.output.as_ref().and_then(|path| path.extension());
-    match (args.json, args.format) {
-        (true, _) => Shape::Json,
+    Ok(match (args.json, args.format) {
+        (true, None | Some(Shape::Json)) => Shape::Json,
+        (true, Some(_)) => {
+            return Err(Failure::usage("--json and --format name two formats")
+                .help("leave one of the two out"));
+        }
         (false, Some(shape)) => shape,
         (false, None) => match ending.and_then(|ending| ending.to_str()) {
             Some("html" | "htm") => Shape::Html,
@@ -195,7 +201,7 @@ fn shape(args: &ShowArgs) -> Shape {
             Some("json") => Shape::Json,
             _ => Shape::Text,
         },
-    }
+    })
 }
 
 /// The report for a terminal, in its colours.

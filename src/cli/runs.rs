@@ -18,7 +18,10 @@ use crate::{
     daemon::user_rules,
     mapping::UserRules,
     model::Table,
-    reconcile::run::{AskedBy, RunRequest},
+    reconcile::{
+        repair::plan::Digest,
+        run::{AskedBy, RunRequest},
+    },
     report::{Report, RunKind, RunOutcome, json},
 };
 
@@ -75,10 +78,19 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "N")]
     max_deletes: Option<u64>,
     /// Carry out the deletions that an earlier run has held, by the digest that its report names
-    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["tables", "max_deletes"])]
-    approve: Option<String>,
+    #[arg(long, value_name = "DIGEST", value_parser = digest, conflicts_with_all = ["tables", "max_deletes"])]
+    approve: Option<Digest>,
     #[command(flatten)]
     json: JsonArg,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| {
+        format!(
+            "a digest has {} hexadecimal digits; `reports show` of the held run names it",
+            Digest::CHARS
+        )
+    })
 }
 
 /// Compares.
@@ -100,7 +112,7 @@ pub(super) async fn reconcile(args: ReconcileArgs, context: &Context) -> Result<
         kind: RunKind::Reconcile,
         tables: args.tables.into_iter().map(Table::from).collect(),
         max_deletes: args.max_deletes,
-        approve: args.approve,
+        approve: args.approve.map(|digest| digest.as_str().to_owned()),
         mapping: None,
         asked_by: AskedBy::Operator,
     };

@@ -2,7 +2,10 @@
 //!
 //! Knows which keys and directory are meant and how findings are shown; what is done is the library's business.
 
-use std::io;
+use std::{
+    io,
+    path::{self, Path},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -29,6 +32,28 @@ pub(super) fn refused(error: StateFileError) -> Failure {
     match error {
         StateFileError::Keys { .. } => Failure::usage(message).help(KEYS_HELP),
         StateFileError::Newer { .. } | StateFileError::Io { .. } => Failure::failed(message),
+    }
+}
+
+/// Whether there is a directory that a daemon may have left something in: one that was mistyped must not pass for
+/// one in which nothing has happened yet.
+///
+/// # Errors
+/// Exit code 4 when there is none, 1 when this user may not look into it.
+pub(super) fn is_there(dir: &Path) -> Result<(), Failure> {
+    let told = path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let told = told.display();
+    // With the dot it has to be a directory, and one that this user may enter.
+    match dir.join(".").metadata() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::unreachable(format!("there is no state at {told}")).help(
+                "give the same --config, or the same CCS_STATE__DIR, that the daemon is started with; its first \
+                 start (`clerk-convex-sync run`) makes the directory",
+            ))
+        }
+        Err(error) => Err(Failure::failed(format!("{told}: {error}"))
+            .help("see that state.dir is right, and run this as the daemon's user, or with sudo")),
     }
 }
 

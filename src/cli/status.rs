@@ -82,9 +82,9 @@ async fn watch(
         };
         answered = true;
         if output.is_live() {
-            output.write(&format!("{REDRAW}{text}"))?;
+            output.write_more(&format!("{REDRAW}{text}"))?;
         } else {
-            output.write(&format!("{text}\n"))?;
+            output.write_more(&format!("{text}\n"))?;
         }
     }
 }

@@ -23,7 +23,7 @@ fn the_commands_of_the_contract_are_there() {
         "audit",
         "audit --table users --table memberships --json",
         "reconcile --table profiles --max-deletes 0 --json",
-        "reconcile --approve 0123abcd",
+        "reconcile --approve 0123456789abcdef",
         "sync user user_1",
         "sync organization org_1 --json",
         "status --watch --json",
@@ -42,6 +42,7 @@ fn the_commands_of_the_contract_are_there() {
         "reports show --format md",
         "reports show --format html --output report.html",
         "reports show --json",
+        "reports show --json --format json",
         "pause",
         "resume",
         "webhook send --type user.created --user user_1 --url http://127.0.0.1:1/x",
@@ -69,7 +70,6 @@ fn wrong_usage_is_an_error_of_usage() {
         "reports",
         "reports list --kind full",
         "reports show --format pdf",
-        "reports show --format md --json",
         "webhook send",
         "webhook send --type user.banned",
         "webhook send --type user.created --url ftp://127.0.0.1/x",
@@ -78,8 +78,9 @@ fn wrong_usage_is_an_error_of_usage() {
         "audit --table people",
         "audit --max-deletes 1",
         "reconcile --max-deletes many",
-        "reconcile --approve x --table users",
-        "reconcile --approve x --max-deletes 1",
+        "reconcile --approve NOT-A-DIGEST",
+        "reconcile --approve 0123456789abcdef --table users",
+        "reconcile --approve 0123456789abcdef --max-deletes 1",
         "sync",
         "sync user",
         "sync membership orgmem_1",
@@ -189,6 +190,35 @@ async fn without_a_daemon_the_code_is_4() {
         let failure = ends(line, &state).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Failed, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_state_directory_that_is_none_is_not_taken_for_one_in_which_nothing_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (typo, file) = (dir.path().join("typo"), dir.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    for line in [
+        "failures list --json",
+        "failures retry --all",
+        "failures drop dl_1",
+        "log",
+        "log verify",
+        "reports list --json",
+        "reports show",
+    ] {
+        for (place, exit) in [(&typo, Exit::Unreachable), (&file, Exit::Failed)] {
+            let place = place.to_str().unwrap();
+            let failure = ends(line, &[("CCS_STATE__DIR", place)]).await.unwrap_err();
+            assert_eq!(failure.exit, exit, "{line}: {failure:?}");
+            let told = output::complaint_text(&failure, output::Paint::PLAIN);
+            assert!(told.contains(place) && told.contains("help:"), "{told}");
+        }
+    }
+    assert!(!typo.exists(), "looking made something");
+    let file = [("CCS_STATE__DIR", file.to_str().unwrap())];
+    let failure = ends("state verify", &file).await.unwrap_err();
+    let told = output::complaint_text(&failure, output::Paint::PLAIN);
+    assert!(told.contains("Not a directory"), "{told}");
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 //! Knows that a known key is `section.key` and nothing deeper. Parser messages are built from the
 //! grammar alone: the text around a mistake is never repeated, since a secret may stand there.
 
+use std::cmp::Reverse;
+
 use ::config::{Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    credentials::SECRETS,
     layers::{Known, Layer},
     mistake::{Mistake, nearest, shown_name},
 };
@@ -83,6 +86,49 @@ pub(super) fn read(name: &str, text: &str, known: &Known) -> Read {
         }
     }
     read
+}
+
+/// The beginnings of keys that services give out.
+const GIVEN_OUT: [&str; 3] = ["sk_live_", "sk_test_", "whsec_"];
+
+/// A file's text as it may be shown: without the values of secrets, and without lines that hold a key all the same,
+/// such as those that were taken out by a `#`. Nothing of a text that is not TOML, where no value can be told.
+pub fn without_secrets(text: &str) -> String {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return String::new();
+    }
+    let mut spans = Vec::new();
+    for (section, keys) in document.get_ref() {
+        for (name, value) in keys.get_ref().as_table().into_iter().flatten() {
+            let key = format!("{}.{}", section.get_ref(), name.get_ref());
+            if SECRETS.iter().any(|(secret, _)| *secret == key) {
+                spans.push(value.span());
+            }
+        }
+    }
+    spans.sort_by_key(|span| Reverse(span.start));
+    let mut shown = text.to_owned();
+    for span in spans {
+        shown.replace_range(span, "\"(a secret)\"");
+    }
+    let lines = shown.split_inclusive('\n');
+    lines
+        .map(|line| {
+            if holds_key(line) {
+                "# (a secret)\n"
+            } else {
+                line
+            }
+        })
+        .collect()
+}
+
+fn holds_key(line: &str) -> bool {
+    let followed = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    GIVEN_OUT
+        .iter()
+        .any(|beginning| line.split(beginning).skip(1).any(followed))
 }
 
 fn unknown(source: String, name: &str, known: &Known) -> Mistake {

@@ -280,7 +280,8 @@ fn environment_layer(env: &Env, known: &Known, gathered: &mut Gathered) -> Layer
         }
     }
     for variable in env.not_unicode() {
-        let ours = variable.starts_with("CCS_") || NAMED.iter().any(|(name, _)| name == variable);
+        let named = variable.strip_suffix("_FILE").unwrap_or(variable);
+        let ours = variable.starts_with("CCS_") || NAMED.iter().any(|(name, _)| *name == named);
         if ours {
             gathered.mistakes.push(Mistake::new(
                 format!("environment {}", shown_name(variable)),

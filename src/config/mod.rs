@@ -38,6 +38,7 @@ pub use self::{
     convex::Convex,
     ensure::Ensure,
     env::{DEFAULT_FILE, Env},
+    file::without_secrets,
     limits::Limits,
     listen::{Listen, Tls},
     log::{Log, LogFormat},

@@ -51,9 +51,21 @@ impl Reader {
             Some(source) => source.clone(),
             None => format!("environment {}", variable_of(key)),
         };
+        let mut remedy = remedy.into();
+        if self.is_quoted(key) {
+            remedy += "; and take away the quotes that are part of the value";
+        }
         self.gathered
             .mistakes
             .push(Mistake::new(source, key, problem, remedy));
+    }
+
+    /// Whether a text begins and ends with a quote: some that set variables, such as `docker run --env-file`, take
+    /// the quotes for a part of the value.
+    fn is_quoted(&self, key: &str) -> bool {
+        let value = self.gathered.values.get(key).map(|value| &value.kind);
+        matches!(value, Some(ValueKind::String(text))
+            if ['"', '\''].iter().any(|quote| text.starts_with(*quote) && text.ends_with(*quote)))
     }
 
     /// Notes something odd that is no reason to stop.
@@ -219,6 +231,7 @@ impl Reader {
         let within = parsed.filter(|length| range.contains(length));
         if within.is_none() {
             let problem = match parsed {
+                None if self.came_as_text(key) => "must be a duration with its unit, such as 30s",
                 None => "must be a duration with its unit, in double quotes, such as \"30s\"",
                 Some(_) => "is out of range",
             };
@@ -248,10 +261,14 @@ impl Reader {
     }
 
     /// A list of texts. Outside the file (and for a secret's file) one text separated by commas,
-    /// spaces or lines.
+    /// spaces or lines, or one JSON list.
     pub fn texts(&mut self, key: &str, most: usize) -> Option<Vec<String>> {
         let texts: Option<Vec<String>> = match self.kind(key) {
             None | Some(ValueKind::Nil) => Some(Vec::new()),
+            Some(ValueKind::String(text)) if text.trim_start().starts_with('[') => {
+                let items = serde_json::from_str::<Vec<String>>(&text).ok();
+                items.map(|items| items.iter().map(|item| item.trim().to_owned()).collect())
+            }
             Some(ValueKind::String(text)) => Some(
                 text.split(|c: char| c == ',' || c.is_whitespace())
                     .filter(|part| !part.is_empty())

@@ -100,7 +100,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
     let opened = State::open(&dir.join(state::DIR), &options)?;
     if let Some(reason) = &opened.rebuilt {
         let message = format!(
-            "the derived state was built anew ({reason:?}); records are looked up in Clerk meanwhile"
+            "the derived state was built anew ({reason:?}); records are looked up in Clerk meanwhile, and if applying \
+             was paused, it no longer is"
         );
         alerts.raise("state_rebuilt", message, now_ms);
         doubt = Some("the derived state was built anew");

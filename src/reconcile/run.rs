@@ -71,7 +71,7 @@ pub type Watch = watch::Sender<Progress>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
     /// One of the kind runs already. Transient.
-    #[error("a {0} is running already; wait for it to end (`clerk-convex-sync status`)")]
+    #[error("{0} is running already; wait for it to end (`clerk-convex-sync status`)")]
     Busy(RunKind),
     /// Something that has to be put right by a person first. Permanent.
     #[error("{0}")]

@@ -88,7 +88,11 @@ impl Locks {
     fn take(dir: &Path, keys: &Keyring) -> Result<Locks, UpkeepError> {
         let (journal, derived) = (dir.join(journal::DIR), dir.join(state::DIR));
         if !journal.is_dir() && !derived.is_dir() {
-            return Err(UpkeepError::Absent(dir.to_owned()));
+            return Err(match dir.join(".").metadata() {
+                // Whoever may not look into it cannot say that it is none.
+                Err(source) if source.kind() != io::ErrorKind::NotFound => at(dir)(source),
+                _ => UpkeepError::Absent(dir.to_owned()),
+            });
         }
         StateFile::admit(dir, keys)?;
         journal::check_layout(&journal)?;

@@ -3,7 +3,7 @@
 //! The built binary between the simulated ends. What a full diff finds is tested elsewhere; here it is who
 //! carries it out, what is printed, and how the command ends.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use clerk_convex_sync::sandbox::convex::{FaultKind, FaultRule};
 use serde_json::{Value, json};
@@ -79,9 +79,11 @@ async fn a_whole_life(system: &System) {
     let (code, _, complaint) = ends(system, &["sync", "user", "org_1"]).await;
     assert_eq!(code, Some(2), "{complaint}");
     assert!(complaint.contains("sync organization"), "{complaint}");
-    let (code, _, complaint) = ends(system, &["reconcile", "--approve", "0123"]).await;
-    assert_eq!(code, Some(1), "{complaint}");
-    assert!(!complaint.is_empty());
+    for (digest, expected) in [("0123456789abcdef", 1), ("NOT-A-DIGEST", 2)] {
+        let (code, _, complaint) = ends(system, &["reconcile", "--approve", digest]).await;
+        assert_eq!(code, Some(expected), "{complaint}");
+        assert!(complaint.contains(digest), "{complaint}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,4 +292,38 @@ async fn nobody_on_this_machine_is_asked_through_a_proxy() {
     system.door().idle().await;
     let came = tokio::time::timeout(std::time::Duration::from_millis(100), proxy.accept()).await;
     assert!(came.is_err(), "{came:?}");
+}
+
+/// A command's code when its data goes there.
+async fn into(system: &System, arguments: &[&str], stdout: impl Into<Stdio>) -> Option<i32> {
+    let mut command = system.command(arguments);
+    let mut child = command.stdout(stdout).spawn().expect("the built binary");
+    let ended = tokio::time::timeout(Duration::from_secs(60), child.wait()).await;
+    ended.expect("it ends").expect("its code").code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_away_changes_no_verdict_and_a_full_disk_is_told() {
+    let mut system = System::prepared(&[]).await;
+    system.clerk.seed_users(3);
+    let nobody = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    assert_eq!(into(&system, &["audit"], nobody()).await, Some(3));
+    assert_eq!(
+        into(&system, &["reconcile", "--json"], nobody()).await,
+        Some(0)
+    );
+    assert_eq!(into(&system, &["audit"], nobody()).await, Some(0));
+    for command in [&["check"][..], &["check", "--json"], &["reports", "list"]] {
+        let full = std::fs::File::create("/dev/full").expect("the device");
+        assert_eq!(into(&system, command, full).await, Some(1), "{command:?}");
+    }
+    system.start_daemon().await;
+    let watch = ["status", "--watch"];
+    assert_eq!(into(&system, &watch, nobody()).await, Some(0), "it ends");
+    system.set("CONVEX_URL", "http://example.com");
+    assert_eq!(into(&system, &["check"], nobody()).await, Some(2));
 }

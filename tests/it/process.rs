@@ -128,7 +128,7 @@ impl System {
     }
 
     /// The command with its environment, not yet run.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         // A long form may want the program as it is released, without the tests being built so.
         let other = std::env::var("CCS_SOAK_PROGRAM").ok();
         let binary = other

@@ -19,11 +19,10 @@ impl Applier {
                 let cell = paused.then_some(&b"1"[..]);
                 let state = &self.shared.state;
                 // A person's word must outlive a crash a moment later; it is rare enough to wait for.
-                if let Err(error) = state
-                    .put_cell(PAUSED_CELL, cell)
-                    .and_then(|()| state.sync())
-                {
-                    self.shared.state_failed(&error);
+                let kept = state.put_cell(PAUSED_CELL, cell);
+                match kept.and_then(|()| state.sync()) {
+                    Ok(()) => self.shared.alerts.clear("pause_unknown"),
+                    Err(error) => self.shared.state_failed(&error),
                 }
                 tracing::info!(paused, "applying was switched by a person");
                 let _ = answer.send(());

@@ -86,6 +86,19 @@ async fn a_pause_is_answered_once_it_holds_and_is_kept() {
 }
 
 #[tokio::test]
+async fn a_pause_of_which_nobody_can_say_whether_it_is_one_holds_until_a_person_says() {
+    let mut bench = Bench::start().await;
+    bench.shared.state.spoil_cell("paused");
+    let applier = bench.applying();
+    assert!(bench.shared.is_paused());
+    assert_eq!(bench.alerts(), ["pause_unknown"]);
+    assert_eq!(applier.handle.pause(false).await, Some(()));
+    assert!(!bench.shared.is_paused());
+    assert!(bench.alerts().is_empty());
+    applier.end().await;
+}
+
+#[tokio::test]
 async fn dead_letters_of_an_earlier_process_are_told_of_and_what_waits_is_known_to_wait() {
     let mut bench = Bench::start().await;
     bench.store(event("user_1", 1)).await;

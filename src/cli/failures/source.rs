@@ -10,8 +10,10 @@ use crate::{
     cli::{
         admin_client::{AdminClient, AdminError},
         exit::Failure,
+        state,
     },
     config::Local,
+    queue::dead_letters::seq_of,
 };
 
 /// The longest id of a dead letter that is sent on, in bytes. The daemon's own have under twenty.
@@ -23,7 +25,7 @@ pub enum FailuresSource {
     Daemon(AdminClient),
     /// What a daemon left behind.
     Offline(OfflineFailures),
-    /// No daemon has ever run here: nothing has failed yet.
+    /// No daemon has ever run in this directory: nothing has failed yet.
     Nobody,
 }
 
@@ -91,7 +93,7 @@ pub struct Retried {
 /// The daemon where one runs, else the state that it left.
 ///
 /// # Errors
-/// Exit code 4 when the daemon does not answer as it should, or another process holds the state.
+/// Exit code 4 when the daemon does not answer as it should, there is no state, or another process holds it.
 pub async fn open(local: &Local) -> Result<FailuresSource, Failure> {
     let absent = match AdminClient::new(&local.admin) {
         // A socket that is there may be left over: only an answer says that a daemon runs.
@@ -101,13 +103,15 @@ pub async fn open(local: &Local) -> Result<FailuresSource, Failure> {
         },
         Err(error) => error,
     };
-    if !absent.is_absence() {
+    // A daemon on another machine has its own state, of which nothing is known here.
+    let elsewhere = local.admin.address.is_some();
+    if !absent.is_absence() || (elsewhere && !local.state.dir.exists()) {
         return Err(absent.into());
     }
+    state::is_there(&local.state.dir)?;
     match OfflineFailures::open(&local.state)? {
         Some(failures) => Ok(FailuresSource::Offline(failures)),
-        // A daemon on another machine has its own state, of which nothing is known here.
-        None if local.admin.address.is_some() => Err(absent.into()),
+        None if elsewhere => Err(absent.into()),
         None => Ok(FailuresSource::Nobody),
     }
 }
@@ -181,7 +185,7 @@ impl FailuresSource {
 /// The id, if it can stand in a path as it is.
 fn checked(id: &str) -> Result<&str, Failure> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(plain) {
+    if seq_of(id).is_some() && id.len() <= LONGEST_ID && id.bytes().all(plain) {
         Ok(id)
     } else {
         Err(Failure::failed(format!("{id:?} is not the id of a dead letter")).help(LOOK))
@@ -212,7 +216,16 @@ mod tests {
 
     #[test]
     fn an_id_that_would_change_the_path_is_not_sent() {
-        for id in ["", "../status", "a/b", "a?b", "a b", "ä", &"a".repeat(65)] {
+        for id in [
+            "",
+            "../status",
+            "dl_1/b",
+            "dl_1?b",
+            "dl_+1",
+            "ä",
+            "dl_x",
+            "42",
+        ] {
             assert!(checked(id).is_err(), "{id}");
         }
         assert_eq!(checked("dl_42").unwrap(), "dl_42");

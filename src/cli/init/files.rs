@@ -88,6 +88,9 @@ pub(super) const PACKAGE: &[(&str, &str)] = &[
     ),
 ];
 
+/// The module of the package that holds the app's own names and hooks, and is for the app to edit.
+pub(super) const EDITED: &str = "clerkSync.ts";
+
 /// The schema of a project that has none. A project that has one keeps it: it holds the app's tables.
 pub(super) const SCHEMA: (&str, &str) = ("schema.ts", include_str!("../../../convex/schema.ts"));
 

@@ -54,6 +54,59 @@ fn an_edited_file_is_shown_and_left_until_forced() {
 }
 
 #[test]
+fn what_a_person_has_edited_is_kept_beside_what_is_forced_into_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), false);
+    let library = dir.path().join("convex/clerkSyncLib/newest.ts");
+    let theirs = [
+        (dir.path().join("convex/clerkSync.ts"), "clerkSync.ts"),
+        (dir.path().join(files::CONFIG_NAME), files::CONFIG_NAME),
+    ];
+    for (turn, ending) in [("first", ".bak"), ("second", ".bak2")] {
+        fs::write(&library, turn).unwrap();
+        for (path, _) in &theirs {
+            fs::write(path, turn).unwrap();
+        }
+        let done = run(dir.path(), true);
+        assert_eq!(done.count(State::Overwritten), 3);
+        let text = done.text(Paint::PLAIN);
+        for (path, name) in &theirs {
+            let copy = path.with_file_name(format!("{name}{ending}"));
+            assert_eq!(fs::read_to_string(&copy).unwrap(), turn);
+            assert_ne!(fs::read_to_string(path).unwrap(), turn);
+            assert!(text.contains(copy.to_str().unwrap()), "{text}");
+        }
+    }
+    let library = fs::read_dir(library.parent().unwrap()).unwrap();
+    let copies = library.filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_str().unwrap().contains(".bak")
+    });
+    assert_eq!(copies.count(), 0, "the library is ours alone");
+}
+
+#[test]
+fn what_differs_is_shown_without_the_secrets_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), false);
+    let config = dir.path().join(files::CONFIG_NAME);
+    for text in [
+        "[clerk]\nsecret_key = 'sk_live_PLANTED'\nwebhook_secrets = [\n  'PLANTED',\n]\n[state]\ndir = \"/mine\"\n",
+        "clerk = { secret_key = \"PLANTED\" }\nadmin.token = \"PLANTED\"\nstate.dir = \"/mine\"\n",
+        "# secret_key = \"sk_test_PLANTED\"\n#whsec_PLANTED\n[state]\ndir = \"/mine\"\n",
+        "[clerk]\nsecret_key = PLANTED\n",
+    ] {
+        fs::write(&config, text).unwrap();
+        let done = run(dir.path(), false);
+        assert_eq!(done.count(State::Differs), 1);
+        let shown = done.text(Paint::PLAIN) + &serde_json::to_string(&done).unwrap();
+        assert!(!shown.contains("PLANTED"), "{shown}");
+        assert_eq!(shown.contains("/mine"), text.contains("/mine"), "{shown}");
+        assert!(shown.contains("+[listen]"), "{shown}");
+    }
+}
+
+#[test]
 fn the_schema_of_an_app_is_never_touched() {
     let dir = tempfile::tempdir().unwrap();
     let schema = dir.path().join("convex/schema.ts");

@@ -82,6 +82,7 @@ fn a_report_is_shown_in_every_format() {
         &["list", "--kind", "audit", "--limit", "1"][..],
         &["show"],
         &["show", "019ca76c", "--json"],
+        &["show", "--json", "--format", "json"],
         &["show", "latest", "--format", "md"],
         &["show", "--format", "html"],
     ] {
@@ -91,6 +92,8 @@ fn a_report_is_shown_in_every_format() {
             "{arguments:?}"
         );
     }
+    let failure = ends(state.path(), &["show", "--json", "--format", "md"]).unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage, "{failure:?}");
     for (arguments, says) in [
         (&["show", "019ca7"][..], "2 reports"),
         (&["show", "nonsense"], "no report"),

@@ -328,3 +328,34 @@ fn broken_toml_is_told_by_line_and_hides_nothing_else() {
         ]
     );
 }
+
+#[test]
+fn a_list_in_a_variable_may_be_written_as_in_the_file() {
+    for text in [
+        "user,member admin",
+        "[\"user\", \"member\", \"admin\"]",
+        " [\"user\",\"member\",\"admin\"] ",
+    ] {
+        let loaded = Config::load(None, &with(&[("CCS_USERS__ROLES", text)])).unwrap();
+        assert_eq!(loaded.config.users.roles, ["user", "member", "admin"]);
+    }
+    for text in ["[\"user\", \"admin\"", "[user]", "[1]"] {
+        let mistakes = Config::load(None, &with(&[("CCS_USERS__ROLES", text)])).unwrap_err();
+        assert_eq!(mistakes[0].key, "users.roles", "{text}");
+    }
+}
+
+#[test]
+fn quotes_that_became_part_of_a_value_are_told_of() {
+    for (variable, text) in [
+        ("CCS_LISTEN__BODY_TIMEOUT", "\"30s\""),
+        ("CCS_USERS__DELETE_MODE", "'soft'"),
+        ("CCS_LISTEN__ADDRESS", "\"127.0.0.1:1\""),
+    ] {
+        let mistakes = Config::load(None, &with(&[(variable, text)])).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].remedy.contains("quotes"), "{}", mistakes[0]);
+    }
+    let unit = Config::load(None, &with(&[("CCS_LISTEN__BODY_TIMEOUT", "30")])).unwrap_err();
+    assert!(!unit[0].problem.contains("quotes"), "{}", unit[0]);
+}
