@@ -7,9 +7,11 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{self, IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +27,7 @@ use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
     sync::Semaphore,
     time::{sleep, timeout},
@@ -49,6 +51,10 @@ pub use self::tls::{Certificate, TlsFault, TlsFiles};
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How long who has just come in may take for a first byte when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(300);
+/// How long, and how many bytes of, what a peer still sends after its last answer is read and thrown away. Closing
+/// a socket that is being sent to resets it, and the peer might lose the answer over that.
+const SEE_OFF: Duration = Duration::from_secs(2);
+const SEE_OFF_BYTES: u64 = 16 * 1024 * 1024;
 /// When a request's head that is not whole yet is refused, in bytes; the read that completes one may bring as much again.
 /// Also the most of an answer that nobody reads yet. hyper's own bound of a hundred header lines stands beside it.
 const MAX_HEAD: usize = 64 * 1024;
@@ -323,23 +329,36 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let socket = Tapped::new(socket, served.tap.clone(), bounds.idle_timeout);
-    let service = service_fn(|request| served.answer(request));
-    let connection = hyper::server::conn::http1::Builder::new()
+    let service = service_fn(|request| Box::pin(served.answer(request)));
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)
         .max_buf_size(MAX_HEAD)
+        // Who has said that nothing more comes from them still waits for the answer, and what they said counts.
+        .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
-    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         // First, so that a request that has come is seen before the end is.
         biased;
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
-    if let Err(error) = ended {
-        tracing::trace!("a connection ended badly: {error}");
+    match ended {
+        Ok(()) => see_off(connection.into_parts().io.into_inner(), &stop).await,
+        Err(error) => tracing::trace!("a connection ended badly: {error}"),
+    }
+}
+
+/// Says that nothing more comes, and lets the peer do the same.
+async fn see_off(mut socket: impl AsyncRead + AsyncWrite + Unpin, stop: &CancellationToken) {
+    if socket.shutdown().await.is_ok() {
+        let mut rest = socket.take(SEE_OFF_BYTES);
+        let mut nowhere = sink();
+        let seen_off = timeout(SEE_OFF, copy(&mut rest, &mut nowhere));
+        // However it ends, it is over. Whoever says nothing holds up no stop.
+        let _ = stop.run_until_cancelled(seen_off).await;
     }
 }
