@@ -23,8 +23,8 @@ mod told;
 
 pub use head::{Head, Parents};
 pub(super) use outline::{Members, UserOutline};
-pub use rough::Rough;
 pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
+pub use rough::Rough;
 pub(super) use told::row_named;
 
 /// What happened to which kind of record: the nine event types that are synced.

@@ -7,11 +7,9 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
     io,
     net::{self, IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -27,7 +25,7 @@ use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, copy, sink},
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
     sync::Semaphore,
     time::{sleep, timeout},
@@ -329,7 +327,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let socket = Tapped::new(socket, served.tap.clone(), bounds.idle_timeout);
-    let service = service_fn(|request| Box::pin(served.answer(request)));
+    let service = service_fn(|request| served.answer(request));
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)
@@ -340,10 +338,10 @@ where
     let ended = tokio::select! {
         // First, so that a request that has come is seen before the end is.
         biased;
-        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+        ended = &mut connection => ended,
         () = stop.cancelled() => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
     match ended {
@@ -352,13 +350,11 @@ where
     }
 }
 
-/// Says that nothing more comes, and lets the peer do the same.
-async fn see_off(mut socket: impl AsyncRead + AsyncWrite + Unpin, stop: &CancellationToken) {
-    if socket.shutdown().await.is_ok() {
-        let mut rest = socket.take(SEE_OFF_BYTES);
-        let mut nowhere = sink();
-        let seen_off = timeout(SEE_OFF, copy(&mut rest, &mut nowhere));
-        // However it ends, it is over. Whoever says nothing holds up no stop.
-        let _ = stop.run_until_cancelled(seen_off).await;
-    }
+/// The peer has been told that nothing more comes; lets it say the same.
+async fn see_off(socket: impl AsyncRead + Unpin, stop: &CancellationToken) {
+    let mut rest = socket.take(SEE_OFF_BYTES);
+    let mut nowhere = sink();
+    let seen_off = timeout(SEE_OFF, copy(&mut rest, &mut nowhere));
+    // However it ends, it is over. Whoever says nothing holds up no stop.
+    let _ = stop.run_until_cancelled(seen_off).await;
 }

@@ -112,7 +112,9 @@ impl Intake {
     fn is_too_fast(&self, request: &Extensions) -> bool {
         let limiter = self.limiter.load();
         request.get::<TooFast>().is_some()
-            || limiter.as_ref().is_some_and(|limiter| limiter.check().is_err())
+            || limiter
+                .as_ref()
+                .is_some_and(|limiter| limiter.check().is_err())
     }
 
     async fn take_in(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Answer {
@@ -178,7 +180,9 @@ impl Intake {
                     related: Related::default(),
                     body,
                 };
-                let kind = Rough::parse(event.body()).event().map_or("none", EventType::name);
+                let kind = Rough::parse(event.body())
+                    .event()
+                    .map_or("none", EventType::name);
                 (kind.to_owned(), entry)
             }
         };

@@ -55,7 +55,10 @@ async fn since_when_a_person_is_waited_for_outlives_a_restart() {
         let waiting = alerts.iter().find(|alert| alert["code"] == "dead_letters");
         waiting.map(|alert| alert["since"].clone())
     };
-    eventually("it is a dead letter", async || since(&world).await.is_some()).await;
+    eventually("it is a dead letter", async || {
+        since(&world).await.is_some()
+    })
+    .await;
     let before = since(&world).await;
     world.stop_daemon().await;
     world.start_daemon().await;

@@ -130,12 +130,18 @@ fn what_somebody_has_in_hand_or_doubts_still_grows_older() {
     // Two fetchers have two each, and the others wait for one of them.
     let given = given(book.hand_out(0, ROAD, RULES).0, Worker::Fetcher);
     assert_eq!(given.iter().map(Vec::len).sum::<usize>(), 4);
-    assert_eq!((book.waiting.depth(), book.oldest_received_ms()), (6, Some(1)));
+    assert_eq!(
+        (book.waiting.depth(), book.oldest_received_ms()),
+        (6, Some(1))
+    );
     for leases in given {
         let endings = leases.into_iter().map(|lease| (lease, APPLIED)).collect();
         book.take_back(Worker::Fetcher, endings, 0, RULES.retry, || 0.5);
     }
-    assert_eq!((book.waiting.depth(), book.oldest_received_ms()), (2, Some(5)));
+    assert_eq!(
+        (book.waiting.depth(), book.oldest_received_ms()),
+        (2, Some(5))
+    );
 }
 
 #[test]

@@ -204,7 +204,10 @@ async fn a_run_goes_on_when_whoever_asked_has_left_and_is_remembered_over_a_rest
     assert_eq!(next.desk.view(Slot::Full).memory, before);
     assert_eq!(next.desk.view(Slot::Sweep).memory, Memory::default());
     let missing = "differences{table=\"users\",kind=\"missing\"} 2";
-    assert!(next.metrics.render().contains(missing), "as before the restart");
+    assert!(
+        next.metrics.render().contains(missing),
+        "as before the restart"
+    );
 }
 
 #[tokio::test]
@@ -234,7 +237,11 @@ async fn what_a_full_diff_found_stays_until_the_next_one_whatever_else_runs() {
         mapping: Some(Default::default()),
         ..request(RunKind::Audit)
     };
-    assert_eq!(found(otherwise, 9).await, 7, "by rules that are not in force");
+    assert_eq!(
+        found(otherwise, 9).await,
+        7,
+        "by rules that are not in force"
+    );
     assert_eq!(found(request(RunKind::Sweep), 1).await, 7);
     assert_eq!(found(request(RunKind::Audit), 3).await, 3);
 }

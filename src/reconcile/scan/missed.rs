@@ -122,11 +122,12 @@ impl Counted {
 
     /// Those of a scan that no scan before it has counted.
     pub fn fresh(&mut self, missed: &[(Cause, i64)]) -> Vec<(Cause, i64)> {
-        let known = |(cause, at_ms): &&(Cause, i64)| {
-            cause.is_missing_delivery() && self.0.contains(at_ms)
-        };
+        let known =
+            |(cause, at_ms): &&(Cause, i64)| cause.is_missing_delivery() && self.0.contains(at_ms);
         let fresh: Vec<_> = missed.iter().filter(|one| !known(one)).copied().collect();
-        let lost = fresh.iter().filter(|(cause, _)| cause.is_missing_delivery());
+        let lost = fresh
+            .iter()
+            .filter(|(cause, _)| cause.is_missing_delivery());
         self.0.extend(lost.map(|(_, at_ms)| at_ms));
         while self.0.len() > Self::MOST {
             self.0.pop_first();
