@@ -134,9 +134,7 @@ impl Default for Metrics {
         register_calls(&mut registry, &clerk_requests, &convex_requests);
         door::register(&mut registry, &webhooks, &ensure, &refused, &panics);
         door::begin(&webhooks);
-        for cause in ["record", "convex", "clerk"] {
-            drop(retries.get_or_create(&RetryLabels { cause }));
-        }
+        begin(&changes, &retries);
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -193,6 +191,9 @@ fn register_calls(
     clerk: &Family<ClerkLabels, Counter>,
     convex: &Family<ConvexLabels, Counter>,
 ) {
+    let (endpoint, function, status) = ("get_user", "apply", 200);
+    drop(clerk.get_or_create(&ClerkLabels { endpoint, status }));
+    drop(convex.get_or_create(&ConvexLabels { function, status }));
     registry.register(
         "clerk_requests",
         "Requests to Clerk by endpoint and status",
@@ -203,6 +204,23 @@ fn register_calls(
         "Calls to Convex by function and status",
         convex.clone(),
     );
+}
+
+/// Begins what nearly every delivery comes to, and every cause, with 0.
+fn begin(changes: &Family<ChangeLabels, Counter>, retries: &Family<RetryLabels, Counter>) {
+    let source = "webhook";
+    for table in ["users", "organizations", "memberships"] {
+        for outcome in ["created", "updated", "deleted"] {
+            drop(changes.get_or_create(&ChangeLabels {
+                table,
+                outcome,
+                source,
+            }));
+        }
+    }
+    for cause in ["record", "convex", "clerk"] {
+        drop(retries.get_or_create(&RetryLabels { cause }));
+    }
 }
 
 impl Metrics {

@@ -90,6 +90,8 @@ impl Applier {
             reports,
             reported,
         };
+        // The oldest of them, whichever process it was.
+        let since_ms = recovered.parked.iter().map(|one| one.parked.at_ms).min();
         for parked in recovered.parked {
             applier.book.dead_letters.add(DeadLetter {
                 meta: parked.meta,
@@ -99,8 +101,8 @@ impl Applier {
         for meta in recovered.pending {
             applier.take_in(meta);
         }
-        if !applier.book.dead_letters.is_empty() {
-            applier.tell_of_dead_letters(applier.shared.clock.now_ms());
+        if let Some(since_ms) = since_ms {
+            applier.tell_of_dead_letters(since_ms);
         }
         let reconsider = Arc::clone(&applier.reconsider);
         let handle = Handle {

@@ -58,8 +58,15 @@ pub struct Book {
     fetchers: usize,
     /// Leases that wait for a fetcher.
     in_doubt: Vec<Lease>,
-    /// Entries that workers have in hand, by number, each with its place if the journal has moved it since.
-    in_hand: HashMap<u64, Option<Position>>,
+    /// Entries that workers have in hand, by number.
+    in_hand: HashMap<u64, InHand>,
+}
+
+#[derive(Debug)]
+struct InHand {
+    received_ms: i64,
+    /// Its place, if the journal has moved it since.
+    moved: Option<Position>,
 }
 
 impl Book {
@@ -132,7 +139,8 @@ impl Book {
         }
         let mut deeds = Vec::with_capacity(endings.len());
         for (mut lease, ending) in endings {
-            let moved = self.in_hand.remove(&lease.ticket.seq).flatten();
+            let in_hand = self.in_hand.remove(&lease.ticket.seq);
+            let moved = in_hand.and_then(|in_hand| in_hand.moved);
             // Whoever has met the move has asked the journal, which may have moved it once more.
             if let (Some(position), false) = (moved, matches!(ending, Ending::Moved)) {
                 lease.ticket.position = position;
@@ -188,9 +196,17 @@ impl Book {
                 lease.ticket.position = *position;
             }
         }
-        for (seq, moved) in &mut self.in_hand {
-            *moved = moves.get(seq).copied().or(*moved);
+        for (seq, in_hand) in &mut self.in_hand {
+            in_hand.moved = moves.get(seq).copied().or(in_hand.moved);
         }
+    }
+
+    /// When the oldest entry was stored that has not come to its end, whoever has it.
+    pub fn oldest_received_ms(&self) -> Option<i64> {
+        let waiting = self.waiting.oldest_received_ms();
+        let in_doubt = self.in_doubt.iter().map(|lease| lease.ticket.received_ms);
+        let in_hand = self.in_hand.values().map(|in_hand| in_hand.received_ms);
+        waiting.into_iter().chain(in_doubt).chain(in_hand).min()
     }
 
     /// Workers that have not come back.
@@ -199,8 +215,13 @@ impl Book {
     }
 
     fn start(&mut self, worker: Worker, leases: Vec<Lease>) -> Deed {
-        let seqs = leases.iter().map(|lease| (lease.ticket.seq, None));
-        self.in_hand.extend(seqs);
+        self.in_hand.extend(leases.iter().map(|lease| {
+            let in_hand = InHand {
+                received_ms: lease.ticket.received_ms,
+                moved: None,
+            };
+            (lease.ticket.seq, in_hand)
+        }));
         Deed::Start(worker, leases)
     }
 

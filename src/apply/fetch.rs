@@ -166,6 +166,7 @@ impl Shared {
             arbitrate,
             insist,
             asked,
+            happened_ms,
             ..
         } = question;
         match lookup {
@@ -176,7 +177,7 @@ impl Shared {
                     self.prove_instance(&instance);
                     self.prove_key(key);
                 }
-                match self.fetched(lease, &record, insist) {
+                match self.fetched(lease, &record, insist, happened_ms) {
                     Ok(work) => answers.works.push(work.on_behalf(asked)),
                     Err(ended) => answers.endings.push(ended),
                 }
@@ -186,7 +187,7 @@ impl Shared {
                 let proved = self.is_proved(key);
                 let ending = match absence(says_gone(&lease), arbitrate, mentioned, proved) {
                     Absence::Gone => {
-                        let work = self.gone(lease, &deletion, self.clock.now_ms());
+                        let work = self.gone(lease, &deletion, happened_ms);
                         return answers.works.push(work.on_behalf(asked));
                     }
                     Absence::Foreign => Ending::Final(Final::Foreign),

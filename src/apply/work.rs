@@ -16,7 +16,6 @@ use super::{
 use crate::{
     clerk::{
         RawRecord,
-        lenient::Text,
         wire::{Envelope, Head, Parents},
     },
     mapping,
@@ -85,6 +84,8 @@ pub struct Question {
     pub insist: bool,
     /// On whose behalf it is asked.
     pub asked: Asked,
+    /// See [`Work::happened_ms`].
+    pub happened_ms: Option<i64>,
 }
 
 impl Shared {
@@ -114,8 +115,7 @@ impl Shared {
         let Ok(envelope) = Envelope::parse(body) else {
             return Err((lease, Ending::Ask));
         };
-        let instance = envelope.instance_id.as_ref().map(Text::as_str);
-        match self.judge_instance(instance) {
+        match self.judge_instance(envelope.instance()) {
             Belonging::Ours => {}
             Belonging::Foreign => return Err((lease, Ending::Final(Final::Foreign))),
             Belonging::Unsure => return Err((lease, Ending::Ask)),
@@ -157,7 +157,8 @@ impl Shared {
         };
         let related = entry.content.related;
         let head = Head::parse(&entry.content.body).ok();
-        let instance = head.as_ref().and_then(|head| head.instance_id.clone());
+        let happened_ms = head.as_ref().and_then(|head| Some(head.happened?.ms()));
+        let instance = head.and_then(|head| head.instance_id);
         let arbitrate = self.judge_instance(instance.as_deref()) == Belonging::Unsure;
         let insist = matches!(
             entry.content.cause,
@@ -176,6 +177,7 @@ impl Shared {
             arbitrate,
             insist,
             asked: noting::asked(entry.content.cause),
+            happened_ms,
         })
     }
 
@@ -185,6 +187,7 @@ impl Shared {
         lease: Lease,
         record: &RawRecord,
         insist: bool,
+        happened_ms: Option<i64>,
     ) -> Result<Work, (Lease, Ending)> {
         if guard::lags(
             lease.ticket.says.map(|says| says.standing),
@@ -205,19 +208,25 @@ impl Shared {
         let seen = self.seen(&lease.record);
         let verdict = guard::judge_fetched(seen, record.version(), hash, insist);
         match guard::unless_certain(verdict, || self.is_certain(&lease.record)) {
-            Verdict::Write => Ok(work(lease, &changes, standing, hash, None)),
+            Verdict::Write => Ok(work(lease, &changes, standing, hash, happened_ms)),
             verdict => Err(self.ended(lease, verdict, Some((standing, hash)))),
         }
     }
 
     /// Decides about a record that Clerk has just said does not exist.
-    pub(super) fn gone(&self, lease: Lease, deletion: &ConfirmedDelete, now_ms: i64) -> Work {
+    pub(super) fn gone(
+        &self,
+        lease: Lease,
+        deletion: &ConfirmedDelete,
+        happened_ms: Option<i64>,
+    ) -> Work {
+        let now_ms = self.clock.now_ms();
         let version = lease
             .ticket
             .says
             .map_or(now_ms, |says| says.standing.version.ms());
         let standing = Standing::gone(Version(version));
-        self.deletion(lease, deletion, standing, None)
+        self.deletion(lease, deletion, standing, happened_ms)
     }
 
     fn deletion(

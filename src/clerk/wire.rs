@@ -18,11 +18,13 @@ use crate::model::{Key, RecordKey, Table, Version};
 mod head;
 mod outline;
 mod reply;
+mod rough;
 mod told;
 
 pub use head::{Head, Parents};
 pub(super) use outline::{Members, UserOutline};
 pub(super) use reply::{API_VERSION, CLERK_API_VERSION, Errors, Identity, Listed, TotalCount};
+pub use rough::Rough;
 pub(super) use told::row_named;
 
 /// What happened to which kind of record: the nine event types that are synced.
@@ -93,6 +95,12 @@ impl<'a> Envelope<'a> {
     /// Reads the outside of a webhook body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ShapeError> {
         read("event", body).map_err(ShapeError::malformed)
+    }
+
+    /// The instance, if it says which. An empty name is none.
+    pub fn instance(&self) -> Option<&str> {
+        let instance = self.instance_id.as_deref();
+        instance.filter(|instance| !instance.is_empty())
     }
 
     /// The record's own text.

@@ -26,7 +26,7 @@ const QUIET_MS: i64 = 60 * 60 * 1000;
 /// Raises again what still holds: plans that wait, and damage whose cost nobody knows yet.
 pub fn raise_again(shared: &Shared, dir: &Path, keys: &Keyring) {
     let now_ms = shared.clock.now_ms();
-    if let Err(error) = Plans::of(dir, keys).tell(&shared.alerts, now_ms) {
+    if let Err(error) = Plans::of(dir, keys).tell(&shared.alerts) {
         tracing::warn!("held plans cannot be looked at: {error}");
     }
     if let Err(error) = unhealed::raise_again(&shared.state, &shared.alerts, now_ms) {

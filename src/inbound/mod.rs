@@ -25,7 +25,7 @@ use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, copy, sink},
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
     sync::Semaphore,
     time::{sleep, timeout},
@@ -49,6 +49,10 @@ pub use self::tls::{Certificate, TlsFault, TlsFiles};
 const EXHAUSTED: Duration = Duration::from_millis(50);
 /// How long who has just come in may take for a first byte when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(300);
+/// How long, and how many bytes of, what a peer still sends after its last answer is read and thrown away. Closing
+/// a socket that is being sent to resets it, and the peer might lose the answer over that.
+const SEE_OFF: Duration = Duration::from_secs(2);
+const SEE_OFF_BYTES: u64 = 16 * 1024 * 1024;
 /// When a request's head that is not whole yet is refused, in bytes; the read that completes one may bring as much again.
 /// Also the most of an answer that nobody reads yet. hyper's own bound of a hundred header lines stands beside it.
 const MAX_HEAD: usize = 64 * 1024;
@@ -339,22 +343,33 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request| served.answer(request));
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)
         .max_buf_size(MAX_HEAD)
+        // Who has said that nothing more comes from them still waits for the answer, and what they said counts.
+        .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
-    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         // First, so that a request that has come is seen before the end is.
         biased;
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = ended {
-        tracing::trace!("a connection ended badly: {error}");
+    match ended {
+        Ok(()) => see_off(connection.into_parts().io.into_inner(), &stop).await,
+        Err(error) => tracing::trace!("a connection ended badly: {error}"),
     }
+}
+
+/// The peer has been told that nothing more comes; lets it say the same.
+async fn see_off(socket: impl AsyncRead + Unpin, stop: &CancellationToken) {
+    let mut rest = socket.take(SEE_OFF_BYTES);
+    let mut nowhere = sink();
+    let seen_off = timeout(SEE_OFF, copy(&mut rest, &mut nowhere));
+    // However it ends, it is over. Whoever says nothing holds up no stop.
+    let _ = stop.run_until_cancelled(seen_off).await;
 }

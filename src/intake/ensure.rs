@@ -10,7 +10,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -68,13 +68,13 @@ impl Ensure {
             .then_some(origin)
     }
 
-    async fn answer(&self, headers: &HeaderMap, query: &str) -> Result<(Key, Ensured), No> {
-        let limiter = self.intake.limiter.load();
-        if limiter.as_ref().is_some_and(|limit| limit.check().is_err()) {
+    async fn answer(&self, parts: &Parts) -> Result<(Key, Ensured), No> {
+        if self.intake.is_too_fast(&parts.extensions) {
             return Err(No::RateLimited);
         }
+        let query = parts.uri.query().unwrap_or_default();
         let wait = wait(query).ok_or(No::BadRequest)?;
-        let token = bearer(headers).ok_or(No::BadToken)?;
+        let token = bearer(&parts.headers).ok_or(No::BadToken)?;
         let all = async {
             let key = self.tokens.whose(token).await?;
             let ensured = (self.make_sure)(key.clone()).await;
@@ -145,16 +145,12 @@ impl No {
 
 async fn handle(State(ensure): State<Arc<Ensure>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let headers = &parts.headers;
-    let origin = ensure.origin(headers);
+    let origin = ensure.origin(&parts.headers);
     if parts.method == Method::OPTIONS {
         return preflight(origin);
     }
     let answer = match parts.method {
-        Method::POST => {
-            let query = parts.uri.query().unwrap_or_default();
-            ensure.answer(headers, query).await
-        }
+        Method::POST => ensure.answer(&parts).await,
         _ => Err(No::WrongMethod),
     };
     let answer = answer.and_then(|(key, ensured)| match ensured {

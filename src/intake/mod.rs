@@ -21,15 +21,18 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use self::verdict::Verdict;
+use self::{peer::TooFast, verdict::Verdict};
 use crate::{
-    clerk::{shape::ShapeError, wire::Head},
+    clerk::{
+        shape::ShapeError,
+        wire::{EventType, Head, Rough},
+    },
     inbound::body::{self, Limits, Unread, Whole},
     model::Version,
     report::alert::Alerts,
@@ -105,15 +108,16 @@ impl Intake {
         router.with_state(self)
     }
 
+    /// True if this request is one too many, of its client or of all.
+    fn is_too_fast(&self, request: &Extensions) -> bool {
+        let limiter = self.limiter.load();
+        request.get::<TooFast>().is_some()
+            || limiter
+                .as_ref()
+                .is_some_and(|limiter| limiter.check().is_err())
+    }
+
     async fn take_in(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Answer {
-        if self
-            .limiter
-            .load()
-            .as_ref()
-            .is_some_and(|limiter| limiter.check().is_err())
-        {
-            return Answer::new("none", Verdict::RateLimited);
-        }
         let now_ms = now_ms();
         let claim = match Claim::read(headers, now_ms / 1000) {
             Ok(claim) => claim,
@@ -176,7 +180,10 @@ impl Intake {
                     related: Related::default(),
                     body,
                 };
-                ("malformed".to_owned(), entry)
+                let kind = Rough::parse(event.body())
+                    .event()
+                    .map_or("none", EventType::name);
+                (kind.to_owned(), entry)
             }
         };
         let malformed = entry.record.is_none();
@@ -251,7 +258,10 @@ impl Answer {
 
 async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Answer { kind, verdict } = intake.take_in(&parts.headers, body).await;
+    let Answer { kind, verdict } = match intake.is_too_fast(&parts.extensions) {
+        true => Answer::new("none", Verdict::RateLimited),
+        false => intake.take_in(&parts.headers, body).await,
+    };
     intake.metrics.webhook(&kind, verdict.name());
     let (status, words, retry_after) = verdict.answer();
     let mut response = (status, words).into_response();

@@ -16,14 +16,13 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
-use super::RATE_RETRY_S;
 use crate::{inbound::Peer, telemetry::Metrics};
 
 /// Where proxies write whom they speak for.
@@ -53,6 +52,10 @@ pub struct Peers {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     metrics: Metrics,
 }
+
+/// A request carries this whose client makes too many: what to answer is its path's to say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooFast;
 
 /// A connection that was let in; dropped when it ends.
 pub struct Place {
@@ -168,7 +171,7 @@ impl Drop for Place {
 }
 
 /// Before every route: whom a proxy speaks for, and how fast they are.
-async fn gate(State(peers): State<Arc<Peers>>, request: Request, next: Next) -> Response {
+async fn gate(State(peers): State<Arc<Peers>>, mut request: Request, next: Next) -> Response {
     // Requests that came over no connection of ours are a test's own.
     let Some(Peer::Address(peer)) = request.extensions().get::<Peer>().copied() else {
         return next.run(request).await;
@@ -184,12 +187,7 @@ async fn gate(State(peers): State<Arc<Peers>>, request: Request, next: Next) -> 
         return (StatusCode::FORBIDDEN, "not allowed\n").into_response();
     }
     if request.method() == Method::POST && peers.too_fast(client.unwrap_or(peer)) {
-        peers.metrics.webhook("none", "rate_limited");
-        let words = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n");
-        let mut response = words.into_response();
-        let seconds = HeaderValue::from(RATE_RETRY_S);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        return response;
+        request.extensions_mut().insert(TooFast);
     }
     next.run(request).await
 }

@@ -4,10 +4,15 @@
 //! that failed half way is no run. A mark that is set at the beginning and taken away at the end tells a run
 //! that was cut off.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::run::RunRequest;
-use crate::report::{RunKind, RunOutcome};
+use crate::{
+    model::Table,
+    report::{RunKind, RunOutcome, TableFigures},
+};
 
 /// Sorts of runs of which one may run at a time: an audit and a reconcile walk the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +82,9 @@ pub struct Memory {
     pub failed_ms: Option<i64>,
     /// True while one runs, and after one was cut off by a kill.
     pub unfinished: bool,
+    /// What was found when each table was last compared.
+    #[serde(default)]
+    pub found: BTreeMap<Table, TableFigures>,
 }
 
 /// How a run ended, as far as it is remembered.
@@ -96,7 +104,7 @@ impl Memory {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
-    /// For the state; a few hundred bytes.
+    /// For the state; a kilobyte at most.
     pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }

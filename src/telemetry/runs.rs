@@ -72,6 +72,12 @@ impl RunMetrics {
         for kind in ["audit", "reconcile", "sweep", "census"] {
             let outcome = "failed";
             drop(runs.total.get_or_create(&RunLabels { kind, outcome }));
+            drop(runs.duration.get_or_create(&KindLabels { kind }));
+        }
+        for table in ["users", "profiles", "organizations", "memberships"] {
+            for kind in ["missing", "stale", "orphaned", "duplicate"] {
+                runs.found(table, kind, 0);
+            }
         }
         registry.register("runs", "Runs by kind and outcome", runs.total.clone());
         registry.register(

@@ -61,6 +61,29 @@ fn metrics_have_the_names_of_the_contract() {
 }
 
 #[test]
+fn every_metric_of_the_contract_is_there_from_the_first_scrape() {
+    let (_, text) = Metrics::default().rendered_for(None);
+    for family in [
+        "webhooks_total counter",
+        "changes_total counter",
+        "sync_latency_seconds histogram",
+        "queue_depth gauge",
+        "queue_oldest_age_seconds gauge",
+        "dead_letters gauge",
+        "retries_total counter",
+        "differences gauge",
+        "runs_total counter",
+        "run_duration_seconds histogram",
+        "clerk_requests_total counter",
+        "convex_requests_total counter",
+        "build_info gauge",
+    ] {
+        let line = format!("# TYPE clerk_convex_sync_{family}\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
 fn what_alarms_rest_on_is_there_before_it_happens() {
     let (_, text) = Metrics::default().rendered_for(None);
     for line in [

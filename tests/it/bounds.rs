@@ -40,6 +40,31 @@ async fn a_body_over_the_limit_is_413_announced_or_in_chunks_without_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_all_of_a_body_before_it_reads_gets_the_answer_that_came_meanwhile() {
+    let world = World::with(&[("CCS_LISTEN__MAX_BODY_BYTES", "2048")]).await;
+    let body = vec![b' '; 12 << 20];
+    for (headers, status) in [(signed(&body), 413), (Vec::new(), 400)] {
+        let mut wire = Wire::to(world.daemon().public_addr()).await;
+        assert!(wire.write(&post(&headers, &body)).await, "{status}");
+        assert_eq!(wire.reply().await.expect("an answer").status, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_said_all_gets_the_answer_and_is_counted() {
+    let world = World::start().await;
+    let body = body();
+    for _ in 0..20 {
+        let mut wire = Wire::to(world.daemon().public_addr()).await;
+        wire.write(&post(&signed(&body), &body)).await;
+        wire.said_all().await;
+        assert_eq!(wire.reply().await.expect("an answer").status, 200);
+        wire.hung_up().await;
+    }
+    assert_eq!(counted(&world, "stored").await, 20.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_takes_too_long_is_408() {
     let world = World::with(&[("CCS_LISTEN__BODY_TIMEOUT", "200ms")]).await;
     let body = body();

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use crate::{
+    hand::{created, now_s},
+    world::{World, eventually},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_user_becomes_a_row_and_a_change_of_it_too() {
@@ -28,4 +31,20 @@ async fn a_new_user_becomes_a_row_and_a_change_of_it_too() {
     world.quiet().await;
     assert_eq!(world.user_row(&id), None);
     assert!(world.convex.tombstones("users").contains(&id));
+}
+
+/// A row is as late as its event says, also where what the event says is not enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_late_a_fetched_record_is_counts_from_its_event() {
+    let world = World::start().await;
+    world.clerk.enable_endpoint(false);
+    let id = world.clerk.create_user(json!({})).expect("created");
+    let mut event = created(&id, 1, "Ada");
+    event["data"]["email_addresses"] = json!("none");
+    event["timestamp"] = json!((now_s() - 3600) * 1000);
+    world.hand().say(&event).await;
+    eventually("it is written", async || world.user_row(&id).is_some()).await;
+    world.door().idle().await;
+    let figures = world.door().figures().await;
+    assert!(figures.sum("sync_latency_seconds_sum", &[]) >= 3600.0);
 }

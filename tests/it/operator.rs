@@ -9,7 +9,7 @@ use clerk_convex_sync::sandbox::convex::{FaultKind, FaultRule};
 use crate::{
     hand::{created, new_id, updated},
     process::System,
-    world::written,
+    world::{World, eventually, written},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +43,26 @@ async fn s28_an_event_that_is_replayed_twice_runs_twice_and_the_effect_is_the_sa
     assert_eq!(system.convex.row("users", "user_s28"), Some(row));
     assert_eq!(written(&system.convex), ["users", "profiles"]);
     system.door().every_delivery_has_one_end(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn since_when_a_person_is_waited_for_outlives_a_restart() {
+    let mut world = World::start().await;
+    world.hand().say(&serde_json::json!([])).await;
+    let since = async |world: &World| {
+        let status = world.door().get("/status").await;
+        let alerts = status["alerts"].as_array().expect("a list");
+        let waiting = alerts.iter().find(|alert| alert["code"] == "dead_letters");
+        waiting.map(|alert| alert["since"].clone())
+    };
+    eventually("it is a dead letter", async || {
+        since(&world).await.is_some()
+    })
+    .await;
+    let before = since(&world).await;
+    world.stop_daemon().await;
+    world.start_daemon().await;
+    assert_eq!(since(&world).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

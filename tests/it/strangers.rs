@@ -13,7 +13,7 @@ use std::{
 use crate::{
     answers::{Headers, body, counted, sent, signed},
     wire::{Wire, ask, head, post},
-    world::{World, eventually},
+    world::{PATH, World, eventually},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +126,12 @@ async fn one_client_that_is_too_fast_is_429_and_others_are_served() {
     let refused = refused.expect("200 requests one after another are more than one a second");
     assert_eq!(refused.status, 429);
     assert_eq!(refused.header("retry-after"), Some("1"));
+    // What is no webhook is not counted as one, nor answered like one.
+    for path in ["/ensure", "/nowhere"] {
+        let elsewhere = String::from_utf8(post(&from("198.51.100.1"), b"")).expect("text");
+        let elsewhere = elsewhere.replace(PATH, path).into_bytes();
+        assert_eq!(sent(&world, &elsewhere).await.status, 404, "{path}");
+    }
     let other = sent(&world, &post(&from("198.51.100.2"), &body())).await;
     assert_eq!(other.status, 200);
     assert_eq!(counted(&world, "rate_limited").await, 1.0);

@@ -52,6 +52,11 @@ impl Wire {
         read.expect("an answer, or the end of the connection")
     }
 
+    /// Says that nothing more comes, and goes on reading.
+    pub async fn said_all(&mut self) {
+        self.socket.shutdown().await.expect("half closed");
+    }
+
     /// Waits for the listener to hang up; whatever it still says is thrown away.
     pub async fn hung_up(&mut self) {
         let mut rest = Vec::new();

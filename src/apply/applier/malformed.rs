@@ -13,7 +13,7 @@ use crate::{
     apply::{Shared, ending::Final, instance::Belonging},
     clerk::{
         shape::ShapeError,
-        wire::{Envelope, Head},
+        wire::{Head, Rough},
     },
     model::RecordKey,
     store::journal::{Meta, Position, ReadError, Related, RequestOrigin},
@@ -126,9 +126,7 @@ impl Shared {
         let Ok(body) = self.read_aside(seq, position).await else {
             return unreadable("it cannot be read".to_owned());
         };
-        let instance = Envelope::parse(&body).ok();
-        let instance =
-            instance.and_then(|envelope| Some(envelope.instance_id?.as_str().to_owned()));
+        let instance = Rough::parse(&body).instance().map(str::to_owned);
         let error = Head::parse(&body).err();
         let names = match &error {
             Some(ShapeError::Malformed { names, .. }) => names.clone(),

@@ -12,6 +12,8 @@ impl Applier {
         match command {
             Command::Status(answer) => {
                 self.hear_all();
+                // The metrics are read next, and say the same.
+                self.publish();
                 drop(answer.send(self.status()));
             }
             Command::Pause(paused, answer) => {
@@ -103,7 +105,7 @@ impl Applier {
     }
 
     fn status(&self) -> Status {
-        let waiting = self.book.waiting.oldest_received_ms();
+        let waiting = self.book.oldest_received_ms();
         let unread = self.malformed.oldest_received_ms();
         Status {
             depth: self.depth(),

@@ -117,6 +117,34 @@ fn no_more_begin_than_there_is_room_for_and_who_comes_back_makes_room() {
 }
 
 #[test]
+fn what_somebody_has_in_hand_or_doubts_still_grows_older() {
+    let mut book = Book::new(10);
+    for seq in 1..=6 {
+        let received_ms = i64::try_from(seq).unwrap();
+        let wish = Ticket {
+            received_ms,
+            ..wish(seq)
+        };
+        book.take_in(user(usize::try_from(seq).unwrap()), wish);
+    }
+    // Two fetchers have two each, and the others wait for one of them.
+    let given = given(book.hand_out(0, ROAD, RULES).0, Worker::Fetcher);
+    assert_eq!(given.iter().map(Vec::len).sum::<usize>(), 4);
+    assert_eq!(
+        (book.waiting.depth(), book.oldest_received_ms()),
+        (6, Some(1))
+    );
+    for leases in given {
+        let endings = leases.into_iter().map(|lease| (lease, APPLIED)).collect();
+        book.take_back(Worker::Fetcher, endings, 0, RULES.retry, || 0.5);
+    }
+    assert_eq!(
+        (book.waiting.depth(), book.oldest_received_ms()),
+        (2, Some(5))
+    );
+}
+
+#[test]
 fn while_convex_is_not_to_be_called_nobody_is_given_anything_and_then_one_probes() {
     let mut book = book(5);
     let away = Road {

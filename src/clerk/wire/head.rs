@@ -4,7 +4,7 @@
 //! keeps nothing else. It does not judge whether the record can be mapped; that a head could be read
 //! promises an id, a version and, for a membership, both ends.
 
-use super::{Envelope, EventType, Named, PublicUserData, key_of, names};
+use super::{Envelope, EventType, Named, PublicUserData, Rough, key_of, names};
 use crate::{
     clerk::{
         lenient::{Millis, Text, lenient},
@@ -77,7 +77,7 @@ struct Found {
 impl Head {
     /// Reads the head of a webhook body. Any bytes are allowed; none make it panic.
     pub fn parse(body: &[u8]) -> Result<Head, ShapeError> {
-        let envelope = Envelope::parse(body)?;
+        let envelope = Envelope::parse(body).map_err(|error| Rough::parse(body).about(error))?;
         let Some(event) = EventType::parse(envelope.kind.as_str()) else {
             return Err(ShapeError::NotSynced(harmless(envelope.kind.as_str())));
         };
@@ -94,7 +94,7 @@ impl Head {
             standing: found.standing,
             created_at: found.created_at,
             happened: envelope.timestamp.map(|at| Version::from_timestamp(at.0)),
-            instance_id: envelope.instance_id.map(|id| id.as_str().into()),
+            instance_id: envelope.instance().map(Into::into),
             fingerprint: fingerprint(data),
             parents: (event.table == Table::Memberships).then_some(found.parents),
         })
@@ -187,7 +187,7 @@ fn expect_object(table: Table, object: Option<Text<'_>>) -> Result<(), ShapeErro
 }
 
 /// An event type that is not synced, fit for a metric's label.
-fn harmless(name: &str) -> Box<str> {
+pub(super) fn harmless(name: &str) -> Box<str> {
     /// Longer than any type in Clerk's catalogue.
     const MAX_BYTES: usize = 48;
     let fine = !name.is_empty()

@@ -163,6 +163,40 @@ fn what_order_rests_on_is_insisted_on_and_the_reason_repeats_nothing() {
 }
 
 #[test]
+fn a_broken_outside_hides_neither_the_record_nor_whose_it_is() {
+    let (time, kind) = ("\"timestamp\":1762948024", "\"type\":\"user.deleted\"");
+    for (from, to) in [
+        (time, "\"timestamp\":\"now\""),
+        (time, "\"timestamp\":1762948024000.5"),
+        (kind, "\"type\":7"),
+        (kind, "\"kind\":\"user.deleted\""),
+    ] {
+        let body = USER_DELETED.replace(from, to);
+        let (_, names) = malformed(&body);
+        let key = "users/user_3aaaaaaaaaaaaaaaaaaaaaaaaaa";
+        assert_eq!(names.unwrap().to_string(), key, "{to}");
+        let rough = Rough::parse(body.as_bytes());
+        assert_eq!(rough.instance(), Some("ins_a"), "{to}");
+        let known = (from == time).then_some("user.deleted");
+        assert_eq!(rough.event().map(EventType::name), known, "{to}");
+    }
+    let other = USER_DELETED.replace("user.deleted", "session.ended");
+    let other = other.replace(time, "\"timestamp\":[]");
+    assert!(matches!(
+        Head::parse(other.as_bytes()),
+        Err(ShapeError::NotSynced(_))
+    ));
+}
+
+#[test]
+fn an_empty_name_is_no_instance() {
+    let nobodys = USER_CREATED.replace("ins_a", "");
+    assert_eq!(Head::parse(nobodys.as_bytes()).unwrap().instance_id, None);
+    let envelope = Envelope::parse(nobodys.as_bytes()).unwrap();
+    assert_eq!(envelope.instance(), None);
+}
+
+#[test]
 fn what_is_not_an_event_is_refused_without_a_name() {
     for body in [
         "",

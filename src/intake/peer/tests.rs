@@ -1,5 +1,7 @@
 //! Addresses: who is let in, who is counted, and which hop of a chain is the client.
 
+use axum::http::HeaderValue;
+
 use super::*;
 
 fn net(text: &str) -> IpNet {

@@ -27,16 +27,12 @@ pub(super) fn outcome_of(result: &Result<Arc<Report>, RunError>) -> &'static str
     }
 }
 
-/// When a sort of runs last saw everything.
+/// When a sort of runs last saw everything, and what full diffs have found.
 pub(super) fn publish(metrics: &Metrics, slot: Slot, memory: &Memory) {
     if let Some(ms) = memory.success_ms {
         metrics.runs.succeeded(slot.name(), ms / 1000);
     }
-}
-
-/// What a full diff found.
-pub(super) fn differences(metrics: &Metrics, report: &Report) {
-    for (table, figures) in &report.tables {
+    for (table, figures) in &memory.found {
         for kind in DriftKind::ALL {
             let found = figures.of(kind);
             metrics.runs.found(table.name(), kind.name(), found);

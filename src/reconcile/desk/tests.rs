@@ -203,6 +203,47 @@ async fn a_run_goes_on_when_whoever_asked_has_left_and_is_remembered_over_a_rest
     let next = world_in(dir, false);
     assert_eq!(next.desk.view(Slot::Full).memory, before);
     assert_eq!(next.desk.view(Slot::Sweep).memory, Memory::default());
+    let missing = "differences{table=\"users\",kind=\"missing\"} 2";
+    assert!(
+        next.metrics.render().contains(missing),
+        "as before the restart"
+    );
+}
+
+#[tokio::test]
+async fn what_a_full_diff_found_stays_until_the_next_one_whatever_else_runs() {
+    let world = world();
+    let found = async |request: RunRequest, missing| {
+        let mut report = report(request.kind, RunOutcome::Repaired);
+        let figures = report.tables.get_mut(&Table::Users).unwrap();
+        figures.missing = missing;
+        let mut running = world.desk.start(request).unwrap();
+        let order = Order::Report(Box::new(report));
+        world.orders.send(order).unwrap();
+        running.ended.wait().await.unwrap();
+        let text = world.metrics.render();
+        let series = "differences{table=\"users\",kind=\"missing\"} ";
+        let (_, after) = text.split_once(series).unwrap();
+        after.lines().next().unwrap().parse::<u64>().unwrap()
+    };
+    let reconcile = || request(RunKind::Reconcile);
+    assert_eq!(found(reconcile(), 7).await, 7);
+    let plan = RunRequest {
+        approve: Some("d".into()),
+        ..reconcile()
+    };
+    assert_eq!(found(plan, 0).await, 7, "a plan compares nothing");
+    let otherwise = RunRequest {
+        mapping: Some(Default::default()),
+        ..request(RunKind::Audit)
+    };
+    assert_eq!(
+        found(otherwise, 9).await,
+        7,
+        "by rules that are not in force"
+    );
+    assert_eq!(found(request(RunKind::Sweep), 1).await, 7);
+    assert_eq!(found(request(RunKind::Audit), 3).await, 3);
 }
 
 #[tokio::test]

@@ -46,12 +46,12 @@ impl Reconciler {
         };
         let plans = Plans::of(&self.options.dir, &self.options.keys);
         let plan = plans.load(&digest).map_err(Trouble::from)?;
-        let (alerts, now) = (ends.alerts.clone(), ends.now.clone());
+        let alerts = ends.alerts.clone();
         let report = self.carry(ends, &plan, progress).await?;
         // What could not be removed is found again by the next run, as a plan of its own.
         let removed = plans.remove(&digest);
         removed
-            .and_then(|_| plans.tell(&alerts, now()))
+            .and_then(|_| plans.tell(&alerts))
             .map_err(Trouble::from)?;
         Ok(report)
     }

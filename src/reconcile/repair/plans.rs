@@ -145,9 +145,9 @@ impl Plans {
 
     /// Raises the alert about what is held, the newest if there are several, or clears it if nothing is. Raising
     /// what is raised says nothing new.
-    pub fn tell(&self, alerts: &Alerts, now_ms: i64) -> Result<(), PlansError> {
+    pub fn tell(&self, alerts: &Alerts) -> Result<(), PlansError> {
         match self.list()?.last() {
-            Some(head) => alerts.raise("plan_held", head.alert(), now_ms),
+            Some(head) => alerts.raise("plan_held", head.alert(), head.made_ms),
             None => alerts.clear("plan_held"),
         }
         Ok(())

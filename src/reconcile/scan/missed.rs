@@ -3,7 +3,10 @@
 //! Pure: what was found and the time come in, sentences come out. A single lost delivery is what sweeps are for;
 //! many of them, or none arriving at all, is a fault that somebody has to mend before the sender gives up.
 
-use std::{collections::VecDeque, future::ready};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::ready,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 
@@ -105,6 +108,31 @@ impl From<Underway> for Cause {
             Underway::Queued => Cause::Queued,
             Underway::DeadLetter => Cause::DeadLetter,
         }
+    }
+}
+
+/// Missed deliveries that were counted, by the time of their change in milliseconds: scans that may not repair find
+/// the same ones every time.
+#[derive(Debug, Default)]
+pub struct Counted(BTreeSet<i64>);
+
+impl Counted {
+    /// How many are remembered; of older changes each scan would count again.
+    const MOST: usize = 10_000;
+
+    /// Those of a scan that no scan before it has counted.
+    pub fn fresh(&mut self, missed: &[(Cause, i64)]) -> Vec<(Cause, i64)> {
+        let known =
+            |(cause, at_ms): &&(Cause, i64)| cause.is_missing_delivery() && self.0.contains(at_ms);
+        let fresh: Vec<_> = missed.iter().filter(|one| !known(one)).copied().collect();
+        let lost = fresh
+            .iter()
+            .filter(|(cause, _)| cause.is_missing_delivery());
+        self.0.extend(lost.map(|(_, at_ms)| at_ms));
+        while self.0.len() > Self::MOST {
+            self.0.pop_first();
+        }
+        fresh
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use self::missed::{Cause, Known, Trickle};
+use self::missed::{Cause, Counted, Known, Trickle};
 use super::ends::Ends;
 use crate::{
     report::{Report, RunKind, RunOutcome},
@@ -32,6 +32,7 @@ const EMPTY: &str = "Clerk answers that it has no users, although there were som
 pub struct MissedDeliveries {
     metrics: Metrics,
     trickle: Arc<Mutex<Trickle>>,
+    counted: Arc<Mutex<Counted>>,
 }
 
 impl MissedDeliveries {
@@ -40,23 +41,28 @@ impl MissedDeliveries {
         MissedDeliveries {
             metrics,
             trickle: Arc::default(),
+            counted: Arc::default(),
         }
     }
 
     /// Takes in what a scan found: why, and when it was changed by Clerk's clock; and the times of changes so
     /// `young` that their deliveries may be on their way. Answers how many deliveries are missing.
     fn tell(&self, ends: &Ends, known: &dyn Known, missed: &[(Cause, i64)], young: &[i64]) -> u64 {
-        for (cause, _) in missed {
+        let lost = |all: &[(Cause, i64)]| -> Vec<i64> {
+            let lost = all.iter().filter(|(cause, _)| cause.is_missing_delivery());
+            lost.map(|(_, changed_ms)| *changed_ms).collect()
+        };
+        let fresh = {
+            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.fresh(missed)
+        };
+        for (cause, _) in &fresh {
             self.metrics.runs.missed(cause.name());
         }
-        let lost = missed
-            .iter()
-            .filter(|(cause, _)| cause.is_missing_delivery());
-        let lost: Vec<i64> = lost.map(|(_, changed_ms)| *changed_ms).collect();
         let now_ms = (ends.now)();
         let concern = {
             let mut trickle = self.trickle.lock().unwrap_or_else(PoisonError::into_inner);
-            trickle.swept(now_ms, &lost, young, known.deliveries())
+            trickle.swept(now_ms, &lost(&fresh), young, known.deliveries())
         };
         match concern.missed {
             Some(message) => ends.alerts.raise("missed_deliveries", message, now_ms),
@@ -66,7 +72,7 @@ impl MissedDeliveries {
             Some(message) => ends.alerts.raise("silent_endpoint", message, now_ms),
             None => ends.alerts.clear("silent_endpoint"),
         }
-        lost.len() as u64
+        lost(missed).len() as u64
     }
 }
 

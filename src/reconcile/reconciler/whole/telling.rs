@@ -103,7 +103,7 @@ impl Whole<'_> {
         if digest.is_some() {
             plans.save(&self.plan)?;
         }
-        plans.tell(&self.ends.alerts, (self.ends.now)())?;
+        plans.tell(&self.ends.alerts)?;
         Ok(digest.map(|digest| digest.to_string()))
     }
 

@@ -154,3 +154,28 @@ fn sweeps_that_are_faster_than_deliveries_notice_a_silence_too() {
     let over = trickle.swept(63_000, &[], &[], counted(8, Some(62_500)));
     assert_eq!(over.silent, None);
 }
+
+#[test]
+fn a_missed_delivery_counts_once_however_often_it_is_found() {
+    let mut all = Counted::default();
+    let missed = [
+        (Cause::NeverArrived, 5),
+        (Cause::NeverArrived, 5),
+        (Cause::Overwritten, 7),
+    ];
+    assert_eq!(all.fresh(&missed), missed, "two may have changed at once");
+    let again = [
+        (Cause::NeverArrived, 5),
+        (Cause::Unknown, 6),
+        (Cause::Overwritten, 7),
+    ];
+    assert_eq!(
+        all.fresh(&again),
+        again[1..],
+        "who overwrites may do so again"
+    );
+    for at_ms in 0..2 * Counted::MOST as i64 {
+        all.fresh(&[(Cause::Unknown, at_ms)]);
+    }
+    assert_eq!(all.0.len(), Counted::MOST);
+}
