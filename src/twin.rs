@@ -53,6 +53,8 @@ twins! {
     NoDoubt "no-doubt"
     /// Nobody remembers how far a full diff has come.
     NoCheckpoint "no-checkpoint"
+    /// What is done with stays in the journal for as long as there is room.
+    Hoard "hoard"
     /// A directory is anybody's.
     NoLock "no-lock"
     /// The watchdog is fed by a timer.

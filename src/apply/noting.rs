@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// Notes something without waiting, if there is a log.
-    pub(super) fn note_now(&self, note: impl FnOnce(i64) -> Note) {
+    pub fn note_now(&self, note: impl FnOnce(i64) -> Note) {
         if let Some(log) = self.oplog.get() {
             log.note_now(note(self.clock.now_ms()));
         }

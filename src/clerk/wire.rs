@@ -94,7 +94,14 @@ lenient! {
 impl<'a> Envelope<'a> {
     /// Reads the outside of a webhook body.
     pub fn parse(body: &'a [u8]) -> Result<Self, ShapeError> {
-        read("event", body).map_err(ShapeError::malformed)
+        let envelope: Self = read("event", body).map_err(ShapeError::malformed)?;
+        // It is remembered, and shown.
+        match &envelope.instance_id {
+            Some(id) if Key::parse(id).is_none() => Err(ShapeError::malformed(Reason::of(
+                "event.instance_id is not an id of Clerk's",
+            ))),
+            _ => Ok(envelope),
+        }
     }
 
     /// The instance, if it says which. An empty name is none.

@@ -15,8 +15,8 @@ pub(super) const MOST_WEBHOOK_SECRETS: usize = 10;
 const PRODUCTION_PER_10S: u32 = 1000;
 const DEVELOPMENT_PER_10S: u32 = 100;
 
-/// The shortest signing key that is believed, in bytes; Svix makes 24.
-const SHORTEST_WEBHOOK_SECRET: usize = 16;
+/// The shortest signing key that is believed, in bytes; Svix makes no shorter one.
+const SHORTEST_WEBHOOK_SECRET: usize = 24;
 
 /// How the daemon reaches Clerk, and whom it believes.
 #[derive(Clone, Debug, PartialEq)]

@@ -58,13 +58,19 @@ impl Convex {
             }
             !other
         });
-        if let (Some(url), Some(key)) = (&url, &deploy_key)
-            && names_another_deployment(url, key)
-        {
-            r.warn(
-                "`convex.deploy_key` names another deployment than `convex.url`; Convex will refuse it",
-            );
-        }
+        let deploy_key = deploy_key.filter(|key| {
+            let other = url
+                .as_ref()
+                .is_some_and(|url| names_another_deployment(url, key));
+            if other {
+                r.mistake(
+                    "convex.deploy_key",
+                    "names another deployment than convex.url",
+                    "give a deploy key of the deployment that convex.url names",
+                );
+            }
+            !other
+        });
         let module = r.text("convex.module").filter(|module| {
             let fine = is_module(module);
             if !fine {

@@ -12,7 +12,7 @@ mod properties;
 
 const CLERK_KEY: &str = "sk_live_PLANTEDclerk";
 const DEPLOY_KEY: &str = "prod:happy-otter-1|PLANTEDdeploy";
-/// Base64 of 24 bytes.
+/// Base64 of 28 bytes.
 const SIGNING: &str = "whsec_UExBTlRFRHBsYW50ZWRQTEFOVEVEcGxhbnRlZA==";
 
 fn required() -> Vec<(&'static str, &'static str)> {
@@ -341,8 +341,8 @@ fn a_file_with_a_secret_that_everybody_can_read_is_warned_of() {
 }
 
 #[test]
-fn a_deploy_key_of_another_deployment_is_warned_of() {
-    for (key, url, warned) in [
+fn a_deploy_key_of_another_deployment_stops_the_start() {
+    for (key, url, refused) in [
         ("prod:other-1|x", "https://happy-otter-1.convex.cloud", true),
         (
             "prod:happy-otter-1|x",
@@ -362,8 +362,10 @@ fn a_deploy_key_of_another_deployment_is_warned_of() {
         ),
     ] {
         let env = with(&[("CONVEX_DEPLOY_KEY", key), ("CONVEX_URL", url)]);
-        let warnings = Config::load(None, &env).unwrap().warnings;
-        assert_eq!(!warnings.is_empty(), warned, "{key} {url} {warnings:?}");
+        let mistakes = Config::load(None, &env).err().unwrap_or_default();
+        let keys: Vec<&str> = mistakes.iter().map(|mistake| &*mistake.key).collect();
+        let expected: &[&str] = if refused { &["convex.deploy_key"] } else { &[] };
+        assert_eq!(keys, expected, "{key} {url}");
     }
 }
 

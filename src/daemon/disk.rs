@@ -72,6 +72,7 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         max_bytes: section.max_journal_bytes,
         first_seq: highest + 1,
         keys: keys.clone(),
+        now_ms: || Clock.now_ms(),
         ..journal::Options::default()
     };
     let journal::Opened {

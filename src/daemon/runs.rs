@@ -14,7 +14,7 @@ use super::{StartError, build::keyring};
 use crate::{
     apply::{Clock, Shared, Whereabouts},
     config::{Config, RepairMode},
-    model::{Key, RecordKey},
+    model::{Asked, Key, RecordKey},
     queue::repairs::Lane,
     reconcile::{
         Trouble,
@@ -30,7 +30,10 @@ use crate::{
         },
         unhealed,
     },
-    report::history::History,
+    report::{
+        history::History,
+        oplog::note::{Note, Place, REPORT},
+    },
     store::state::State,
     twin::{self, Twin},
 };
@@ -63,6 +66,14 @@ pub fn runs(
 ) -> Result<Arc<dyn Runs>, StartError> {
     let keys = keyring(&config.state);
     let history = History::open(&config.state.dir, config.report.show_values, &keys)?;
+    let noted = Arc::clone(shared);
+    let history = history.told_to(Arc::new(move |report, hash| {
+        let (id, outcome) = (&report.id, report.outcome.name());
+        noted.note_now(|at_ms| {
+            let note = Note::new(at_ms, Place::Daemon, Asked::Daemon, REPORT, outcome);
+            note.did(Some(format!("{id} {hash}")))
+        });
+    }));
     let beliefs = Beliefs::load(&shared.state)?;
     let missed = MissedDeliveries::new(shared.metrics.clone());
     let (of_ends, lane) = (Arc::clone(shared), lane.clone());

@@ -5,6 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -63,28 +64,43 @@ pub async fn watchdog(
     };
     let beat = (limit / 3).max(Duration::from_millis(100));
     while stop.run_until_cancelled(sleep(beat)).await.is_some() {
-        let moves = async {
-            let keeps_time = match &schedule {
+        let keeps_time = async {
+            match &schedule {
                 Some(schedule) => schedule.beats().await,
                 None => true,
-            };
-            keeps_time && journal.pulse().await.is_ok() && applier.status().await.is_some()
-        };
-        let moves = async {
-            match twin::broken(Twin::BlindWatchdog) {
-                true => true,
-                false => moves.await,
             }
         };
-        match timeout(beat, moves).await {
-            Ok(true) => tell(&[NotifyState::Watchdog]),
-            _ => {
-                tracing::error!(
-                    "the journal, the applier or the schedule does not move; the watchdog is not fed"
-                )
-            }
+        let stores = async { journal.pulse().await.is_ok() };
+        let applies = async { applier.status().await.is_some() };
+        if all_move(
+            beat,
+            [&mut pin!(keeps_time), &mut pin!(stores), &mut pin!(applies)],
+        )
+        .await
+        {
+            tell(&[NotifyState::Watchdog]);
+        } else {
+            tracing::error!(
+                "the journal, the applier or the schedule does not move; the watchdog is not fed"
+            );
         }
     }
+}
+
+/// True if each of these comes round in this time.
+async fn all_move(
+    within: Duration,
+    parts: [&mut (dyn Future<Output = bool> + Send + Unpin); 3],
+) -> bool {
+    let each = async {
+        for part in parts {
+            if !part.await {
+                return false;
+            }
+        }
+        true
+    };
+    twin::broken(Twin::BlindWatchdog) || timeout(within, each).await == Ok(true)
 }
 
 /// Says how many lines the log lacks, because they were too many.
@@ -161,6 +177,39 @@ pub async fn room(dir: PathBuf, shared: Arc<Shared>, stop: CancellationToken) {
         }
         if stop.run_until_cancelled(sleep(ROOM_EVERY)).await.is_none() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::{FutureExt, future::BoxFuture};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_only_while_each_part_moves() {
+        let beat = Duration::from_secs(10);
+        let fed = async |stuck: Option<usize>, how: fn() -> BoxFuture<'static, bool>| {
+            let part = |at| match Some(at) == stuck {
+                true => how(),
+                false => ready(true).boxed(),
+            };
+            let [mut one, mut two, mut three] = [0, 1, 2].map(part);
+            all_move(beat, [&mut one, &mut two, &mut three]).await
+        };
+        assert!(fed(None, || Box::pin(ready(false))).await);
+        for stuck in 0..3 {
+            assert!(
+                !fed(Some(stuck), || Box::pin(ready(false))).await,
+                "{stuck} has ended"
+            );
+            assert!(
+                !fed(Some(stuck), || Box::pin(pending())).await,
+                "{stuck} hangs"
+            );
         }
     }
 }

@@ -360,7 +360,10 @@ where
         }
     };
     match ended {
-        Ok(()) => see_off(connection.into_parts().io.into_inner(), &stop).await,
+        Ok(()) => {
+            let socket = connection.into_parts().io.into_inner();
+            see_off(socket, &stop).await;
+        }
         Err(error) => tracing::trace!("a connection ended badly: {error}"),
     }
 }

@@ -10,6 +10,7 @@ mod files;
 mod log;
 mod quiet;
 mod retention;
+mod witness;
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +21,13 @@ use std::{
 
 use thiserror::Error;
 
+use self::witness::Witness;
 pub use self::{
     log::DifferenceLog,
     quiet::{QuietRuns, Spent},
+    witness::OnKept,
 };
-use super::{Report, RunKind, RunOutcome, Summary, json};
+use super::{Report, RunKind, RunOutcome, Summary, json, oplog::chain::Hash};
 use crate::{
     model::Fault,
     store::crypt::{Keyring, Name, Unreadable},
@@ -118,7 +121,7 @@ pub enum Kept {
 
 /// The reports of a state directory. Clones share one.
 #[derive(Clone, Debug)]
-pub struct History(Arc<Inner>);
+pub struct History(Arc<Inner>, Witness);
 
 #[derive(Debug)]
 struct Inner {
@@ -160,12 +163,18 @@ impl History {
             quiet,
             ..Known::default()
         };
-        History(Arc::new(Inner {
+        let inner = Inner {
             dir,
             show_values,
             keys: keys.clone(),
             known: Mutex::new(known),
-        }))
+        };
+        History(Arc::new(inner), Witness::default())
+    }
+
+    /// The same; from now on this one hears of each report that is kept.
+    pub fn told_to(self, on_kept: OnKept) -> History {
+        History(self.0, Witness::of(on_kept))
     }
 
     /// Where the reports lie.
@@ -210,6 +219,7 @@ impl History {
             .encrypt(Name::File(&name), text.as_bytes())
             .into_owned();
         files::replace(&self.0.dir, &path, &kept)?;
+        self.1.hears(report, Hash::of(text.as_bytes()));
         let mut known = self.known();
         known
             .summaries
@@ -278,6 +288,19 @@ impl History {
     pub fn load(&self, which: &str) -> Result<Report, HistoryError> {
         let id = self.resolve(which)?;
         self.read(&id, json::read)
+    }
+
+    /// The hash of a report's text as it is now; `None` if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn hash_of(&self, id: &str) -> Result<Option<Hash>, HistoryError> {
+        match self.read(id, |text| Ok(Hash::of(text))) {
+            Err(HistoryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     fn resolve(&self, which: &str) -> Result<String, HistoryError> {

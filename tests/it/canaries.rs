@@ -1,6 +1,6 @@
 //! Secrets are nowhere (G36), in no form: not plain, not in base64 at any offset, not in hex, not percent-encoded.
 //!
-//! Seven of them come from files, as they should; the daemon logs all that it can while deliveries, runs, reloads
+//! All of them come from files, as they should; the daemon logs all that it can while deliveries, runs, reloads
 //! and strangers come and go, and while it fails to start. Then every output, the process as the system shows it
 //! and every byte of the state directory are searched. `leaks.rs` is about personal values, and has more of
 //! what goes wrong.
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What the settings hold: the variable, and the secret.
-const PLANTED: [(&str, &str); 7] = [
+const PLANTED: [(&str, &str); 8] = [
     ("CLERK_SECRET_KEY", "sk_test_c4n4ryOfClerk00000000000001"),
     ("CONVEX_DEPLOY_KEY", "c4n4ryOfConvex000000000000002"),
     ("CLERK_WEBHOOK_SECRET", "c4n4ry-signs-webhooks-today-003"),
@@ -35,7 +35,11 @@ const PLANTED: [(&str, &str); 7] = [
     ("CCS_ADMIN__TOKEN", "c4n4ryOpensEverything000000005"),
     ("CCS_ADMIN__OPERATE_TOKEN", "c4n4ryOpensMuch0000000000006"),
     ("CCS_ADMIN__READ_TOKEN", "c4n4ryOpensLittle00000000007"),
+    ("CCS_STATE__ENCRYPTION_KEY", KEY),
 ];
+/// The last one. It comes later, since it hides the others in the state directory, which is searched for them.
+const KEY: &str = "c4n4ry-encrypts-the-state-000008";
+const BEFORE_THE_KEY: usize = PLANTED.len() - 1;
 
 /// A secret as its setting has it.
 fn set(at: usize) -> String {
@@ -43,6 +47,7 @@ fn set(at: usize) -> String {
     match name {
         "CONVEX_DEPLOY_KEY" => format!("dev:quiet-otter-1|{secret}"),
         "CLERK_WEBHOOK_SECRET" => format!("whsec_{}", STANDARD.encode(secret)),
+        "CCS_STATE__ENCRYPTION_KEY" => STANDARD.encode(secret),
         _ => secret.to_owned(),
     }
 }
@@ -131,6 +136,7 @@ async fn planted(dir: &TempDir) -> System {
     let mut system = System::prepared(&[
         ("CCS_LOG__LEVEL", "trace"),
         ("CCS_ADMIN__ADDRESS", "127.0.0.1:0"),
+        ("CCS_ENSURE__ENABLED", "true"),
     ])
     .await;
     let knowing = ClerkOptions {
@@ -140,7 +146,7 @@ async fn planted(dir: &TempDir) -> System {
     system.clerk = ClerkSim::start(knowing).await.expect("simulated Clerk");
     system.clerk.enable_endpoint(false);
     system.convex.set_deploy_key(&set(1));
-    for (at, (name, _)) in PLANTED.iter().enumerate() {
+    for (at, (name, _)) in PLANTED[..BEFORE_THE_KEY].iter().enumerate() {
         let file = dir.path().join(name);
         let before = fs::read_to_string(&file).unwrap_or_default();
         fs::write(&file, format!("{before}{}\n", set(at))).expect("written");
@@ -149,6 +155,40 @@ async fn planted(dir: &TempDir) -> System {
         system.set(&variable, &file.display().to_string());
     }
     system
+}
+
+/// The key that encrypts the state is not in the state, nor in what is said about it.
+async fn with_a_key(system: &mut System, dir: &TempDir, search: &mut Search) {
+    let (name, file) = (PLANTED[BEFORE_THE_KEY].0, dir.path().join("key"));
+    fs::write(&file, set(BEFORE_THE_KEY)).expect("written");
+    system.set(&format!("{name}_FILE"), &file.display().to_string());
+    system.start_daemon().await;
+    let hand = system.hand().signing_with(&[&set(2)]);
+    hand.say(&created("user_5", 1, "Ada")).await;
+    search.look_at_process(system);
+    search.look_at_command(system, &["status", "--json"]).await;
+    system.kill().await;
+    for command in [&["state", "verify", "--json"][..], &["state", "rekey"]] {
+        assert_eq!(search.look_at_command(system, command).await, Some(0));
+        search.look_at_state(system.state.path());
+    }
+    system.set(&format!("{name}_FILE"), "");
+    // Without it, and with half of it.
+    assert_eq!(search.look_at_command(system, &["run"]).await, Some(2));
+    system.set(name, &set(BEFORE_THE_KEY)[..20]);
+    assert_eq!(search.look_at_command(system, &["run"]).await, Some(2));
+}
+
+/// Whoever signs in shows a token that is as good as a password for a minute.
+async fn sign_in(system: &System, id: &str, search: &mut Search) -> String {
+    let token = system.clerk.session_token(id).expect("a token");
+    let url = format!("http://{}/ensure?wait=10s", system.address());
+    let client = reqwest::Client::builder().no_proxy().build();
+    let asked = client.expect("a client").post(url).bearer_auth(&token);
+    let answer = asked.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    search.look("a sign-in", answer.text().await.expect("a body").as_bytes());
+    token
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +203,8 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
         let id = system.clerk.create_user(user).expect("created");
         hand.say(&created(&id, 1, "Ada")).await;
     }
+    let signs_in = system.clerk.user_ids().remove(0);
+    let token = sign_in(&system, &signs_in, &mut search).await;
     let forger = hand.signing_with(&["whsec_Zm9yZ2VkLXNpZ25pbmcta2V5LTAwMDAwMDE="]);
     let refused = forger
         .deliver(&new_id(), &created("user_9", 1, "Eve"))
@@ -219,8 +261,22 @@ async fn g36_no_secret_is_in_any_output_in_the_process_list_or_on_the_disk_in_an
     assert!(!aborted.core_dumped(), "it left a core file");
     // What is left on the disk when nothing was put in order.
     search.look_at_state(system.state.path());
+    with_a_key(&mut system, &dir, &mut search).await;
     assert!(system.log.count("TRACE") + system.log.count("DEBUG") > 0);
     search.look("the log", system.log.text().as_bytes());
+    let (_, signature) = token.rsplit_once('.').expect("three parts");
+    assert!(
+        !system.log.text().contains(signature),
+        "a token is in the log"
+    );
+    for (path, bytes) in contents(system.state.path()) {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(
+            !text.contains(signature),
+            "a token is in {}",
+            path.display()
+        );
+    }
     println!(
         "G36: {} secrets in {} forms, in none of {} places with {} KiB",
         PLANTED.len(),
@@ -274,7 +330,7 @@ async fn a_start_that_fails_shows_no_secret_whatever_it_fails_at() {
         let again = tempfile::tempdir().expect("a directory");
         failing = planted(&again).await;
         // Its files are those of the first.
-        for (name, _) in PLANTED {
+        for (name, _) in &PLANTED[..BEFORE_THE_KEY] {
             failing.set(&format!("{name}_FILE"), &file(name));
         }
     }

@@ -19,3 +19,4 @@ mod restarts;
 pub mod slow;
 mod stops;
 mod volume;
+mod yesterday;

@@ -22,8 +22,8 @@ use crate::{
     world::{PATH, eventually},
 };
 
-/// The latest moment of a step at which the kill comes, in milliseconds.
-const LATEST_MS: u64 = 60;
+/// The latest moment of a step at which the kill comes, in milliseconds: of short steps, and of those that take longer.
+const LATEST_MS: [u64; 2] = [60, 600];
 /// How often a delivery is tried before it is left for later.
 const TRIES: usize = 3;
 
@@ -64,7 +64,8 @@ impl Story {
         let url = format!("http://{}{PATH}", system.address());
         system.clerk.set_webhook_url(Some(url));
         let fatal = dice.random_range(0..self.steps.len());
-        let moment = Duration::from_millis(dice.random_range(0..LATEST_MS));
+        let latest = LATEST_MS[dice.random_range(0..LATEST_MS.len())];
+        let moment = Duration::from_millis(dice.random_range(0..latest));
         println!("{}: killed {moment:?} into step {fatal}", self.name);
         let mut unsent = Unsent::new();
         for (at, step) in self.steps.into_iter().enumerate() {

@@ -115,6 +115,7 @@ async fn search_everything(system: &System, answers: &[Answer]) {
         "/status",
         "/metrics",
         "/failures?limit=1000",
+        "/log?limit=10000",
         "/nothing",
         "/failures/dl_999999",
     ] {
@@ -125,6 +126,7 @@ async fn search_everything(system: &System, answers: &[Answer]) {
         &["failures", "list", "--json"],
         &["status"],
         &["status", "--json"],
+        &["log", "-n", "10000"],
         &["check"],
         &["check", "--online"],
         &["reports", "list", "--json"],

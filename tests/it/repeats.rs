@@ -15,7 +15,7 @@ use crate::{
 /// Copies at once.
 const AT_ONCE: usize = 100;
 /// Restarts, every other one a kill.
-const RESTARTS: usize = 4;
+const RESTARTS: usize = 5;
 
 /// Sends a copy so many times, so many at once; what was not acknowledged.
 async fn copies(system: &System, id: &str, body: &[u8], count: usize, at_once: usize) -> usize {

@@ -1,7 +1,7 @@
 //! `STATE` where there is a key: who does not hold it cannot change what the file says without being noticed.
 //!
 //! It is plain, so that a start can name a key that is missing; a proof stands in it. What happens to a file that was
-//! changed is what happens to a damaged one.
+//! changed is what happens to a damaged one. A report is vouched for by the operations log, with a key and without.
 
 use std::fs;
 
@@ -87,4 +87,42 @@ async fn what_the_holder_of_no_key_has_written_into_state_is_noticed() {
     assert!(is_told(&system).await && alerts.contains(&"journal_lost".to_owned()));
     assert_eq!(system.log.count("panicked"), 0);
     assert_eq!(system.terminate().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_somebody_has_rewritten_is_found() {
+    let mut system = System::prepared(&[]).await;
+    system.clerk.seed_users(5);
+    system.start_daemon().await;
+    let kept = report(&system.door(), "reconcile").await;
+    report(&system.door(), "audit").await;
+    let id = kept["id"].as_str().expect("an id").to_owned();
+    let path = system.state.path().join(format!("reports/{id}.json"));
+    let sound = fs::read_to_string(&path).expect("a report");
+    let verify = async |system: &System| {
+        let output = system.run(&["log", "verify"]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    // While a daemon runs, and without one.
+    for running in [true, false] {
+        if !running {
+            assert_eq!(system.terminate().await, 0);
+        }
+        assert_eq!(verify(&system).await.0, Some(0));
+        for rewritten in [
+            sound.replace("repaired", "in_sync"),
+            String::new(),
+            format!("{sound} "),
+        ] {
+            fs::write(&path, rewritten).expect("written");
+            let (code, said) = verify(&system).await;
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains(&format!("the report {id} is not")), "{said}");
+        }
+        fs::write(&path, &sound).expect("written");
+    }
+    // One that made room is nobody's doing.
+    fs::remove_file(&path).expect("removed");
+    assert_eq!(verify(&system).await.0, Some(0));
 }

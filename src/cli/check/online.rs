@@ -1,7 +1,7 @@
 //! The questions that `check --online` asks: keys, deployed functions, instance, clocks.
 //!
 //! Asks by the daemon's own connections, so that it goes where the daemon goes, but not by its clients, so that it can
-//! tell apart what those retry or fold together. Reads only; at most three requests to Clerk and one to Convex. What a
+//! tell apart what those retry or fold together. Reads only; at most three requests to Clerk and two to Convex. What a
 //! service answers is judged, never repeated: it could hold what was sent.
 
 use std::{
@@ -72,19 +72,21 @@ impl Probe {
 /// Asks both services. Takes as long as the slower one, and never longer than a few time-outs.
 pub async fn probes(config: &Config) -> Vec<Probe> {
     let dialer = Dialer::default();
-    let ((clerk, instance), convex) = tokio::join!(
+    let ((clerk, instance), convex, beyond) = tokio::join!(
         async {
             let count = ask(&dialer, from_clerk(config, &["v1", "users", "count"])).await;
             let instance = ask(&dialer, from_clerk(config, &["v1", "instance"])).await;
             (count, instance)
         },
         ask(&dialer, describe(config)),
+        ask(&dialer, read_a_table(config)),
     );
     vec![
         clerk_key(&clerk),
         clerk_instance(&instance, config),
         clock("clock against Clerk", &clerk),
         convex_functions(&convex, config),
+        convex_key(&convex, &beyond),
         clock("clock against Convex", &convex),
     ]
 }
@@ -105,9 +107,21 @@ fn from_clerk(config: &Config, path: &[&str]) -> Result<Request, ExchangeError> 
 }
 
 fn describe(config: &Config) -> Result<Request, ExchangeError> {
-    let key = format!("Convex {}", config.convex.deploy_key.expose());
     let function = format!("{}:describe", config.convex.module);
-    let asked = json!({"path": function, "args": {}, "format": "json"});
+    query(config, &function, json!({}))
+}
+
+/// What the daemon's key need not be allowed: to read any table (`deployment:data:view`). Convex's own command line asks
+/// like this; one row is asked for, and not looked at.
+fn read_a_table(config: &Config) -> Result<Request, ExchangeError> {
+    let page = json!({"numItems": 1, "cursor": null});
+    let args = json!({"table": Table::Users.name(), "order": "asc", "paginationOpts": page});
+    query(config, "_system/cli/tableData", args)
+}
+
+fn query(config: &Config, function: &str, args: Value) -> Result<Request, ExchangeError> {
+    let key = format!("Convex {}", config.convex.deploy_key.expose());
+    let asked = json!({"path": function, "args": args, "format": "json"});
     let url = below(&config.convex.url, &["api", "query"])?;
     request(Method::POST, url, &key, Some(asked))
 }
@@ -243,6 +257,25 @@ fn convex_functions(asked: &Asked, config: &Config) -> Probe {
             format!("an answer that Convex does not give ({status})"),
             "see that convex.url is the address of the deployment, https://….convex.cloud",
         ),
+    }
+}
+
+/// Whether the key may do more than it needs. That is no fault, so it is only told.
+fn convex_key(describe: &Asked, beyond: &Asked) -> Probe {
+    let name = "Convex deploy key";
+    let succeeded = |asked: &Asked| {
+        let answer = asked.as_ref().ok().filter(|answer| answer.status == 200);
+        answer.is_some_and(|answer| answer.body["status"] == "success")
+    };
+    match (succeeded(describe), succeeded(beyond)) {
+        (false, _) => Probe::good(name, "not judged: it did not run `describe`"),
+        (true, false) => Probe::good(name, "runs the functions, and may not read other tables"),
+        (true, true) => Probe {
+            remedy: "one that may run internal queries and internal mutations, and nothing else, is enough: who \
+                     steals this one can read, and perhaps deploy, everything"
+                .to_owned(),
+            ..Probe::good(name, "may do more than it needs to: it reads any table")
+        },
     }
 }
 

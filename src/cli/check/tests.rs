@@ -68,12 +68,23 @@ fn clerk(key: &'static str) -> Router {
         )
 }
 
-/// Convex, answering each query in the same way.
+/// Convex, whose key may run internal functions only.
 fn convex(status: u16, answer: Value) -> Router {
+    let refused = "You do not have permission to perform this operation (ViewData)";
+    let refused = json!({"status": "error", "errorMessage": refused});
+    convex_that_shows(refused, status, answer)
+}
+
+/// Convex, with its answers to a look into a table and to `describe`.
+fn convex_that_shows(table: Value, status: u16, answer: Value) -> Router {
     Router::new().route(
         "/api/query",
         post(async move |headers: HeaderMap, Json(body): Json<Value>| {
             assert!(sends(&headers, &format!("Convex {DEPLOY_KEY}")));
+            if body["path"] == "_system/cli/tableData" {
+                assert_eq!(body["args"]["paginationOpts"]["numItems"], 1);
+                return (StatusCode::OK, Json(table));
+            }
             assert_eq!(
                 body,
                 json!({"path": "clerkSync:describe", "args": {}, "format": "json"})
@@ -193,6 +204,23 @@ async fn convex_answers_are_told_apart() {
         let findings = ask(clerk(CLERK_KEY), convex(status, answer), &[]).await;
         assert_eq!(failed(&findings), ["Convex functions"], "{detail}");
         assert!(findings.text().contains(detail), "{}", findings.text());
+    }
+}
+
+#[tokio::test]
+async fn a_deploy_key_that_may_read_any_table_is_told_of_and_none_of_it_is_shown() {
+    let page = json!({"status": "success", "value": {"page": [{"email": "PLANTED"}]}});
+    for (answer, beyond) in [(page, true), (json!({"code": "Forbidden"}), false)] {
+        let convex = convex_that_shows(answer, 200, all_tables());
+        let findings = ask(clerk(CLERK_KEY), convex, &[]).await;
+        assert_eq!(findings.exit_code(), 0, "it works all the same");
+        let text = findings.text();
+        assert_eq!(
+            text.contains("may do more than it needs to"),
+            beyond,
+            "{text}"
+        );
+        assert_eq!(text.contains("is enough"), beyond, "{text}");
     }
 }
 

@@ -295,6 +295,8 @@ fn several_webhook_secrets_may_be_given_in_one_text() {
     for bad in [
         "whsec_",
         "whsec_c2hvcnQ=",
+        // 23 bytes.
+        "whsec_UExBTlRFRHBsYW50ZWRQTEFOVEVEcGw=",
         "whsec_!!!",
         ",",
         &format!("{SIGNING},short"),

@@ -16,6 +16,8 @@ use crate::{
 pub const MANY: usize = 100;
 /// The longest word from outside that is kept, in characters.
 const LONGEST_WORD: usize = 96;
+/// What was done when a report was kept; the reason names it, and the hash of its text.
+pub const REPORT: &str = "report";
 /// Names of one entry at most: a row has a dozen columns, and the configuration may add some.
 const MOST_NAMES: usize = 64;
 

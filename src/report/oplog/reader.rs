@@ -1,9 +1,9 @@
-//! The reading side: the newest entries that are asked for, and the whole chain.
+//! The reading side: the newest entries that are asked for, the whole chain, and the reports that it tells of.
 //!
 //! Reads the files, whether somebody writes them or not: what is there never changes, only the end grows and the
 //! oldest segment goes. Holds one segment in memory at a time.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,8 +12,9 @@ use super::{
     OplogError,
     chain::{Break, Hash, Link, Marks, Walk},
     files::{Files, Kept, Segment},
+    note::REPORT,
 };
-use crate::{model::Key, store::crypt::Keyring};
+use crate::{model::Key, report::history::History, store::crypt::Keyring};
 
 /// Entries that are answered at most.
 pub const MOST: usize = 10_000;
@@ -22,7 +23,7 @@ const TRIES: usize = 5;
 
 /// See the module's words. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reader(Files);
+pub struct Reader(Files, History);
 
 /// Which entries.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +58,7 @@ pub struct Verified {
 impl Reader {
     /// Of the log in this state directory.
     pub fn look(state: &Path, keys: &Keyring) -> Reader {
-        Reader(Files::of(state, keys))
+        Reader(Files::of(state, keys), History::look(state, false, keys))
     }
 
     /// The newest entries as they were written, oldest first.
@@ -85,7 +86,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// Goes along the whole chain.
+    /// Goes along the whole chain, and looks whether the reports that are there are those it tells of.
     ///
     /// # Errors
     /// The disk refused.
@@ -115,6 +116,7 @@ impl Reader {
         }
         let mut walk = Walk::new(marks);
         let (mut broken, mut unfinished) = (None, 0);
+        let mut reports = BTreeMap::new();
         let last = segments.last().map(|segment| segment.first);
         for segment in &segments {
             let Some(bytes) = self.0.read(segment.first)? else {
@@ -122,7 +124,10 @@ impl Reader {
             };
             for (at, kept) in self.0.lines(segment.first, &bytes) {
                 let step = match kept {
-                    Kept::Line(line) => walk.step(&line),
+                    Kept::Line(line) => {
+                        reports.extend(report_in(&line));
+                        walk.step(&line)
+                    }
                     Kept::Unfinished if Some(segment.first) == last => {
                         unfinished = bytes.len() as u64 - at;
                         Ok(())
@@ -140,6 +145,7 @@ impl Reader {
             }
         }
         let broken = broken.or_else(|| walk.end().err());
+        let broken = broken.or_else(|| self.rewritten(&reports));
         let last = match walk.last() {
             Link { n: 0, .. } => Link::NONE,
             last => last,
@@ -154,6 +160,36 @@ impl Reader {
             unfinished_bytes: unfinished,
         }))
     }
+
+    /// A report that is not the one that was kept. Those that made room are not there any more.
+    fn rewritten(&self, reports: &BTreeMap<String, (u64, String)>) -> Option<Break> {
+        let found = reports
+            .iter()
+            .find(|(id, (_, kept))| match self.1.hash_of(id) {
+                Ok(now) => now.is_some_and(|now| now.to_string() != *kept),
+                Err(_) => true,
+            });
+        found.map(|(id, (n, _))| Break {
+            n: *n,
+            problem: format!("the report {id} is not the one that was kept then"),
+        })
+    }
+}
+
+/// The report that an entry tells of: its id, the entry's number, and the hash.
+fn report_in(line: &[u8]) -> Option<(String, (u64, String))> {
+    #[derive(Deserialize)]
+    struct Told<'l> {
+        n: u64,
+        what: &'l str,
+        reason: Option<&'l str>,
+    }
+    let told: Told = serde_json::from_slice(line).ok()?;
+    let (id, hash) = told
+        .reason
+        .filter(|_| told.what == REPORT)?
+        .split_once(' ')?;
+    Some((id.to_owned(), (told.n, hash.to_owned())))
 }
 
 fn unreadable(walk: &Walk, why: &str) -> Break {

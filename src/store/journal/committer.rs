@@ -8,7 +8,7 @@
 mod relief;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +28,8 @@ use crate::twin::{self, Twin};
 const NOTE_DELAY: Duration = Duration::from_millis(20);
 /// How soon notes are tried again after the disk had no room.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a journal that has nothing to do looks whether a segment is too old to stay.
+const LOOK: Duration = Duration::from_secs(60 * 60);
 /// How much is copied out of an old segment with one group, in bytes: little beside a sync.
 const CARRY_BYTES: usize = 1024 * 1024;
 /// How long the twin that acknowledges first keeps from writing: a kill in between finds it for certain.
@@ -128,7 +130,7 @@ impl Committer {
     }
 
     /// Waits for something to do: not at all while a segment is being emptied, for a while when
-    /// there is no room. A note waits a little for company.
+    /// there is no room, and not for ever. A note waits a little for company.
     fn first(&self) -> Result<Command, TryRecvError> {
         let soon = |wait| match self.commands.recv_timeout(wait) {
             Ok(command) => Ok(command),
@@ -140,8 +142,7 @@ impl Committer {
         } else if !self.state.notes.is_empty() || self.state.no_room {
             soon(RETRY)
         } else {
-            let gone = |RecvError| TryRecvError::Disconnected;
-            self.commands.recv().map_err(gone)
+            soon(LOOK)
         };
         match first {
             Ok(Command::Wake) => soon(NOTE_DELAY),
@@ -280,6 +281,8 @@ impl Committer {
 
     /// Removes what is final at the old end, and decides whether to empty what is left there.
     fn maintain(&mut self) {
+        self.index.tick((self.options.now_ms)());
+        self.finish_what_is_old();
         while self.state.poisoned.is_none()
             && let Some(segment) = self.index.finished()
         {
@@ -294,6 +297,19 @@ impl Committer {
         }
         if self.state.carry.is_none() && !self.state.no_room && self.state.poisoned.is_none() {
             self.state.carry = self.to_carry(self.options.keep_segments.max(2));
+        }
+    }
+
+    /// Begins a new segment when the one there is has been written to for long, so that what is done with can go.
+    fn finish_what_is_old(&mut self) {
+        if self.state.no_room || self.state.poisoned.is_some() || !self.index.newest_is_old() {
+            return;
+        }
+        let begun = self.writer.begin_next(self.next_seq);
+        self.index.grow(self.writer.number(), self.writer.len());
+        // Without room it is tried again.
+        if let Err(WriteError::Broken(error)) = begun {
+            self.poison(error.to_string());
         }
     }
 

@@ -7,11 +7,15 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::entry::Position;
-use super::frame::FRAME_HEAD_BYTES;
+use super::frame::{FRAME_HEAD_BYTES, HEADER_BYTES};
+use crate::twin::{self, Twin};
 
 /// How many ids of settled deliveries are remembered to recognise a late copy: hours of a large application. About
 /// 5 MB when full. A copy that comes later still finds its version in the ledger.
 pub const REMEMBERED_DELIVERIES: usize = 131_072;
+/// How long a segment is written to, and how long what is done with may lie in one, in milliseconds: two weeks, so
+/// that nothing of somebody who has left is here a month later, however few deliveries come.
+const KEPT_MS: i64 = 14 * 86_400_000;
 
 /// An entry that is waiting or a dead letter.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,8 @@ pub struct Segment {
     pub bytes: u64,
     live: u32,
     live_bytes: u64,
+    /// When it was begun, in milliseconds since the epoch, as far as anybody knows.
+    since_ms: Option<i64>,
 }
 
 /// See the module's words.
@@ -44,6 +50,8 @@ pub struct Index {
     segments: VecDeque<Segment>,
     bytes: u64,
     live_bytes: u64,
+    /// The time of day when it was last told, in milliseconds since the epoch.
+    now_ms: i64,
 }
 
 impl Index {
@@ -57,6 +65,23 @@ impl Index {
             segments: VecDeque::new(),
             bytes: 0,
             live_bytes: 0,
+            now_ms: 0,
+        }
+    }
+
+    /// Tells the time. A segment of which nobody knows when it was begun, or that is from the future, begins now.
+    pub fn tick(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        for segment in &mut self.segments {
+            let since = segment.since_ms.map_or(now_ms, |since| since.min(now_ms));
+            segment.since_ms = Some(since);
+        }
+    }
+
+    /// Notes when a segment was begun, in milliseconds since the epoch.
+    pub fn begun(&mut self, number: u32, at_ms: i64) {
+        if let Some(segment) = self.segment_mut(number) {
+            segment.since_ms = Some(at_ms);
         }
     }
 
@@ -74,6 +99,7 @@ impl Index {
                     bytes,
                     live: 0,
                     live_bytes: 0,
+                    since_ms: None,
                 });
             }
         }
@@ -191,13 +217,21 @@ impl Index {
     }
 
     /// The oldest segment if carrying what is left in it is worth the copying: there are more than
-    /// `keep`, and little of it, or less than half of everything on disk, is still needed.
+    /// `keep`, and little of it, or less than half of everything on disk, is still needed; or it has been here for
+    /// so long that the rest of it has to go.
     pub fn worth_carrying(&self, keep: usize) -> Option<u32> {
         let oldest = self.segments.front()?;
         let sparse = oldest.live_bytes < oldest.bytes / 4;
         let wasteful = self.live_bytes < self.bytes / 2;
-        (self.segments.len() > keep.max(1) && oldest.live > 0 && (sparse || wasteful))
-            .then_some(oldest.number)
+        let many = self.segments.len() > keep.max(1) && (sparse || wasteful);
+        let old = self.segments.len() > 1 && self.is_old(oldest);
+        (oldest.live > 0 && (many || old)).then_some(oldest.number)
+    }
+
+    /// True if the segment being written holds something, and has been written to for long enough.
+    pub fn newest_is_old(&self) -> bool {
+        let newest = self.segments.back();
+        newest.is_some_and(|s| s.bytes > HEADER_BYTES as u64 && self.is_old(s))
     }
 
     /// True if less than half of the segment being written is needed, and giving it back is worth a new one.
@@ -218,6 +252,11 @@ impl Index {
             .collect();
         seqs.sort_unstable();
         seqs
+    }
+
+    fn is_old(&self, segment: &Segment) -> bool {
+        let old = |since| self.now_ms.saturating_sub(since) > KEPT_MS;
+        segment.since_ms.is_some_and(old) && !twin::broken(Twin::Hoard)
     }
 
     fn unweigh(&mut self, live: Live) {

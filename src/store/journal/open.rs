@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::UNIX_EPOCH;
 
 use tokio::sync::{mpsc, watch};
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub keys: Keyring,
     /// No entry gets a number below this: one more than the highest that `STATE` knows of.
     pub first_seq: u64,
+    /// The time of day, in milliseconds since the epoch.
+    pub now_ms: fn() -> i64,
 }
 
 impl Options {
@@ -73,6 +76,8 @@ impl Default for Options {
             remembered_deliveries: REMEMBERED_DELIVERIES,
             keys: Keyring::default(),
             first_seq: 1,
+            // A time at which nothing grows old.
+            now_ms: || 0,
         }
     }
 }
@@ -124,6 +129,11 @@ impl Journal {
         let remover = Remover::start(Arc::clone(&disk), dir).map_err(fail)?;
         let writer = writer_at(tail, disk, dir, next_seq, &options).map_err(fail)?;
         index.grow(writer.number(), writer.len());
+        for number in segment_numbers(dir)? {
+            if let Some(at_ms) = begun_ms(&segment_path(dir, number)) {
+                index.begun(number, at_ms);
+            }
+        }
 
         let (sender, commands) = sync_channel(options.waiting_requests);
         let (notices, notices_out) = mpsc::unbounded_channel();
@@ -157,6 +167,13 @@ impl Journal {
             notices: notices_out,
         })
     }
+}
+
+/// When a file was made, in milliseconds since the epoch, where the file system knows.
+fn begun_ms(path: &Path) -> Option<i64> {
+    let made = std::fs::metadata(path).ok()?.created().ok()?;
+    let since = made.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 /// Puts what an earlier process left on stable storage, before anybody hears of it. A process that was killed

@@ -130,7 +130,8 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn empty(dir: &Path) {
+/// Takes everything out of a directory.
+pub fn empty(dir: &Path) {
     for path in entries(dir) {
         match path.is_dir() {
             true => fs::remove_dir_all(path).expect("removed"),
@@ -139,7 +140,8 @@ fn empty(dir: &Path) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies everything into a directory.
+pub fn copy(from: &Path, to: &Path) {
     for path in entries(from) {
         let target = to.join(path.file_name().expect("a name"));
         if path.is_dir() {

@@ -1,6 +1,7 @@
 //! Small programs in C for what safe Rust cannot ask of a system: built by each test that needs one.
 
 use std::{
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,6 +13,43 @@ const SHIM: &str = include_str!("native/shim.c");
 
 /// A resolver that knows some names at times only.
 const NAMES: &str = include_str!("native/names.c");
+
+/// A library that moves the time of day.
+const CLOCK: &str = include_str!("native/clock.c");
+
+/// The time of day of a process whose `LD_PRELOAD` this is.
+pub struct Clock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl Clock {
+    /// The right time, to be set later.
+    pub fn right(dir: &Path) -> Result<Clock, String> {
+        let library = build(dir, "clock.so", CLOCK, &["-shared", "-fPIC"])?;
+        let file = dir.join("offset");
+        std::fs::write(&file, 0_i64.to_ne_bytes()).expect("written");
+        Ok(Clock { library, file })
+    }
+
+    /// What a process needs so that this is its clock.
+    pub fn settings(&self) -> [(&'static str, &str); 2] {
+        let text = |path: &'static str, at| (path, Path::to_str(at).expect("a path of ours"));
+        [
+            text("LD_PRELOAD", &self.library),
+            text("CLOCK_OFFSET", &self.file),
+        ]
+    }
+
+    /// From now on it is off by so many seconds.
+    pub fn set(&self, seconds: i64) {
+        let mut file = std::fs::OpenOptions::new();
+        // In place: the process looks at these bytes whenever it wants to know the time.
+        let file = file.write(true).open(&self.file).expect("a file");
+        file.write_all_at(&seconds.to_ne_bytes(), 0)
+            .expect("written");
+    }
+}
 
 /// Builds a program.
 pub fn cut(dir: &Path) -> Result<PathBuf, String> {

@@ -14,6 +14,7 @@ use super::system;
 use crate::{
     encryption::PLANTED,
     hand::{created, new_id, now_s},
+    payloads::is_still_there,
     wire::{ask, post},
 };
 
@@ -162,4 +163,14 @@ async fn told(twin: Option<Twin>) -> (bool, bool) {
 async fn g36_g37_a_daemon_that_talks_is_noticed() {
     assert_eq!(told(None).await, (false, false));
     assert_eq!(told(Some(Twin::Talkative)).await, (true, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g37_what_stays_for_ever_is_noticed() {
+    for (twin, stays, patience) in [("", false, 60), (Twin::Hoard.name(), true, 5)] {
+        match is_still_there(twin, Duration::from_secs(patience)).await {
+            Ok(there) => assert_eq!(there, stays, "{twin}"),
+            Err(why) => return println!("NOT RUN: no clock can be moved here: {why}"),
+        }
+    }
 }
