@@ -75,11 +75,8 @@ fn open(section: &config::State) -> Result<Disk, StartError> {
         now_ms: || Clock.now_ms(),
         ..journal::Options::default()
     };
-    let journal::Opened {
-        journal,
-        recovered,
-        notices,
-    } = Journal::open(&dir.join(journal::DIR), options)?;
+    let opened = Journal::open(&dir.join(journal::DIR), options)?;
+    let (journal, recovered, notices) = (opened.journal, opened.recovered, opened.notices);
     // A directory with `STATE` had a journal, unless the file says that nothing was ever written to it.
     let mut doubt = report_recovery(&recovered, damaged || highest > 0, &alerts, now_ms);
     if damaged {

@@ -130,6 +130,12 @@ impl<S: AsyncRead + Unpin> Tapped<S> {
         Ok(())
     }
 
+    /// True if what was heard cannot be a request: its first byte is neither of a method nor of an empty line before one.
+    pub fn begins_like_none(&self) -> bool {
+        let fine = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n');
+        !self.ahead.first().is_none_or(fine)
+    }
+
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut chunk = [0; CHUNK];
         let mut chunk = ReadBuf::new(&mut chunk);
@@ -236,6 +242,7 @@ mod tests {
             let mut tapped = Tapped::new(sent, Tap::default(), Duration::from_secs(1));
             tapped.hear_out().await.unwrap();
             assert_eq!(tapped.ahead.len(), heard);
+            assert_eq!(tapped.begins_like_none(), sent.starts_with(b"\x16"));
             let mut read = Vec::new();
             tapped.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, sent);

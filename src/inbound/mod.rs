@@ -25,7 +25,7 @@ use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, copy, sink},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
     sync::Semaphore,
     time::{sleep, timeout},
@@ -53,6 +53,9 @@ const LAST_CALL: Duration = Duration::from_millis(300);
 /// a socket that is being sent to resets it, and the peer might lose the answer over that.
 const SEE_OFF: Duration = Duration::from_secs(2);
 const SEE_OFF_BYTES: u64 = 16 * 1024 * 1024;
+/// What is said to who speaks another protocol, such as TLS.
+const NO_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// When a request's head that is not whole yet is refused, in bytes; the read that completes one may bring as much again.
 /// Also the most of an answer that nobody reads yet. hyper's own bound of a hundred header lines stands beside it.
 const MAX_HEAD: usize = 64 * 1024;
@@ -333,8 +336,12 @@ where
         heard = timeout(bounds.header_timeout, socket.hear_out()) => heard,
         () = last_call(&stop) => return,
     };
-    if let Ok(Ok(())) = heard {
-        Box::pin(requests(socket, served, bounds, stop)).await;
+    match heard {
+        Ok(Ok(())) if socket.begins_like_none() => {
+            let _ = timeout(bounds.idle_timeout, socket.write_all(NO_REQUEST)).await;
+        }
+        Ok(Ok(())) => Box::pin(requests(socket, served, bounds, stop)).await,
+        _ => {}
     }
 }
 
@@ -371,8 +378,10 @@ where
 /// The peer has been told that nothing more comes; lets it say the same.
 async fn see_off(socket: impl AsyncRead + Unpin, stop: &CancellationToken) {
     let mut rest = socket.take(SEE_OFF_BYTES);
-    let mut nowhere = sink();
-    let seen_off = timeout(SEE_OFF, copy(&mut rest, &mut nowhere));
+    let seen_off = timeout(SEE_OFF, async {
+        let mut chunk = [0; 1024];
+        while rest.read(&mut chunk).await.is_ok_and(|bytes| bytes > 0) {}
+    });
     // However it ends, it is over. Whoever says nothing holds up no stop.
     let _ = stop.run_until_cancelled(seen_off).await;
 }

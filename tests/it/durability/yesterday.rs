@@ -76,7 +76,8 @@ async fn a_state_of_yesterday_deletes_nobody_and_takes_nothing_back() {
         assert!(name(&system, id).contains("Today"), "{id} went back");
     }
     let mut now = system.convex.tombstones("users");
-    (dead.sort(), now.sort());
+    dead.sort();
+    now.sort();
     assert_eq!(now, dead, "nobody else was deleted");
     same_records(&system.clerk, &system.convex);
     never_twice_never_back(&system.convex);
