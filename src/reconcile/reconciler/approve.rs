@@ -7,7 +7,7 @@ use super::{Reconciler, pins};
 use crate::{
     clerk::Priority,
     convex::reader::MAX_KEYS,
-    model::{Difference, Key, Table},
+    model::{Action, Difference, DriftKind, Key, Table},
     reconcile::{
         Trouble,
         confirm::rows_of,
@@ -29,9 +29,6 @@ use crate::{
     },
     report::{Report, RunKind, RunOutcome},
 };
-
-/// Records by name in one note.
-const NAMED: usize = 10;
 
 impl Reconciler {
     pub(super) async fn approve(
@@ -69,7 +66,6 @@ impl Reconciler {
         let mut tally = Tally::default();
         let mut differences = Vec::new();
         let mut notes = Vec::new();
-        let (mut left_alone, mut named) = (0, Vec::new());
         let total = plan.len() as u64;
         let (known, by_person) = (self.options.known.as_ref(), Lately::by_person());
         for group in Group::ALL {
@@ -88,14 +84,7 @@ impl Reconciler {
                     ..
                 } = remove(&ends, group, orphans, known, &by_person).await?;
                 differences.extend(done);
-                left_alone += spared.len();
-                let room = NAMED - named.len();
-                named.extend(
-                    spared
-                        .into_iter()
-                        .take(room)
-                        .map(|name| name.key.to_string()),
-                );
+                differences.extend(spared.into_iter().map(|name| left_alone(own, name)));
                 step(progress, some.len(), total, differences.len());
             }
             let merges = plan.merges().filter(|record| record.table == own);
@@ -106,25 +95,29 @@ impl Reconciler {
                 step(progress, some.len(), total, differences.len());
             }
         }
-        if left_alone > 0 {
-            notes.push(format!(
-                "{left_alone} of {total} exist in Clerk again and were left alone, which is no difference: {}{}",
-                named.join(", "),
-                if left_alone > named.len() { ", …" } else { "" }
-            ));
-        }
         differences.iter().for_each(|one| tally.count(one));
-        self.conclude_plan(&ends, started_ms, tally, differences, notes)
+        self.conclude_plan(&ends, started_ms, plan, tally, differences, notes)
     }
 
     fn conclude_plan(
         &self,
         ends: &Ends,
         started_ms: i64,
+        plan: &Plan,
         tally: Tally,
         differences: Vec<Difference>,
-        notes: Vec<String>,
+        mut notes: Vec<String>,
     ) -> Result<Report, Trouble> {
+        let left =
+            |one: &&Difference| one.action == Action::None && one.kind == DriftKind::Orphaned;
+        let spared = differences.iter().filter(left).count();
+        if spared > 0 {
+            notes.push(format!(
+                "{spared} of {} exist in Clerk again and were left alone",
+                plan.len()
+            ));
+        }
+        let failed = differences.iter().any(|one| one.action == Action::Failed);
         let id = ends.run_id(started_ms);
         let mut log = self.options.history.log(&id)?;
         for one in &differences {
@@ -136,10 +129,10 @@ impl Reconciler {
             started_ms,
             finished_ms: (ends.now)(),
             plan_digest: None,
-            outcome: if tally.repaired() == tally.differences() {
-                RunOutcome::Repaired
-            } else {
+            outcome: if failed {
                 RunOutcome::Differences
+            } else {
+                RunOutcome::Repaired
             },
             resumed: false,
             files: None,
@@ -213,4 +206,11 @@ fn step(progress: &Watch, dealt_with: usize, total: u64, repaired: usize) {
             repaired: repaired as u64,
         }
     });
+}
+
+fn left_alone(table: Table, name: Name) -> Difference {
+    Difference {
+        reason: Some("it exists in Clerk again and was left alone".into()),
+        ..Difference::orphaned(table, name.key)
+    }
 }
