@@ -288,8 +288,8 @@ impl Inner {
         counts: bool,
     ) -> Result<Arc<Report>, RunError> {
         let kind = request.kind;
-        // A plan that is carried out looks at nothing else, and other rules find what is no difference yet.
-        let compares = request.approve.is_none() && request.mapping.is_none();
+        // A plan that is carried out looks at nothing else.
+        let compares = request.approve.is_none();
         let started = Instant::now();
         tracing::debug!(kind = kind.name(), asked_by = ?request.asked_by, "a run begins");
         let run = self
