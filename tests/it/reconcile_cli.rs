@@ -299,7 +299,7 @@ async fn a_command_beside_another_one_that_holds_the_state_ends_with_code_4() {
     for command in [
         &["audit"][..],
         &["reconcile"],
-        &["reconcile", "--approve", "0123"],
+        &["reconcile", "--approve", "0123456789abcdef"],
     ] {
         let output = system.run(command).await;
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
