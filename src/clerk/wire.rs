@@ -96,12 +96,14 @@ impl<'a> Envelope<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, ShapeError> {
         let envelope: Self = read("event", body).map_err(ShapeError::malformed)?;
         // It is remembered, and shown.
-        match &envelope.instance_id {
-            Some(id) if Key::parse(id).is_none() => Err(ShapeError::malformed(Reason::of(
-                "event.instance_id is not an id of Clerk's",
-            ))),
-            _ => Ok(envelope),
+        if envelope
+            .instance()
+            .is_some_and(|id| Key::parse(id).is_none())
+        {
+            let words = "event.instance_id is not an id of Clerk's";
+            return Err(ShapeError::malformed(Reason::of(words)));
         }
+        Ok(envelope)
     }
 
     /// The instance, if it says which. An empty name is none.

@@ -43,7 +43,8 @@ impl<'a> Rough<'a> {
 
     /// The instance, if it says which.
     pub fn instance(&self) -> Option<&str> {
-        self.instance_id.text()
+        let instance = self.instance_id.text();
+        instance.filter(|id| Key::parse(id).is_some())
     }
 
     /// The error, with the record that the body names. An event that is not synced needs no shape.
