@@ -4,6 +4,7 @@
 //! `attempt`, `origin`, `elapsed_ms`, `code`. Never a body, a name, an address or a secret. Metrics are
 //! values of one [`Metrics`], not globals, so that several daemons can live in one process.
 
+mod begun;
 mod carried;
 mod door;
 mod exposition;
@@ -134,7 +135,8 @@ impl Default for Metrics {
         register_calls(&mut registry, &clerk_requests, &convex_requests);
         door::register(&mut registry, &webhooks, &ensure, &refused, &panics);
         door::begin(&webhooks);
-        begin(&changes, &retries);
+        begun::changes(&changes, &retries);
+        begun::calls(&clerk_requests, &convex_requests);
         registry.register(
             "changes",
             "Changes by table, outcome and source",
@@ -191,9 +193,6 @@ fn register_calls(
     clerk: &Family<ClerkLabels, Counter>,
     convex: &Family<ConvexLabels, Counter>,
 ) {
-    let (endpoint, function, status) = ("get_user", "apply", 200);
-    drop(clerk.get_or_create(&ClerkLabels { endpoint, status }));
-    drop(convex.get_or_create(&ConvexLabels { function, status }));
     registry.register(
         "clerk_requests",
         "Requests to Clerk by endpoint and status",
@@ -204,23 +203,6 @@ fn register_calls(
         "Calls to Convex by function and status",
         convex.clone(),
     );
-}
-
-/// Begins what nearly every delivery comes to, and every cause, with 0.
-fn begin(changes: &Family<ChangeLabels, Counter>, retries: &Family<RetryLabels, Counter>) {
-    let source = "webhook";
-    for table in ["users", "organizations", "memberships"] {
-        for outcome in ["created", "updated", "deleted"] {
-            drop(changes.get_or_create(&ChangeLabels {
-                table,
-                outcome,
-                source,
-            }));
-        }
-    }
-    for cause in ["record", "convex", "clerk"] {
-        drop(retries.get_or_create(&RetryLabels { cause }));
-    }
 }
 
 impl Metrics {
