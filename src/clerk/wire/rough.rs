@@ -11,7 +11,7 @@ use crate::{
         lenient::{Loose, lenient},
         shape::ShapeError,
     },
-    model::{RecordKey, Table},
+    model::{Key, RecordKey, Table},
 };
 
 lenient! {
