@@ -1,4 +1,5 @@
-//! Verdicts on their way into the journal: each waits until the ledger that stands behind it is with the system.
+//! Verdicts on their way into the journal: each waits until the ledger that stands behind it, and the operations log's
+//! entry about it, are with the system.
 //!
 //! That two contents have one version shows only in the ledger, so what the journal holds for final must not be
 //! forgotten there by a kill. One flush covers every verdict that waits: it wakes all of sled's threads and uses the
@@ -6,13 +7,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Applier, workers::Message};
 use crate::{apply::Shared, store::journal::Settled};
 
 /// How long a verdict waits for company.
 const COMPANY: Duration = Duration::from_millis(25);
+/// How long they wait for the operations log, which writes in far less unless its disk hangs.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// The most verdicts that wait; beyond, nothing more is begun until the disk has caught up.
 const MOST: usize = 16_384;
 
@@ -92,6 +95,10 @@ impl Shared {
         let flushed = tokio::task::spawn_blocking(move || state.flush()).await;
         if let Ok(Err(error)) = flushed {
             self.state_failed(&error);
+        }
+        // What is final is not written again, and then nothing would tell of it once more.
+        if let Some(log) = self.oplog.get() {
+            let _ = timeout(LOG_PATIENCE, log.written()).await;
         }
         self.journal.settle(settled);
     }
