@@ -48,8 +48,6 @@ impl Applier {
             let mut report = Report::default();
             let mut works = Vec::with_capacity(leases.len());
             for lease in leases {
-                // Whoever waits for an acknowledgement, and the disk for it, goes first.
-                std::thread::yield_now();
                 match shared.prepare(lease) {
                     Ok(work) => works.push(work),
                     Err(ended) => report.endings.push(shared.found_again(ended).await),
