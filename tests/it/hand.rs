@@ -19,6 +19,7 @@ pub const SIGNED_UP: i64 = 1_735_689_600_000;
 /// Signs with these secrets and posts to one address.
 #[derive(Clone)]
 pub struct Hand {
+    listener: SocketAddr,
     url: String,
     secrets: Vec<String>,
     client: reqwest::Client,
@@ -41,10 +42,16 @@ impl Hand {
             .no_proxy()
             .pool_idle_timeout(IDLE);
         Hand {
+            listener,
             url: format!("http://{listener}{}", crate::world::PATH),
             secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
             client: builder.build().expect("a client"),
         }
+    }
+
+    /// The port that it posts to.
+    pub fn port(&self) -> u16 {
+        self.listener.port()
     }
 
     /// The same with other secrets.

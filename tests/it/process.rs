@@ -23,6 +23,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
+    net::TcpSocket,
     process::{Child, Command},
 };
 
@@ -48,6 +49,9 @@ pub struct System {
     socket: Option<TcpListener>,
     arguments: Vec<String>,
     running: Option<Running>,
+    /// Holds the daemon's port while none runs. Without it somebody else's listener gets the port between two starts,
+    /// and what is sent to the daemon goes there: taken in by the daemon of another test, or never answered.
+    port: TcpSocket,
     address: Option<SocketAddr>,
     /// Asks for readiness. One for all starts, as each new one would set up TLS again.
     asking: reqwest::Client,
@@ -95,6 +99,7 @@ impl System {
             socket: None,
             arguments: Vec::new(),
             running: None,
+            port: held_port(),
             address: None,
             asking: reqwest::Client::builder()
                 .no_proxy()
@@ -145,9 +150,8 @@ impl System {
         }
         command.env("CCS_LOG__FORMAT", "json");
         command.envs(environment(&self.clerk, &self.convex, self.state.path()));
-        if let Some(address) = self.address {
-            command.env("CCS_LISTEN__ADDRESS", address.to_string());
-        }
+        let address = self.address.or_else(|| self.port.local_addr().ok());
+        command.env("CCS_LISTEN__ADDRESS", address.expect("a port").to_string());
         for (key, value) in &self.settings {
             match value.as_str() {
                 "" => command.env_remove(key),
@@ -330,6 +334,15 @@ impl System {
         said.and_then(|text| text.parse().ok())
             .expect("a start says how many")
     }
+}
+
+/// A port that nobody is given as a free one, and that can still be listened on by name.
+fn held_port() -> TcpSocket {
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.set_reuseaddr(true).expect("a socket of ours");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    held.bind(any).expect("a free port");
+    held
 }
 
 impl Drop for System {

@@ -25,12 +25,15 @@ use crate::{
 const SENDERS: u64 = 4;
 /// How long a sender rests between two deliveries: about two hundred a second together.
 const REST: Duration = Duration::from_millis(20);
+/// After which time in vain it is told who waits for what.
+const LONG: Duration = Duration::from_secs(20);
 /// How long it waits after it was refused or cut off.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// See the module's words.
 pub struct Load {
     told: Arc<Told>,
+    hand: Hand,
     senders: JoinSet<()>,
 }
 
@@ -48,6 +51,8 @@ struct Told {
     refused: AtomicU64,
     late: AtomicU64,
     late_lost: AtomicU64,
+    /// What each sender is waiting for: since when, and at which attempt of a delivery.
+    asking: Mutex<BTreeMap<String, (Instant, u64)>>,
     /// The newest version of each user that was acknowledged, and when.
     users: Mutex<BTreeMap<String, (i64, Instant)>>,
 }
@@ -120,7 +125,12 @@ impl Load {
             let name = format!("{name}_{sender}");
             senders.spawn(async move { send(&hand, &told, &mut dice, &name, fillings).await });
         }
-        Load { told, senders }
+        let hand = hand.clone();
+        Load {
+            told,
+            hand,
+            senders,
+        }
     }
 
     /// How many were acknowledged so far, repetitions not counted.
@@ -150,9 +160,13 @@ impl Load {
     /// Waits until each delivery that was begun is acknowledged, and ends. The daemon must take them in.
     pub async fn end(mut self) -> Truth {
         self.told.stop.store(true, Ordering::Relaxed);
+        let (began, mut told) = (Instant::now(), false);
         eventually("all is acknowledged", async || {
             while let Some(ended) = self.senders.try_join_next() {
                 ended.expect("a sender that goes on to its end");
+            }
+            if began.elapsed() > LONG && !std::mem::replace(&mut told, true) {
+                self.told.say_who_waits(&self.hand);
             }
             self.senders.is_empty()
         })
@@ -171,6 +185,29 @@ impl Load {
                 late_lost: load(&self.told.late_lost),
             },
         }
+    }
+}
+
+impl Told {
+    fn asks(&self, sender: &str, attempt: Option<u64>) {
+        let mut asking = self.asking.lock().expect("no panic while held");
+        match attempt {
+            Some(attempt) => asking.insert(sender.to_owned(), (Instant::now(), attempt)),
+            None => asking.remove(sender),
+        };
+    }
+
+    /// What a sender that has no answer is waiting for, and what the kernel knows of its connection.
+    fn say_who_waits(&self, hand: &Hand) {
+        let asking = self.asking.lock().expect("no panic while held");
+        for (sender, (since, attempt)) in &*asking {
+            let since = since.elapsed();
+            println!("{sender} has waited for {since:?} at attempt {attempt}");
+        }
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let port = format!(":{:04X} ", hand.port());
+        let sockets = sockets.lines().filter(|socket| socket.contains(&port));
+        sockets.for_each(|socket| println!("{socket}"));
     }
 }
 
@@ -268,7 +305,7 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
     while !told.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(REST).await;
         if dice.percent(10) && !done.is_empty() {
-            until_taken(hand, told, dice.one(&done)).await;
+            until_taken(hand, told, name, dice.one(&done)).await;
             told.repeated.fetch_add(1, Ordering::Relaxed);
             continue;
         }
@@ -290,7 +327,7 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
             *dice.one(fillings)
         };
         let delivery = Delivery::new(user, *version, filling);
-        let taken = until_taken(hand, told, &delivery).await;
+        let taken = until_taken(hand, told, name, &delivery).await;
         told.acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut known = told.users.lock().expect("no panic while held");
         known.insert(user.clone(), (*version, taken));
@@ -305,9 +342,12 @@ async fn send(hand: &Hand, told: &Told, dice: &mut Dice, name: &str, fillings: &
 }
 
 /// Repeats a delivery until it is taken in, and says when that was.
-async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> Instant {
+async fn until_taken(hand: &Hand, told: &Told, name: &str, delivery: &Delivery) -> Instant {
     let mut late = false;
+    let mut attempt = 0;
     loop {
+        attempt += 1;
+        told.asks(name, Some(attempt));
         let power = told.power.load(Ordering::SeqCst);
         let answer = hand.try_post(&delivery.id, delivery.body.clone()).await;
         let at = Instant::now();
@@ -321,6 +361,7 @@ async fn until_taken(hand: &Hand, told: &Told, delivery: &Delivery) -> Instant {
             Ok(answer) if answer.status == 200 => {
                 let lost = late && answer.text == "stored\n";
                 told.late_lost.fetch_add(lost.into(), Ordering::Relaxed);
+                told.asks(name, None);
                 return at;
             }
             Ok(answer) if answer.status == 503 => {
