@@ -49,7 +49,7 @@ impl Default for Bound {
 /// Reads the body within its bounds, waits for a turn, and goes on.
 pub(super) async fn bound(State(bound): State<Bound>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let whole = match body::read(&parts.headers, body, &bound.limits).await {
+    let whole = match body::read(body::announced(&parts.headers), body, &bound.limits).await {
         Ok(whole) => whole,
         Err(unread) => return refuse(&unread),
     };

@@ -62,11 +62,14 @@ pub struct Begun {
     rest: Body,
 }
 
-/// Reads a body.
-pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Whole, Unread> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+/// How long a body will be, in bytes, if its request says so.
+pub fn announced(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+/// Reads a body that is so long, if that is known.
+pub async fn read(announced: Option<u64>, body: Body, limits: &Limits) -> Result<Whole, Unread> {
     let most = match twin::broken(Twin::AnySize) {
         true => 1 << 30,
         false => limits.most,
@@ -168,7 +171,7 @@ mod tests {
     }
 
     async fn taken(length: usize, limits: &Limits) -> Result<Whole, Unread> {
-        read(&HeaderMap::new(), Body::from(vec![b'x'; length]), limits).await
+        read(None, Body::from(vec![b'x'; length]), limits).await
     }
 
     #[tokio::test]
@@ -184,7 +187,7 @@ mod tests {
             assert_eq!(finished.map(|bytes| bytes.len()), Some(101), "{wider}");
         }
         let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, "101".parse().unwrap())]);
-        let refused = read(&announced, Body::empty(), &small).await;
+        let refused = read(super::announced(&announced), Body::empty(), &small).await;
         assert!(matches!(refused, Err(Unread::TooLarge(_))));
     }
 
@@ -213,7 +216,7 @@ mod tests {
             Ok::<_, axum::Error>(Bytes::from_static(&[b'x'; CHUNK]))
         });
         let limits = limits(1 << 20, 16 << 20);
-        let refused = read(&HeaderMap::new(), Body::from_stream(endless), &limits).await;
+        let refused = read(None, Body::from_stream(endless), &limits).await;
         let Err(Unread::TooLarge(begun)) = refused else {
             panic!("it is too large");
         };
@@ -232,7 +235,7 @@ mod tests {
     async fn a_body_that_does_not_come_is_too_slow() {
         let never =
             Body::from_stream(futures_util::stream::pending::<Result<Bytes, axum::Error>>());
-        let read = read(&HeaderMap::new(), never, &limits(100, 0)).await;
+        let read = read(None, never, &limits(100, 0)).await;
         assert!(matches!(read, Err(Unread::TooSlow)));
     }
 }

@@ -19,9 +19,8 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     Router,
-    body::Body,
     extract::{Request, State},
-    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -117,21 +116,46 @@ impl Intake {
                 .is_some_and(|limiter| limiter.check().is_err())
     }
 
-    async fn take_in(self: &Arc<Self>, headers: &HeaderMap, body: Body) -> Answer {
-        let now_ms = now_ms();
-        let claim = match Claim::read(headers, now_ms / 1000) {
-            Ok(claim) => claim,
-            Err(refusal) => return Answer::new("none", refusal.into()),
-        };
+    /// What can be said before the body comes.
+    fn welcome(&self, request: &Parts, now_ms: i64) -> Result<Welcome, Verdict> {
+        if self.is_too_fast(&request.extensions) {
+            return Err(Verdict::RateLimited);
+        }
+        let headers = &request.headers;
+        let claim = Claim::read(headers, now_ms / 1000)?;
         // What was signed are the bytes that came; a bomb is not unpacked to find that out.
         let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
         if encodings.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Answer::new("none", Verdict::Encoded);
+            return Err(Verdict::Encoded);
         }
-        let whole = match body::read(headers, body, &self.bodies).await {
+        Ok(Welcome {
+            claim,
+            announced: body::announced(headers),
+            asks_first: headers.contains_key(header::EXPECT),
+        })
+    }
+
+    async fn take_in(self: &Arc<Self>, request: Request) -> Answer {
+        let now_ms = now_ms();
+        let (parts, body) = request.into_parts();
+        let welcome = self.welcome(&parts, now_ms);
+        // What a head takes, with the buffer that it lies in, is not kept while the body comes: thousands may be slow.
+        drop(parts);
+        let Welcome {
+            claim,
+            announced,
+            asks_first,
+        } = match welcome {
+            Ok(welcome) => welcome,
+            Err(verdict) => return Answer::new("none", verdict),
+        };
+        let whole = match body::read(announced, body, &self.bodies).await {
             Ok(whole) => whole,
             Err(Unread::TooLarge(begun)) => {
-                self.oversized.look(self, headers, claim, begun);
+                // Who asks first whether to send it has had the answer.
+                if !asks_first {
+                    self.oversized.look(self, claim, begun);
+                }
                 return Answer::new("none", Verdict::TooLarge);
             }
             Err(unread) => return Answer::new("none", unread.into()),
@@ -241,6 +265,13 @@ fn delivery(event: &VerifiedEvent<'_>, kind: &str) -> Cause {
     }
 }
 
+/// What is known of a request that is worth reading on.
+struct Welcome {
+    claim: Claim,
+    announced: Option<u64>,
+    asks_first: bool,
+}
+
 /// What a request came to.
 struct Answer {
     kind: String,
@@ -257,11 +288,7 @@ impl Answer {
 }
 
 async fn deliver(State(intake): State<Arc<Intake>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let Answer { kind, verdict } = match intake.is_too_fast(&parts.extensions) {
-        true => Answer::new("none", Verdict::RateLimited),
-        false => intake.take_in(&parts.headers, body).await,
-    };
+    let Answer { kind, verdict } = intake.take_in(request).await;
     intake.metrics.webhook(&kind, verdict.name());
     let (status, words, retry_after) = verdict.answer();
     let mut response = (status, words).into_response();

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -37,14 +36,9 @@ impl Oversized {
     pub(super) fn look(
         &self,
         intake: &Arc<Intake>,
-        headers: &HeaderMap,
         claim: Claim,
         begun: Begun,
     ) {
-        // Who asks first whether to send it has had the answer.
-        if headers.contains_key(header::EXPECT) {
-            return;
-        }
         let Ok(turn) = Arc::clone(&self.one).try_acquire_owned() else {
             return;
         };

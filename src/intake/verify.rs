@@ -106,9 +106,10 @@ impl Claim {
         }
         let mut chosen = HeaderMap::with_capacity(3);
         for (name, own) in spelling.into_iter().zip(SPELLINGS[0]) {
-            if let Some(value) = headers.get(name) {
-                chosen.insert(own, value.clone());
-            }
+            // Copied, since a clone would hold on to the buffer that the whole head lies in.
+            let value = headers.get(name).map(HeaderValue::as_bytes);
+            let value = HeaderValue::from_bytes(value.unwrap_or_default());
+            chosen.insert(own, value.map_err(|_| Refusal::Malformed)?);
         }
         Ok(Claim {
             id: delivery,
