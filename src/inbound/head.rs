@@ -66,6 +66,10 @@ impl Tap {
         if noted.complete {
             return;
         }
+        // Empty lines may come before a head, and are none of it.
+        let empty = |byte: &u8| noted.bytes.is_empty() && matches!(byte, b'\r' | b'\n');
+        let begun = bytes.iter().position(|byte| !empty(byte));
+        let bytes = &bytes[begun.unwrap_or(bytes.len())..];
         let room = MAX_HEAD - noted.bytes.len();
         let bytes = &bytes[..bytes.len().min(room)];
         // A line at a time, so that nothing of the body is copied.
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn only_the_head_is_noted_however_it_is_cut() {
-        let whole = b"POST / HTTP/1.1\r\nHost: l\r\nCONTENT-length : 3\r\nTransfer-Encoding:chunked\r\n\r\n\
+        let whole = b"\r\n\n\r\n\r\nPOST / HTTP/1.1\r\nHost: l\r\nCONTENT-length : 3\r\nTransfer-Encoding:chunked\r\n\r\n\
                       x-body: 1\r\n\r\n";
         for size in 1..whole.len() {
             let tap = Tap::default();
