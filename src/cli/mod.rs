@@ -34,7 +34,10 @@ use self::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{Config, Env, Local, Sending};
+use crate::{
+    config::{Config, Env, Local, Sending},
+    daemon,
+};
 
 /// Keeps the tables of a Convex deployment equal to a Clerk instance.
 #[derive(Debug, Parser)]
@@ -193,13 +196,14 @@ fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     };
     // An error means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(format!("cannot start threads: {error}"))
-                .help("raise the limit of processes of this user (`ulimit -u`)")
-        })?;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if let Command::Run(_) = command {
+        threads.on_thread_start(daemon::stand_back);
+    }
+    let runtime = threads.enable_all().build().map_err(|error| {
+        Failure::failed(format!("cannot start threads: {error}"))
+            .help("raise the limit of processes of this user (`ulimit -u`)")
+    })?;
     runtime.block_on(dispatch(command, context, socket))
 }
 

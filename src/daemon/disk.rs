@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use chrono::DateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{StartError, build::keyring};
 use crate::{
@@ -51,8 +51,17 @@ impl Disk {
     /// Opens the state directory, whatever an earlier process or a disk has left of it.
     pub async fn open(config: &Config) -> Result<Disk, StartError> {
         let section = config.state.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&section)).await;
-        opened.map_err(|error| StartError::Threads(std::io::Error::other(error)))?
+        let (told, opened) = oneshot::channel();
+        // Not on a thread of the runtime, which stands back: the journal's own is begun here, and inherits that.
+        std::thread::Builder::new()
+            .name("open".into())
+            .spawn(move || {
+                let _ = told.send(open(&section));
+            })
+            .map_err(StartError::Threads)?;
+        let panicked =
+            || StartError::Threads(std::io::Error::other("the thread that opens it panicked"));
+        opened.await.unwrap_or_else(|_| Err(panicked()))
     }
 }
 

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::{runtime, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -64,6 +65,11 @@ const INTAKE_THREADS: usize = 2;
 /// Of the time for a stop, what requests in hand may take at most.
 const INTAKE_DRAIN: Duration = Duration::from_secs(3);
 
+/// By how many steps of niceness everything else stands back behind taking deliveries in.
+const STANDS_BACK: i32 = 10;
+/// The last step.
+const NICEST: i32 = 19;
+
 /// Reads the configuration again, from where it was read first.
 pub type Reread = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
@@ -76,6 +82,15 @@ pub struct Surroundings {
     pub log_level: Option<LogLevel>,
     /// What the public listener is to be, if the service manager holds it; see [`handed_over`].
     pub socket: Option<TcpListener>,
+}
+
+/// Makes this thread one that waits while deliveries want the processors; for those of the runtime that a daemon is started
+/// on, as they start. Under a flood each delivery is stored and answered at once, and what writes it to Convex comes
+/// after it, with a tenth of such a thread's share. Where it is not allowed, as under a filter of system calls, the two share.
+pub fn stand_back() {
+    // The process's number is that of its first thread. This one may have begun with what another had set.
+    let nice = getpriority_process(Some(getpid())).unwrap_or(0) + STANDS_BACK;
+    let _ = setpriority_process(None, nice.min(NICEST));
 }
 
 /// Starts daemons.

@@ -33,12 +33,7 @@ impl Default for Oversized {
 
 impl Oversized {
     /// Goes on reading, unless another one is being looked at; the answer does not wait for it.
-    pub(super) fn look(
-        &self,
-        intake: &Arc<Intake>,
-        claim: Claim,
-        begun: Begun,
-    ) {
+    pub(super) fn look(&self, intake: &Arc<Intake>, claim: Claim, begun: Begun) {
         let Ok(turn) = Arc::clone(&self.one).try_acquire_owned() else {
             return;
         };

@@ -1,8 +1,8 @@
 //! G29: a day of work in less time: traffic, lost deliveries, faulty services, scans, full diffs, restarts.
 //!
 //! The simulated Clerk is the truth; at the end both sides hold the same, and nothing was written twice or back.
-//! Memory, threads, descriptors and disk are sampled; over the last half, in which one process runs, a line is laid
-//! through them. `CCS_SOAK_DAY_SECONDS` is how long the day takes, `CCS_SOAK_DAY_HOURS` how many hours it has,
+//! Memory, threads, descriptors and disk are sampled; over the last half, in which one process runs that has run for
+//! some hours then, a line is laid through them. `CCS_SOAK_DAY_SECONDS` is how long the day takes, `CCS_SOAK_DAY_HOURS` how many hours it has,
 //! `CCS_SOAK_DAY_USERS` and `CCS_SOAK_DAY_RATE` (events a second) how large it is.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -30,6 +30,9 @@ use crate::{
 const JUDGED: usize = 1_200;
 /// Sweeps of a day.
 const SWEEPS: usize = 288;
+/// Restarts of a day of 24 hours, every second one by SIGKILL. All come in its first third: what a new process fills
+/// once, such as its ledger and what it remembers of deliveries, is no leak.
+const RESTARTS: usize = 20;
 /// How long events are collected before they happen.
 const MOMENT: Duration = Duration::from_millis(20);
 /// Samples of a day.
@@ -56,6 +59,12 @@ struct Plan {
 impl Plan {
     fn hour(&self) -> Duration {
         Duration::from_secs_f64(self.seconds as f64 / self.hours as f64)
+    }
+
+    /// How many restarts there have been at the end of this hour.
+    fn restarts(&self, hour: usize) -> usize {
+        let (all, third) = (RESTARTS * self.hours / 24, self.hours.div_ceil(3));
+        all * (hour + 1).min(third) / third
     }
 }
 
@@ -185,9 +194,10 @@ async fn pass(
                 Ok(Err(_)) | Err(_) => "cut off".to_owned(),
             }
         });
-        // The last half belongs to one process.
-        if 2 * (hour + 1) <= plan.hours {
-            let then = Instant::now() + plan.hour().mul_f64(dice.below(60) as f64 / 100.0);
+        let due = plan.restarts(hour) - restarts;
+        for _ in 0..due {
+            let share = dice.below(60) as f64 / 100.0 / due as f64;
+            let then = Instant::now() + plan.hour().mul_f64(share);
             traffic.until(then, &system.clerk).await;
             restart(system, restarts % 2 == 1, traffic).await;
             restarts += 1;

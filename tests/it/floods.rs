@@ -15,13 +15,14 @@ use std::{
 };
 
 use clerk_convex_sync::sandbox::clerk::DEFAULT_WEBHOOK_SECRET;
+use rustix::process::getpriority_process;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::{
     answers::{Headers, signed, with, without},
     hand::{created, new_id, now_s, signature},
-    measure::{contents, memory, mib, size},
+    measure::{contents, memory, mib, niceness, size},
     process::System,
     wire::{Wire, head, post},
     world::{PATH, eventually},
@@ -337,4 +338,26 @@ async fn g06_of_a_flood_of_forgeries_none_is_taken_in_and_nothing_of_it_stays() 
     assert_eq!(figures.sum("handler_panics_total", &[]), 0.0);
     assert_eq!(system.log.count("panicked"), 0);
     assert!(system.door().alerts().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_deliveries_in_comes_before_what_writes_them_to_convex() {
+    let system = System::start().await;
+    let hand = system.hand();
+    for n in 0..50 {
+        hand.say(&created(&format!("user_{n}"), 1, "Ada")).await;
+    }
+    system.door().idle().await;
+    let threads = niceness(system.pid());
+    let nice = |name: &str| {
+        *threads
+            .get(name)
+            .unwrap_or_else(|| panic!("{name}: {threads:?}"))
+    };
+    let own = getpriority_process(None).expect("ours");
+    for urgent in ["intake", "journal", "oplog"] {
+        assert_eq!(nice(urgent), (own, own), "{urgent}: {threads:?}");
+    }
+    let back = (own + 10).min(19);
+    assert_eq!(nice("tokio-rt-worker"), (back, back), "{threads:?}");
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Pid;
+use rustix::process::{Pid, getpriority_process};
 
 /// The size that `CCS_SOAK_<name>` asks for, else the short one.
 pub fn size(name: &str, short: usize) -> usize {
@@ -101,6 +101,23 @@ pub fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 found.insert(entry.path(), bytes);
             }
         }
+    }
+    found
+}
+
+/// How far each of its threads stands back, by the names of the threads: the least and the most.
+pub fn niceness(pid: Pid) -> BTreeMap<String, (i32, i32)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let mut found = BTreeMap::new();
+    for task in tasks.expect("a running process").flatten() {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let thread = task.file_name().to_string_lossy().parse();
+        let thread = Pid::from_raw(thread.expect("a number"));
+        let Ok(nice) = getpriority_process(thread) else {
+            continue;
+        };
+        let (least, most) = found.entry(name.trim().to_owned()).or_insert((nice, nice));
+        (*least, *most) = (nice.min(*least), nice.max(*most));
     }
     found
 }

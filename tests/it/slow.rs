@@ -40,6 +40,8 @@ const DEAF: usize = 3;
 const GROWTH: u64 = 64 << 20;
 /// The longest that anything is waited for: ten times the longest deadline, for machines that stand still for minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long who was hung up on stays away: these are slow clients, and no flood of connections.
+const AWAY: Duration = Duration::from_secs(1);
 /// Deadlines of the short form.
 const SHORT: [(&str, &str); 3] = [
     ("CCS_LISTEN__HEADER_TIMEOUT", "1s"),
@@ -178,7 +180,7 @@ async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
                 if over.load(Ordering::Relaxed) || matches!(kind, Slow::Deaf) {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(AWAY).await;
             }
         });
     }
