@@ -257,10 +257,9 @@ async fn g29_a_day_of_trouble_loses_nothing_and_leaves_nothing_behind() {
             &format!("*/{} * * * * *", (2 * every).min(30)),
         ),
         ("CCS_CONVEX__TIMEOUT", "5s"),
-        // As the unit has it.
-        ("MALLOC_MMAP_THRESHOLD_", "131072"),
     ])
     .await;
+    system.set_as_the_unit();
     system.clerk.seed_users(plan.users);
     system.start_daemon().await;
     report(&system.door(), "reconcile").await;

@@ -10,7 +10,6 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -32,6 +31,10 @@ use crate::{
     hand::Hand,
     world::{environment, eventually},
 };
+
+mod log;
+
+pub use self::log::Log;
 
 /// How long a command may take to answer.
 const END: Duration = Duration::from_secs(60);
@@ -56,10 +59,6 @@ pub struct System {
     /// Asks for readiness. One for all starts, as each new one would set up TLS again.
     asking: reqwest::Client,
 }
-
-/// The lines of a log, as they were written.
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
 
 struct Running {
     child: Child,
@@ -112,6 +111,24 @@ impl System {
     /// Changes a setting from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Gives the daemon the environment that the shipped unit gives it, which sets its memory allocator up.
+    pub fn set_as_the_unit(&mut self) {
+        let unit = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/systemd/clerk-convex-sync.service"
+        );
+        let unit = std::fs::read_to_string(unit).expect("the unit");
+        let lines = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment="));
+        for (name, value) in lines
+            .flat_map(str::split_whitespace)
+            .filter_map(|one| one.split_once('='))
+        {
+            self.set(name, value);
+        }
     }
 
     /// Reads this configuration file from the next start on.
@@ -370,39 +387,6 @@ impl Drop for System {
                 part("wchan"),
                 part("schedstat").trim()
             );
-        }
-    }
-}
-
-impl Log {
-    fn add(&self, line: String) {
-        self.0.lock().expect("no panic while held").push(line);
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().expect("no panic while held").len()
-    }
-
-    /// Everything.
-    pub fn text(&self) -> String {
-        self.0.lock().expect("no panic while held").join("\n")
-    }
-
-    /// How many lines hold this text.
-    pub fn count(&self, text: &str) -> usize {
-        let lines = self.0.lock().expect("no panic while held");
-        lines.iter().filter(|line| line.contains(text)).count()
-    }
-
-    /// A field of the last line, from line `from` on, that holds this text.
-    pub fn field_since(&self, from: usize, text: &str, field: &str) -> Option<String> {
-        let lines = self.0.lock().expect("no panic while held");
-        let new = lines.get(from..).unwrap_or_default();
-        let line = new.iter().rev().find(|line| line.contains(text))?;
-        match &serde_json::from_str::<Value>(line).ok()?[field] {
-            Value::String(text) => Some(text.clone()),
-            Value::Null => None,
-            other => Some(other.to_string()),
         }
     }
 }

@@ -147,7 +147,9 @@ async fn g08_slow_clients_are_hung_up_on_and_keep_nobody_else_out() {
     let (each, seconds) = (size("SLOW", 100), size("SLOW_SECONDS", 0));
     // With thousands of clients on a busy machine a good request may take as long as the short ones.
     let bounds = if seconds > 0 { &[][..] } else { &SHORT };
-    let system = System::with(bounds).await;
+    let mut system = System::prepared(bounds).await;
+    system.set_as_the_unit();
+    system.start_daemon().await;
     let hand = system.hand();
     hand.say(&created("user_first", 1, "Ada")).await;
     system.door().idle().await;
