@@ -275,12 +275,7 @@ async fn connection(
     // What is boxed takes no room while it is not there yet: thousands may be silent, or stay within their heads.
     match tls {
         None => Box::pin(http(socket, served, bounds, stop)).await,
-        Some(tls) => {
-            let greeted = Box::pin(timeout(bounds.header_timeout, tls.accept(socket))).await;
-            if let Ok(Ok(socket)) = greeted {
-                Box::pin(http(socket, served, bounds, stop)).await;
-            }
-        }
+        Some(tls) => Box::pin(https(socket, tls, served, bounds, stop)).await,
     }
 }
 
@@ -327,6 +322,19 @@ fn last(status: StatusCode, words: &'static str) -> Response {
     response
 }
 
+async fn https(
+    socket: TcpStream,
+    tls: TlsAcceptor,
+    served: Served,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    let greeted = timeout(bounds.header_timeout, tls.accept(socket)).await;
+    if let Ok(Ok(socket)) = greeted {
+        http(socket, served, bounds, stop).await;
+    }
+}
+
 async fn http<S>(socket: S, served: Served, bounds: Bounds, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -369,7 +377,7 @@ where
     match ended {
         Ok(()) => {
             let socket = connection.into_parts().io.into_inner();
-            see_off(socket, &stop).await;
+            Box::pin(see_off(socket, &stop)).await;
         }
         Err(error) => tracing::trace!("a connection ended badly: {error}"),
     }
