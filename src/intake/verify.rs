@@ -105,11 +105,10 @@ impl Claim {
             return Err(Refusal::TooFarOff);
         }
         let mut chosen = HeaderMap::with_capacity(3);
-        for (name, own) in spelling.into_iter().zip(SPELLINGS[0]) {
+        for (own, value) in SPELLINGS[0].into_iter().zip([id, timestamp, signature]) {
             // Copied, since a clone would hold on to the buffer that the whole head lies in.
-            let value = headers.get(name).map(HeaderValue::as_bytes);
-            let value = HeaderValue::from_bytes(value.unwrap_or_default());
-            chosen.insert(own, value.map_err(|_| Refusal::Malformed)?);
+            let value = HeaderValue::from_str(value).map_err(|_| Refusal::Malformed)?;
+            chosen.insert(own, value);
         }
         Ok(Claim {
             id: delivery,

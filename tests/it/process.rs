@@ -123,10 +123,10 @@ impl System {
         let lines = unit
             .lines()
             .filter_map(|line| line.strip_prefix("Environment="));
-        for (name, value) in lines
-            .flat_map(str::split_whitespace)
-            .filter_map(|one| one.split_once('='))
-        {
+        let words = lines.flat_map(str::split_whitespace);
+        let set: Vec<_> = words.filter_map(|word| word.split_once('=')).collect();
+        assert!(!set.is_empty(), "the unit sets nothing");
+        for (name, value) in set {
             self.set(name, value);
         }
     }

@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// See the module's words.
 pub struct Load {
     told: Arc<Told>,
-    hand: Hand,
+    port: u16,
     senders: JoinSet<()>,
 }
 
@@ -125,10 +125,9 @@ impl Load {
             let name = format!("{name}_{sender}");
             senders.spawn(async move { send(&hand, &told, &mut dice, &name, fillings).await });
         }
-        let hand = hand.clone();
         Load {
             told,
-            hand,
+            port: hand.port(),
             senders,
         }
     }
@@ -160,13 +159,13 @@ impl Load {
     /// Waits until each delivery that was begun is acknowledged, and ends. The daemon must take them in.
     pub async fn end(mut self) -> Truth {
         self.told.stop.store(true, Ordering::Relaxed);
-        let (began, mut told) = (Instant::now(), false);
+        let (began, mut said) = (Instant::now(), false);
         eventually("all is acknowledged", async || {
             while let Some(ended) = self.senders.try_join_next() {
                 ended.expect("a sender that goes on to its end");
             }
-            if began.elapsed() > LONG && !std::mem::replace(&mut told, true) {
-                self.told.say_who_waits(&self.hand);
+            if began.elapsed() > LONG && !std::mem::replace(&mut said, true) {
+                self.told.say_who_waits(self.port);
             }
             self.senders.is_empty()
         })
@@ -198,14 +197,14 @@ impl Told {
     }
 
     /// What a sender that has no answer is waiting for, and what the kernel knows of its connection.
-    fn say_who_waits(&self, hand: &Hand) {
+    fn say_who_waits(&self, port: u16) {
         let asking = self.asking.lock().expect("no panic while held");
         for (sender, (since, attempt)) in &*asking {
             let since = since.elapsed();
             println!("{sender} has waited for {since:?} at attempt {attempt}");
         }
         let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let port = format!(":{:04X} ", hand.port());
+        let port = format!(":{port:04X} ");
         let sockets = sockets.lines().filter(|socket| socket.contains(&port));
         sockets.for_each(|socket| println!("{socket}"));
     }
