@@ -19,6 +19,7 @@
 // Nouns: values without I/O and without a clock.
 pub mod model;
 
+pub mod locked;
 pub mod twin;
 
 pub mod config;

@@ -37,6 +37,8 @@ twins! {
     SyncAgain "sync-again"
     /// Each event waits for a sync of its own.
     SyncAlone "sync-alone"
+    /// The committer does something else for a second and a half before one group in sixteen.
+    Dawdling "dawdling"
     /// A disk that was full once stays full.
     FullForEver "full-for-ever"
     /// A delivery that was seen before is taken as a new one, and the version guard lets everything through.

@@ -1,9 +1,10 @@
 //! Keys that encrypt what is kept on disk, as a person writes them: 32 random bytes in base64 or hexadecimal.
 //!
 //! Checked here, so that a key that is cut short or a passphrase stops the start and not the reading of what was
-//! written with it. Never shown; overwritten in memory when dropped.
+//! written with it. Never shown, nor swapped out; overwritten in memory when dropped.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet;
@@ -12,6 +13,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::reader::Reader;
+use crate::locked::Locked;
 
 /// The length of a key, in bytes.
 const BYTES: usize = 32;
@@ -22,7 +24,7 @@ const FEWEST_DIFFERENT: usize = 12;
 
 /// One key.
 #[derive(Clone)]
-pub struct StateKey(Zeroizing<[u8; BYTES]>);
+pub struct StateKey(Arc<Locked<Zeroizing<[u8; BYTES]>>>);
 
 impl StateKey {
     /// Its bytes. Hand them on to what derives from them, and keep no copy.
@@ -36,7 +38,7 @@ impl StateKey {
             for (at, byte) in key.iter_mut().enumerate() {
                 *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
             }
-            return Some(StateKey(key));
+            return Some(StateKey::kept(key));
         }
         let lenient =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -45,15 +47,19 @@ impl StateKey {
             let bytes = bytes.map(Zeroizing::new).ok();
             if let Some(bytes) = bytes.filter(|bytes| bytes.len() == BYTES) {
                 key.copy_from_slice(&bytes);
-                return Some(StateKey(key));
+                return Some(StateKey::kept(key));
             }
         }
         None
     }
 
+    fn kept(key: Zeroizing<[u8; BYTES]>) -> StateKey {
+        StateKey(Arc::new(Locked::new(key)))
+    }
+
     fn is_random(&self) -> bool {
         let mut seen = [false; 256];
-        self.0
+        self.expose()
             .iter()
             .for_each(|byte| seen[usize::from(*byte)] = true);
         seen.iter().filter(|seen| **seen).count() >= FEWEST_DIFFERENT
@@ -62,7 +68,7 @@ impl StateKey {
 
 impl PartialEq for StateKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 

@@ -4,7 +4,7 @@
 //! so that what lies under another name is not believed, and the id of its key stands beside it in plain, so
 //! that one can be told which key is missing. The first key writes; all of them read, and so does what was
 //! written before there was one. Knows no file. Promises that no key and no content is in a message or in
-//! `Debug`, and that keys are overwritten in memory when the last user is gone.
+//! `Debug`, that keys are not swapped out, and that they are overwritten in memory when the last user is gone.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::locked::Locked;
 use crate::twin::{Twin, broken};
 
 mod voucher;
@@ -93,7 +94,7 @@ struct Key {
 
 /// The keys, the one that writes first. Without any, everything stays plain. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Keyring(Arc<[Key]>);
+pub struct Keyring(Arc<[Locked<Key>]>);
 
 impl Keyring {
     /// These keys; the first one writes.
@@ -101,7 +102,7 @@ impl Keyring {
         if broken(Twin::PlainState) {
             return Keyring::default();
         }
-        Keyring(keys.into_iter().map(Key::new).collect())
+        Keyring(keys.into_iter().map(Key::new).map(Locked::new).collect())
     }
 
     /// The key that writes; none: nothing is encrypted.
@@ -234,7 +235,7 @@ impl Keyring {
 
     fn key(&self, id: KeyId) -> Result<&Key, Unreadable> {
         let found = self.0.iter().find(|key| key.id == id);
-        found.ok_or(Unreadable::UnknownKey(id))
+        found.map(|key| &**key).ok_or(Unreadable::UnknownKey(id))
     }
 }
 

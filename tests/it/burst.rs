@@ -13,31 +13,15 @@ use std::{
     time::Duration,
 };
 
-use clerk_convex_sync::sandbox::clerk::DEFAULT_WEBHOOK_SECRET;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    hand::created,
-    measure::size,
-    process::System,
-    runs::keys,
-    wire::{Wire, post, signed_headers},
-    world::eventually,
+    hand::created, lane::Lane, measure::size, process::System, runs::keys, world::eventually,
 };
 
 const CONNECTIONS: usize = 256;
-/// Before a refused delivery comes again. Senders wait longer than `Retry-After` says; a test does not.
-const AGAIN: Duration = Duration::from_millis(50);
 /// Beside the usual 700 bytes of a body.
 const FILLING: usize = 1_300;
-
-/// What came of a burst.
-#[derive(Default)]
-struct Burst {
-    /// How long the answer took that said "stored".
-    took: Vec<Duration>,
-    refused: usize,
-}
 
 /// One connection's share: from its first delivery to the answer of its last. `gap` is the time between two of them.
 async fn lane(
@@ -45,49 +29,28 @@ async fn lane(
     users: Vec<String>,
     gap: Duration,
     refused: Arc<AtomicUsize>,
-) -> Burst {
-    let mut wire = Wire::to(address).await;
-    let mut burst = Burst::default();
+) -> Vec<Duration> {
+    let mut lane = Lane::to(address, &refused).await;
+    let mut took = Vec::with_capacity(users.len());
     let begun = Instant::now();
     for (at, user) in users.iter().enumerate() {
         let mut event = created(user, 1, "Ada");
         event["data"]["private_metadata"]["filling"] = "x".repeat(FILLING).into();
-        let body = event.to_string().into_bytes();
-        let request = post(&signed_headers(&[DEFAULT_WEBHOOK_SECRET], &body), &body);
         let due = gap * u32::try_from(at).expect("few for one connection");
         tokio::time::sleep_until(begun + due).await;
-        loop {
-            let asked = Instant::now();
-            wire.write(&request).await;
-            // None within half a minute, and the end of the connection, are failures.
-            let reply = wire.reply().await.expect("each request is answered");
-            match reply.status {
-                200 => {
-                    burst.took.push(asked.elapsed());
-                    break;
-                }
-                503 => {
-                    let wait = reply.header("retry-after").expect("a time to come again");
-                    assert!(wait.parse::<u64>().is_ok_and(|wait| wait > 0), "{wait}");
-                    burst.refused += 1;
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(AGAIN).await;
-                }
-                other => panic!("{other}: {reply:?}"),
-            }
-        }
+        took.push(lane.deliver(&event).await);
     }
-    burst
+    took
 }
 
-/// Sends so many within this time; what is refused is counted while it goes on.
+/// Sends so many within this time; how long each answer took that said "stored". What is refused is counted meanwhile.
 async fn burst(
     system: &System,
     name: &str,
     deliveries: usize,
     within: Duration,
     refused: &Arc<AtomicUsize>,
-) -> Burst {
+) -> Vec<Duration> {
     let mut lanes = JoinSet::new();
     for at in 0..CONNECTIONS.min(deliveries) {
         let share = (at..deliveries).step_by(CONNECTIONS);
@@ -95,14 +58,9 @@ async fn burst(
         let gap = within / u32::try_from(users.len()).expect("few for one connection");
         lanes.spawn(lane(system.address(), users, gap, Arc::clone(refused)));
     }
-    let mut all = Burst::default();
-    while let Some(one) = lanes.join_next().await {
-        let one = one.expect("no connection fails");
-        all.took.extend(one.took);
-        all.refused += one.refused;
-    }
-    all.took.sort_unstable();
-    all
+    let mut took = lanes.join_all().await.concat();
+    took.sort_unstable();
+    took
 }
 
 /// Convex holds each of these users once.
@@ -118,9 +76,9 @@ async fn g05_each_request_of_a_burst_is_answered_and_all_of_it_is_stored() {
     let deliveries = size("BURST", 2_000);
     let within = Duration::from_secs(size("BURST_SECONDS", 0) as u64);
     let system = System::start().await;
-    let refused = Arc::default();
+    let refused = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
-    let free = burst(&system, "free", deliveries, within, &refused).await;
+    let answers = burst(&system, "free", deliveries, within, &refused).await;
     let took = began.elapsed();
     all_are_there(&system, "free", deliveries).await;
     let figures = system.door().figures().await;
@@ -131,10 +89,10 @@ async fn g05_each_request_of_a_burst_is_answered_and_all_of_it_is_stored() {
         "G05: {deliveries} deliveries over {CONNECTIONS} connections in {took:.1?}: {:.0} a second stored, {} refused \
          before, answers p50 {:.1?}, p99 {:.1?}, slowest {:.1?}",
         deliveries as f64 / took.as_secs_f64(),
-        free.refused,
-        free.took[deliveries / 2],
-        free.took[(deliveries - 1) * 99 / 100],
-        free.took[deliveries - 1],
+        refused.load(Ordering::Relaxed),
+        answers[deliveries / 2],
+        answers[(deliveries - 1) * 99 / 100],
+        answers[deliveries - 1],
     );
 }
 
@@ -153,13 +111,13 @@ async fn g05_what_a_burst_has_no_room_for_is_refused_in_so_many_words_and_stored
         .await;
         system.door().pause(false).await;
     };
-    let (sent, ()) = tokio::join!(sent, resumed);
-    assert_eq!(sent.took.len(), deliveries);
+    let (answers, ()) = tokio::join!(sent, resumed);
+    assert_eq!(answers.len(), deliveries);
     all_are_there(&system, "bound", deliveries).await;
     assert_eq!(system.convex.count("users"), deliveries);
     system.door().every_delivery_has_one_end(0).await;
     println!(
         "G05: {deliveries} deliveries where {bound} may wait: {} answered 503 with Retry-After, all stored when they came again",
-        sent.refused
+        refused.load(Ordering::Relaxed)
     );
 }

@@ -17,13 +17,14 @@ const MAX_LINES: usize = 400;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("twin", &[]),
-    ("config", &["model", "inbound"]),
+    ("locked", &[]),
+    ("config", &["model", "inbound", "locked"]),
     ("telemetry", &["config"]),
     ("inbound", &[]),
     ("outbound", &["model"]),
     ("clerk", &["model", "outbound"]),
     ("convex", &["model", "outbound"]),
-    ("store", &["model"]),
+    ("store", &["model", "locked"]),
     (
         "mapping",
         &[

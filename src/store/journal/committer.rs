@@ -32,7 +32,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60 * 60);
 /// How much is copied out of an old segment with one group, in bytes: little beside a sync.
 const CARRY_BYTES: usize = 1024 * 1024;
-/// How long the twin that acknowledges first keeps from writing: a kill in between finds it for certain.
+/// How long the twin that acknowledges first keeps from writing: a kill in between finds it for certain. The one that
+/// dawdles takes three times as long.
 const TWIN_DELAY: Duration = Duration::from_millis(500);
 /// How large the write buffer stays between groups, in bytes.
 const IDLE_BUFFER_BYTES: usize = 1024 * 1024;
@@ -228,11 +229,10 @@ impl Committer {
     fn write(&mut self, out: &[u8], sync: bool) -> Result<(u32, u32), WriteError> {
         let mut base = 0;
         if twin::broken(Twin::AckBeforeStore) {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a thread of its own, in a build that nobody uses"
-            )]
-            std::thread::sleep(TWIN_DELAY);
+            rest(1);
+        }
+        if twin::broken(Twin::Dawdling) && self.next_seq.is_multiple_of(16) {
+            rest(3);
         }
         if !out.is_empty() {
             let written = self.writer.append(out, self.next_seq);
@@ -378,4 +378,13 @@ fn stage_carried(out: &mut Vec<u8>, carried: &[Carried]) -> Vec<(u64, Position, 
         .iter()
         .map(|one| (one.seq, put(&one.frame), one.park.as_deref().map(&mut put)))
         .collect()
+}
+
+/// So many times the delay of the twins, without doing anything.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, in a build that nobody uses"
+)]
+fn rest(times: u32) {
+    std::thread::sleep(times * TWIN_DELAY);
 }

@@ -10,6 +10,7 @@ use crate::{
         blocked::fed_while_frozen, failing::acknowledges_after_a_failed_sync,
         full::goes_on_by_itself, slow::to_a_slow_disk,
     },
+    stalls::without_rest,
     syscalls::early,
 };
 
@@ -67,6 +68,15 @@ async fn second(twin: Option<Twin>) -> Option<i32> {
 async fn g25_a_second_process_on_one_state_is_noticed() {
     assert_eq!(second(None).await, Some(4));
     assert_ne!(second(Some(Twin::NoLock)).await, Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g27_a_committer_that_stands_still_now_and_then_is_noticed() {
+    let seconds = Duration::from_secs(4);
+    for (twin, stalls) in [(None, false), (Some(Twin::Dawdling), true)] {
+        let restless = without_rest(&system(twin, &[]).await, seconds).await;
+        assert_eq!(restless.stalls(), stalls, "{twin:?}: {restless:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
