@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     hand::{created, new_id, updated},
+    measure::locked,
     process::System,
 };
 
@@ -380,4 +381,12 @@ pub async fn swapped_is_believed(settings: &[(&str, &str)]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_in_another_ones_place_is_seen() {
     assert!(!swapped_is_believed(&[(KEY, &key(1))]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_are_not_swapped_out_and_nothing_else_is_locked() {
+    let without = System::start().await;
+    let with = System::with(&[(KEY, &key(1))]).await;
+    let (without, with) = (locked(without.pid()), locked(with.pid()));
+    assert!(without == 0 && with > 0, "{without} and {with} bytes");
 }

@@ -37,6 +37,11 @@ pub fn peak(pid: Pid) -> u64 {
     status(pid, "VmHWM:") * 1024
 }
 
+/// What of it is never swapped out, in bytes.
+pub fn locked(pid: Pid) -> u64 {
+    status(pid, "VmLck:") * 1024
+}
+
 /// Its threads.
 pub fn threads(pid: Pid) -> u64 {
     status(pid, "Threads:")
