@@ -245,3 +245,21 @@ test("all functions are internal", async () => {
     ]);
   }
 });
+
+test("what is not of the contract's shape never reaches a function", async () => {
+  const w = world();
+  const good = user(1, 1);
+  for (const wrong of [
+    { ...good, kind: "replace" },
+    { ...good, table: "secrets" },
+    { ...good, key: 1 },
+    { ...good, version: "1" },
+    { ...good, creditsBalance: 1e9 },
+    { kind: "upsert", table: "users", key: "user_1" },
+    { kind: "delete", table: "users", key: "user_1", mode: "all" },
+  ]) {
+    await expect(w.apply(wrong as never), JSON.stringify(wrong)).rejects.toThrow(/[Vv]alidator/);
+  }
+  expect(await w.rows("users")).toEqual([]);
+  expect(await w.outcomes(good)).toEqual(["created"]);
+});

@@ -75,3 +75,43 @@ fn refuse(unread: &Unread) -> Response {
     };
     problem(status, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Router, body::Body, middleware::from_fn_with_state, routing::get};
+    use futures_util::future::join_all;
+    use tokio::task::yield_now;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_requests_are_worked_on_at_once_than_there_are_turns() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        let busy = get(async move || {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        });
+        let router = Router::new()
+            .route("/status", busy)
+            .layer(from_fn_with_state(Bound::default(), bound));
+        let asked = (0..10 * AT_WORK).map(|_| {
+            let request = Request::get("/status").body(Body::empty()).unwrap();
+            router.clone().oneshot(request)
+        });
+        for answered in join_all(asked).await {
+            let answered: Result<Response, Infallible> = answered;
+            assert_eq!(answered.unwrap().status(), StatusCode::OK);
+        }
+        assert_eq!(seen.load(Ordering::SeqCst), AT_WORK);
+    }
+}

@@ -131,3 +131,51 @@ async fn beyond_the_most_connections_others_wait_until_one_has_ended() {
     served.stop.cancel();
     served.task.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_connections_are_served_at_once_than_there_are_places() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let busy = move || {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for others to come in, if they were let in.
+            sleep(Duration::from_millis(20)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            "fine"
+        }
+    };
+    let bounds = Bounds {
+        max_connections: 2,
+        ..BOUNDS
+    };
+    let served = served(Router::new().route("/", get(busy)), bounds).await;
+    let asked = (0..10).map(|_| ask(served.address, "/"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert!(answer.ends_with("fine"), "{answer}");
+    }
+    let most = seen.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&most), "{most} at once");
+    served.stop.cancel();
+    served.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_beyond_its_bound_reaches_no_handler() {
+    let router = Router::new().route("/", get(|| async { "fine" }));
+    let served = served(router, BOUNDS).await;
+    for (bytes, fine) in [(MAX_HEAD / 2, true), (4 * MAX_HEAD, false)] {
+        let mut socket = TcpStream::connect(served.address).await.unwrap();
+        let long = "a".repeat(bytes);
+        let request =
+            format!("GET / HTTP/1.1\r\nhost: l\r\nconnection: close\r\nx-long: {long}\r\n\r\n");
+        // Whoever refuses need not hear all of it, and the end of the connection may overtake the answer.
+        let _ = socket.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer).await;
+        assert_eq!(answer.ends_with(b"fine"), fine, "{bytes}");
+    }
+    served.stop.cancel();
+    served.task.await.unwrap();
+}

@@ -235,3 +235,23 @@ fn without_secrets_nothing_is_accepted() {
     let headers = headers("svix", "m", at, &sign(SECRET, "m", at, BODY));
     assert_eq!(check(&headers, BODY, &[]), Err(Refusal::Forged));
 }
+
+#[test]
+fn the_bytes_are_what_was_signed_and_not_what_they_mean() {
+    let at = now_s();
+    let body = br#"{"data":{"id":"user_1"},"type":"user.created"}"#;
+    let headers = headers("svix", "m", at, &sign(SECRET, "m", at, body));
+    assert_eq!(check(&headers, body, &[SECRET]), Ok("m".into()));
+    for same in [
+        "{\"data\":{\"id\":\"user_1\"},\"type\":\"user.created\"}\n",
+        " {\"data\":{\"id\":\"user_1\"},\"type\":\"user.created\"}",
+        "\u{feff}{\"data\":{\"id\":\"user_1\"},\"type\":\"user.created\"}",
+        "{\"data\": {\"id\": \"user_1\"}, \"type\": \"user.created\"}",
+        "{\"type\":\"user.created\",\"data\":{\"id\":\"user_1\"}}",
+        "{\"data\":{\"id\":\"user_\\u0031\"},\"type\":\"user.created\"}",
+        "{\"data\":{\"id\":\"user_2\"},\"data\":{\"id\":\"user_1\"},\"type\":\"user.created\"}",
+    ] {
+        let refused = check(&headers, same.as_bytes(), &[SECRET]);
+        assert_eq!(refused, Err(Refusal::Forged), "{same}");
+    }
+}

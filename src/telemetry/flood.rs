@@ -129,4 +129,27 @@ mod tests {
         assert_eq!(flood.left_out(), 1000 - seen as u64);
         assert_eq!(flood.left_out(), 0);
     }
+
+    #[test]
+    fn all_places_together_have_a_bound_too() {
+        macro_rules! places {
+            ($($place:literal)*) => {
+                $(for _ in 0..FROM_ONE {
+                    tracing::error!("from place {}", $place);
+                })*
+            };
+        }
+        let (written, flood) = (Written::default(), Flood::default());
+        let layer = tracing_subscriber::fmt::layer().with_writer(written.clone());
+        let subscriber = registry().with(layer.with_filter(flood.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            places!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let seen = text.matches("from place").count();
+        // The second may have turned meanwhile, on a slow machine more than once.
+        let all = 32 * FROM_ONE as usize;
+        assert!((FROM_ALL as usize..all).contains(&seen), "{seen} of {all}");
+        assert_eq!(flood.left_out(), (all - seen) as u64);
+    }
 }

@@ -39,6 +39,8 @@ pub async fn sent(world: &World, request: &[u8]) -> Reply {
         None,
         "who answers is nobody's business"
     );
+    // Clerk's sender would never send this message again, whatever the status says.
+    assert_eq!(reply.header("abort-message"), None);
     reply
 }
 

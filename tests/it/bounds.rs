@@ -176,3 +176,25 @@ async fn what_cannot_be_stored_is_503_with_retry_after_and_taken_in_once_there_i
     );
     world.settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_believed_is_refused_before_the_body_comes() {
+    // Longer than an answer is waited for.
+    let world = World::with(&[("CCS_LISTEN__BODY_TIMEOUT", "60s")]).await;
+    let body = body();
+    let mut old = signed(&body);
+    for (name, value) in &mut old {
+        if name == "svix-timestamp" {
+            *value = "1000000000".to_owned();
+        }
+    }
+    let nameless = signed(&body).into_iter();
+    let nameless: Vec<_> = nameless.filter(|(name, _)| name != "svix-id").collect();
+    for (headers, status) in [(Vec::new(), 400), (nameless, 400), (old, 401)] {
+        let mut wire = Wire::to(world.daemon().public_addr()).await;
+        let mut request = head(&headers);
+        request.extend_from_slice(b"content-length: 1000\r\n\r\n");
+        wire.write(&request).await;
+        assert_eq!(wire.reply().await.expect("an answer").status, status);
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! Bodies go over a raw socket, so that nobody on the way can tidy them up.
 
+use chrono::DateTime;
 use clerk_convex_sync::sandbox::{
     clerk::DEFAULT_WEBHOOK_SECRET,
     convex::{ConvexOptions, FaultKind, FaultRule},
@@ -171,6 +172,7 @@ async fn s26_one_flipped_bit_anywhere_is_refused_without_detail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s27_only_the_record_that_convex_refuses_waits_and_a_retry_succeeds_without_the_cause() {
     let system = System::start().await;
+    let began_s = now_s();
     let mut refuses = FaultRule::new(FaultKind::RejectKey);
     refuses.key = Some("user_7".to_owned());
     system.convex.fault(refuses);
@@ -189,6 +191,9 @@ async fn s27_only_the_record_that_convex_refuses_waits_and_a_retry_succeeds_with
     assert_eq!(failures[0]["key"], "user_7");
     assert_eq!(failures[0]["code"], "rejected");
     assert_eq!(failures[0]["attempts"], 4, "the first try and three more");
+    let came = failures[0]["received_at"].as_str().expect("a time");
+    let came = DateTime::parse_from_rfc3339(came).expect(came);
+    assert!(came.timestamp() >= began_s, "{came}");
     assert!(
         system
             .door()

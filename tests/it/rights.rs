@@ -2,7 +2,13 @@
 //!
 //! Over TCP by hand, since no client library would lie about its host; over the socket as this process.
 
-use std::net::SocketAddr;
+use std::{
+    fs::{self, Permissions},
+    net::SocketAddr,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::{Command, Output},
+};
 
 use crate::{
     process::System,
@@ -98,6 +104,11 @@ async fn each_token_opens_what_is_its_own_and_nothing_more() {
     let headers = [("host", host.as_str()), ("authorization", &bearer)];
     let allowed = asked(address, "POST /runs", &headers, approve).await;
     assert_ne!(allowed.status, 403, "{}", allowed.body);
+    // What a link or a picture could ask for changes nothing.
+    for path in ["/pause", "/resume", "/reload", "/runs", "/sync"] {
+        let looked = asked(address, &format!("GET {path}"), &headers, "").await;
+        assert_eq!(looked.status, 405, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,6 +128,12 @@ async fn without_a_token_or_as_a_web_page_nobody_comes_in() {
         (vec![("host", &host), ("authorization", "Bearer ")], 401),
         (vec![("host", &host), ("authorization", &nearly)], 401),
         (vec![("host", &host), ("authorization", ALL)], 401),
+        // What a browser sends along by itself is no token.
+        (vec![("host", &host), ("cookie", &bearer)], 401),
+        (
+            vec![("host", &host), ("cookie", &format!("token={ALL}"))],
+            401,
+        ),
         (vec![("host", &rebound), ("authorization", &bearer)], 403),
         (vec![("host", "127.0.0.1"), ("authorization", &bearer)], 403),
         (
@@ -154,6 +171,13 @@ async fn every_change_that_an_operator_asks_for_is_in_the_log_at_any_level() {
             Some(serde_json::json!({ "kind": "audit" })),
             Some("audit"),
         ),
+        // Which plan somebody has let go is told with who it was.
+        (
+            "POST",
+            "/runs",
+            Some(serde_json::json!({ "kind": "reconcile", "approve": "a0b1c2d3" })),
+            Some("reconcile, approve a0b1c2d3"),
+        ),
         (
             "POST",
             "/failures/retry",
@@ -176,5 +200,38 @@ async fn every_change_that_an_operator_asks_for_is_in_the_log_at_any_level() {
         assert_eq!(field("what"), Some(format!("{method} {path}")));
         assert_eq!(field("did").as_deref(), did, "{path}");
         assert!(field("status").is_some());
+    }
+}
+
+/// What a command of another user of this machine is told; `None` where nobody can be that.
+fn as_somebody_else(socket: &Path, words: &[&str]) -> Option<Output> {
+    const SOMEBODY: u32 = 12_345;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clerk-convex-sync"));
+    command.args(words).env_clear().current_dir("/");
+    command.env("CCS_ADMIN__SOCKET", socket);
+    command.uid(SOMEBODY).gid(SOMEBODY).output().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_socket_the_kernel_says_who_asks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
+    for (readers, looks) in [("uid:54321", false), ("uid:12345", true)] {
+        let socket = dir.path().join(readers);
+        let world = World::with(&[
+            ("CCS_ADMIN__READERS", readers),
+            ("CCS_ADMIN__SOCKET", &socket.display().to_string()),
+        ])
+        .await;
+        for (words, may) in [(["status"], looks), (["pause"], false)] {
+            let Some(output) = as_somebody_else(&socket, &words) else {
+                return println!("NOT RUN: nobody can be somebody else here");
+            };
+            let told = String::from_utf8_lossy(&output.stderr);
+            // `status` may end with a code of its own for what it has to tell.
+            let refused = told.contains("may ask here") || told.contains("not yours to do");
+            assert_eq!(refused, !may, "{readers}: {words:?}: {output:?}");
+        }
+        assert_eq!(world.door().get("/status").await["paused"], false);
     }
 }

@@ -59,3 +59,35 @@ fn g44_a_unit_that_is_open_or_misspelt_or_does_not_let_the_program_work_is_refus
         assert!(said.contains(complaint), "{broken}: {said}");
     }
 }
+
+/// What the judge gives no points for, or takes for granted: memory stays where it is, nobody else reads the state,
+/// and secrets come as files of the service manager's.
+#[test]
+fn what_no_score_tells_stands_in_the_unit() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let unit = fs::read_to_string(shipped.join("clerk-convex-sync.service")).expect("the unit");
+    for line in [
+        "MemorySwapMax=0",
+        "LimitCORE=0",
+        "UMask=0077",
+        "StateDirectoryMode=0700",
+        "ProtectSystem=strict",
+        "DynamicUser=yes",
+    ] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    for secret in [
+        "clerk-secret-key",
+        "clerk-webhook-secrets",
+        "convex-deploy-key",
+    ] {
+        let line = format!("LoadCredential={secret}:");
+        assert!(unit.lines().any(|own| own.starts_with(&line)), "{line}");
+    }
+    // The environment of a process is read by more people than its files.
+    let named = ["CLERK", "CONVEX", "SECRET", "TOKEN", "KEY"];
+    let environment = unit.lines().filter(|line| line.starts_with("Environment"));
+    for line in environment {
+        assert!(!named.iter().any(|name| line.contains(name)), "{line}");
+    }
+}
