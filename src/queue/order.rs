@@ -10,18 +10,10 @@ use std::{
     collections::{BinaryHeap, HashMap, VecDeque, hash_map::Entry},
 };
 
-use crate::model::{Origin, RecordKey, Standing};
-
-mod waiter;
-
-use self::waiter::{Waiter, newest};
+use crate::model::{Origin, RecordKey, Standing, Version};
 
 /// Milliseconds on the monotonic-enough clock that the caller passes in everywhere.
 pub type Millis = i64;
-
-/// Of the places of one call, one in so many is for who came last, while more wait than have a place: somebody who
-/// is new after an outage does not wait for everybody who came in it.
-const PLACES_FOR_ONE_WHO_CAME_LAST: usize = 4;
 
 /// One stored entry of the journal that waits to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +91,68 @@ struct Slot<P> {
     listed: bool,
 }
 
+/// An entry that waits, packed: there may be a million of them.
+#[derive(Debug)]
+struct Waiter<P> {
+    seq: u64,
+    received_ms: i64,
+    version: Version,
+    not_before: Millis,
+    position: P,
+    /// Folded: it only has to differ where contents of one version differ.
+    fingerprint: u32,
+    attempts: u16,
+    says: bool,
+    deleted: bool,
+    fetch: bool,
+    origin: Origin,
+}
+
+impl<P: Copy> Waiter<P> {
+    fn new(ticket: Ticket<P>, fetch: bool, attempts: u32, not_before: Millis) -> Self {
+        let says = ticket.says.unwrap_or(Says {
+            standing: Standing::alive(Version(0)),
+            fingerprint: 0,
+        });
+        let fingerprint = says.fingerprint ^ (says.fingerprint >> 32);
+        Waiter {
+            seq: ticket.seq,
+            received_ms: ticket.received_ms,
+            version: says.standing.version,
+            not_before,
+            position: ticket.position,
+            fingerprint: (fingerprint & u64::from(u32::MAX)) as u32,
+            attempts: u16::try_from(attempts).unwrap_or(u16::MAX),
+            says: ticket.says.is_some(),
+            deleted: says.standing.deleted,
+            fetch,
+            origin: ticket.origin,
+        }
+    }
+
+    fn ticket(&self) -> Ticket<P> {
+        Ticket {
+            seq: self.seq,
+            position: self.position,
+            received_ms: self.received_ms,
+            says: self.says(),
+            origin: self.origin,
+        }
+    }
+
+    fn says(&self) -> Option<Says> {
+        let standing = Standing {
+            version: self.version,
+            deleted: self.deleted,
+        };
+        let fingerprint = u64::from(self.fingerprint);
+        self.says.then_some(Says {
+            standing,
+            fingerprint,
+        })
+    }
+}
+
 impl<P> Default for Waiting<P> {
     fn default() -> Self {
         Waiting {
@@ -118,26 +172,13 @@ impl<P: Copy> Waiting<P> {
         self.merge(record, Waiter::new(ticket, fetch, 0, Millis::MIN))
     }
 
-    /// Takes up to `max` records whose turn it is, in the order in which they came but for some of the last. Records that
-    /// have failed before come alone, so that they hold up nobody: a call that finds one first returns only that one.
+    /// Takes up to `max` records whose turn it is. Records that have failed before come alone, so
+    /// that they hold up nobody: a call that finds one first returns only that one.
     pub fn lease(&mut self, now: Millis, max: usize) -> Vec<Lease<P>> {
         self.wake(now);
-        let more = self.ready.len() > max;
-        let first = max
-            - if more {
-                max / PLACES_FOR_ONE_WHO_CAME_LAST
-            } else {
-                0
-            };
         let mut leases = Vec::new();
         while leases.len() < max {
-            let last = leases.len() >= first;
-            let next = if last {
-                self.ready.pop_back()
-            } else {
-                self.ready.pop_front()
-            };
-            let Some(record) = next else {
+            let Some(record) = self.ready.pop_front() else {
                 break;
             };
             let Some(slot) = self.slots.get_mut(&record) else {
@@ -145,10 +186,7 @@ impl<P: Copy> Waiting<P> {
             };
             let tried = slot.next.as_ref().is_some_and(|waiter| waiter.attempts > 0);
             if tried && !leases.is_empty() {
-                match last {
-                    true => self.ready.push_back(record),
-                    false => self.ready.push_front(record),
-                }
+                self.ready.push_front(record);
                 break;
             }
             slot.listed = false;
@@ -323,6 +361,28 @@ impl<P: Copy> Waiting<P> {
             }
         }
     }
+}
+
+/// Which of two waiting entries of one record stays, and how; and which one is given up.
+fn newest<P: Copy>(waiting: Waiter<P>, incoming: Waiter<P>) -> (Waiter<P>, Ticket<P>) {
+    // A wait that a failure has earned is neither skipped nor prolonged by what arrives meanwhile.
+    let not_before = waiting.not_before.max(incoming.not_before);
+    let (mut kept, lost, tie) = match (waiting.says(), incoming.says()) {
+        // A wish to fetch and an event: the event stays, since it knows more (of a membership, whose it
+        // is), and Clerk is asked.
+        (None, Some(_)) => (incoming, waiting, true),
+        (Some(_), None) => (waiting, incoming, true),
+        (None, None) => (waiting, incoming, true),
+        (Some(old), Some(new)) if new.standing > old.standing => (incoming, waiting, false),
+        (Some(old), Some(new)) if new.standing < old.standing => (waiting, incoming, false),
+        // Of two contents of one version the later one, until Clerk has said which it is; see `ties`.
+        (Some(old), Some(new)) if old.fingerprint != new.fingerprint => (incoming, waiting, true),
+        (Some(_), Some(_)) => (waiting, incoming, false),
+    };
+    kept.not_before = not_before;
+    // Doubt survives unless strictly newer content has settled it.
+    kept.fetch |= tie || (lost.fetch && kept.says() == lost.says());
+    (kept, lost.ticket())
 }
 
 #[cfg(test)]

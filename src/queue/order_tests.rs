@@ -67,66 +67,6 @@ fn waiting_events_of_one_record_collapse_into_the_newest() {
     assert_eq!(waiting.depth(), 0);
 }
 
-/// Who is leased, a call of so many after the other, until nobody waits.
-fn turns(waiting: &mut Waiting<()>, max: usize) -> Vec<Vec<u64>> {
-    let mut turns = Vec::new();
-    while waiting.has_ready(0) {
-        let leases = waiting.lease(0, max);
-        turns.push(leases.iter().map(|lease| lease.ticket.seq).collect());
-        leases.into_iter().for_each(|lease| waiting.finish(lease));
-    }
-    turns
-}
-
-#[test]
-fn while_more_wait_than_have_a_place_some_of_the_last_come_with_the_first() {
-    let mut waiting = Waiting::default();
-    let came = |waiting: &mut Waiting<()>, many: u32| {
-        for n in 1..=many {
-            waiting.push(record(n), event(n.into(), 10, 1));
-        }
-    };
-    came(&mut waiting, 10);
-    let fair: [&[u64]; 3] = [&[1, 2, 3, 10], &[4, 5, 6, 9], &[7, 8]];
-    assert_eq!(turns(&mut waiting, 4), fair);
-    // Places for all: everybody in the order in which they came. And of few places none is given away.
-    came(&mut waiting, 4);
-    assert_eq!(turns(&mut waiting, 4), [[1, 2, 3, 4]]);
-    came(&mut waiting, 7);
-    assert_eq!(
-        turns(&mut waiting, 3),
-        [vec![1, 2, 3], vec![4, 5, 6], vec![7]]
-    );
-}
-
-#[test]
-fn one_that_has_failed_before_comes_alone_from_either_end() {
-    let mut waiting = Waiting::default();
-    for n in 1..=6 {
-        waiting.push(record(n), event(n.into(), 10, 1));
-    }
-    let mut leases = waiting.lease(0, 6);
-    let failed = leases.remove(0);
-    waiting.put_back(failed, 1, false, Millis::MIN);
-    for lease in leases {
-        waiting.put_back(lease, 0, false, Millis::MIN);
-    }
-    let alone: [&[u64]; 3] = [&[1], &[2, 3, 4, 6], &[5]];
-    assert_eq!(turns(&mut waiting, 4), alone);
-    // The last of those that wait has failed.
-    for n in 1..=6 {
-        waiting.push(record(n), event(n.into(), 10, 1));
-    }
-    let mut leases = waiting.lease(0, 6);
-    let failed = leases.pop().unwrap();
-    for lease in leases {
-        waiting.put_back(lease, 0, false, Millis::MIN);
-    }
-    waiting.put_back(failed, 1, false, Millis::MIN);
-    let alone: [&[u64]; 3] = [&[1, 2, 3], &[4, 5], &[6]];
-    assert_eq!(turns(&mut waiting, 4), alone);
-}
-
 #[test]
 fn a_deletion_wins_over_updates_whatever_its_time() {
     let mut waiting = Waiting::default();
