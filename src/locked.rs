@@ -6,7 +6,8 @@
 use region::LockGuard;
 use tracing::warn;
 
-/// Fills pages, so that unlocking one value's does not unlock another's with it: locks do not add up.
+/// Fills pages, so that unlocking one value's does not unlock another's with it: locks do not add up. Where the kernel's
+/// pages are larger than these, two may share one, and who goes first unlocks it for both.
 #[repr(align(4096))]
 struct Page<T>(T);
 
