@@ -31,6 +31,10 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
 /// In how many steps that is waited for: while this process is stopped, or the machine sleeps, sled does not
 /// work either, and no more than one step of that counts.
 const OPEN_STEPS: u32 = 80;
+/// How often it is looked whether a store that somebody has open is free.
+const LOOKS_WHILE_HELD: u32 = 50;
+/// How long between two such looks.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// The cell that holds the generation.
 pub(super) const GENERATION: &str = "generation";
 /// Where sled lies in the directory of the derived state.
@@ -199,7 +203,9 @@ fn open_store(store: &Path, options: &Options) -> Result<Found, StateError> {
     let (limit, keys) = (options.ledger_records, options.keys.clone());
     match in_time(options.patience, move || read_store(&config, limit, &keys)) {
         Ok(parts) => Ok(Found::Open(Box::new(parts))),
-        Err(StateError::Io(error)) if passes(&error) => Err(StateError::Io(error)),
+        Err(StateError::Io(error)) if passes(&error) || is_held(&error) => {
+            Err(StateError::Io(error))
+        }
         // Not damaged: whoever has the key can read it.
         Err(error @ StateError::UnknownKey(_)) => Err(error),
         Err(error @ StateError::Hangs(_)) => {
@@ -237,7 +243,7 @@ pub(super) fn in_time<T: Send + 'static>(
 }
 
 fn read_store(config: &sled::Config, limit: usize, keys: &Keyring) -> Result<Parts, StateError> {
-    let db = config.open()?;
+    let db = open_when_free(config)?;
     let cells = db.open_tree(CELLS)?;
     let mut generation = None;
     for cell in &cells {
@@ -257,6 +263,31 @@ fn read_store(config: &sled::Config, limit: usize, keys: &Keyring) -> Result<Par
         ledger,
         generation,
     })
+}
+
+/// Opens it when whoever had it before is done: sled's own threads let go of its files a moment after the last handle
+/// is gone.
+fn open_when_free(config: &sled::Config) -> sled::Result<sled::Db> {
+    for _ in 0..LOOKS_WHILE_HELD {
+        match config.open() {
+            Err(sled::Error::Io(error)) if is_held(&error) => wait_a_little(),
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "on a thread of its own, which is waited for no longer than any opening"
+)]
+fn wait_a_little() {
+    std::thread::sleep(BETWEEN_LOOKS);
+}
+
+/// True if somebody has the store open: nothing is wrong with it, and it is not ours to set aside. sled says so in words only.
+fn is_held(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 /// True if the disk is at fault and not what is on it: setting the store aside would not help.

@@ -94,11 +94,7 @@ fn a_store_that_hangs_is_nobodys_until_the_process_has_ended_and_is_set_aside_in
     assert!(set_aside.join("db").exists());
     let generation = opened.generation;
     drop(opened.state);
-    let again = Options {
-        generation: Some(generation),
-        ..impatient
-    };
-    let again = State::open(dir.path(), &again).unwrap();
+    let again = State::open(dir.path(), &options(Some(generation))).unwrap();
     assert_eq!((again.rebuilt, again.generation), (None, generation));
 }
 
@@ -113,6 +109,24 @@ fn a_store_that_hung_once_and_opens_again_is_whole() {
         assert_eq!(opened.rebuilt, None);
         assert_eq!(opened.state.ledger_get(&user(1)), Some(seen(1)));
     }
+}
+
+#[test]
+fn a_store_that_somebody_has_open_is_waited_for_and_never_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let generation = filled(dir.path());
+    let held = sled::open(dir.path().join("sled")).unwrap();
+    let refused = State::open(dir.path(), &options(Some(generation))).err();
+    assert!(matches!(refused, Some(StateError::Io(_))), "{refused:?}");
+    assert_eq!(set_aside(dir.path()), 0);
+    let lets_go = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(held);
+    });
+    let opened = open(dir.path(), Some(generation));
+    assert_eq!(opened.rebuilt, None);
+    assert_eq!(opened.state.ledger_get(&user(1)), Some(seen(1)));
+    lets_go.join().unwrap();
 }
 
 #[test]
