@@ -115,7 +115,13 @@ fn a_store_that_hung_once_and_opens_again_is_whole() {
 fn a_store_that_somebody_has_open_is_waited_for_and_never_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let generation = filled(dir.path());
-    let held = sled::open(dir.path().join("sled")).unwrap();
+    // Whoever has filled it may be letting go of it still.
+    let held = loop {
+        match sled::open(dir.path().join("sled")) {
+            Ok(held) => break held,
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
+        }
+    };
     let refused = State::open(dir.path(), &options(Some(generation))).err();
     assert!(matches!(refused, Some(StateError::Io(_))), "{refused:?}");
     assert_eq!(set_aside(dir.path()), 0);
