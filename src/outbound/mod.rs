@@ -364,7 +364,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// A header value that holds a secret: never shown by Debug, not indexed by HTTP/2 compression.
+/// A header value that holds a secret: never shown by Debug.
 pub(crate) fn secret_header(text: &str) -> Result<HeaderValue, ExchangeError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| ExchangeError::Unbuildable)?;
     value.set_sensitive(true);
