@@ -41,7 +41,7 @@ fn run(plan: &Plan) -> std::io::Result<()> {
     let sandbox = Sandbox::start(&plan.setup.binary, &plan.setup.work.join("sandbox.log"))?;
     let say = |what: &str| plan.setup.say(what);
     if plan.setup.runs("flood") {
-        for latency_ms in [0, 20] {
+        for &latency_ms in &plan.latencies_ms {
             say(&format!("full speed, Convex answers after {latency_ms} ms"));
             report
                 .floods

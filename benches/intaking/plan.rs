@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::setup::Setup;
+use crate::support::setup::{Setup, number};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Plan {
     pub starts: usize,
     /// Deliveries a second that requests are prepared for, at full speed.
     pub prepared_per_second: usize,
+    /// After how many milliseconds Convex answers, at full speed.
+    pub latencies_ms: Vec<u64>,
     /// Distinct users, at full speed.
     pub users: usize,
     /// Where the Node route lies.
@@ -35,18 +37,20 @@ pub struct Plan {
 impl Plan {
     /// Reads the arguments; the error is a sentence for the person who typed them.
     pub fn from_args(args: impl Iterator<Item = String>) -> Result<Plan, String> {
+        const KNOWN: &str = "--scene flood|steady|memory|ready, --latency MILLISECONDS (of full speed; may be repeated)";
         let mut setup = Setup::named("bench-intake");
-        let mut quick = false;
-        setup.read(
-            args,
-            "--scene flood|steady|memory|ready",
-            |setup, arg, _| {
-                if arg == "--quick" {
-                    (setup.rounds, quick) = (1, true);
-                }
-                Ok(arg == "--quick")
-            },
-        )?;
+        let (mut quick, mut latencies_ms) = (false, Vec::new());
+        setup.read(args, KNOWN, |setup, arg, value| {
+            match arg {
+                "--quick" => (setup.rounds, quick) = (1, true),
+                "--latency" => latencies_ms.push(number(arg, &value()?)? as u64),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        if latencies_ms.is_empty() {
+            latencies_ms = vec![0, 20];
+        }
         let mut plan = Plan {
             setup,
             warm_up: Duration::from_millis(1500),
@@ -54,6 +58,7 @@ impl Plan {
             steady: Duration::from_secs(10),
             starts: 9,
             prepared_per_second: 60_000,
+            latencies_ms,
             users: 100_000,
             node_route: Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/node-route"),
         };

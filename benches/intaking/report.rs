@@ -117,7 +117,9 @@ impl Report {
     }
 
     fn floods_text(&self, out: &mut String) {
-        for latency_ms in [0, 20] {
+        let mut latencies_ms: Vec<u64> = self.floods.iter().map(|one| one.latency_ms).collect();
+        latencies_ms.dedup();
+        for latency_ms in latencies_ms {
             let of = |contender: Contender| -> Vec<&Flood> {
                 let ours =
                     |one: &&Flood| one.contender == contender && one.latency_ms == latency_ms;

@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::ExitCode,
 };
 
@@ -21,7 +21,7 @@ pub struct Setup {
     pub without_node: bool,
     /// The daemon's binary.
     pub binary: PathBuf,
-    /// Where states and logs go.
+    /// Where states and logs go: a directory of the benchmark's own, which is emptied.
     pub work: PathBuf,
 }
 
@@ -56,8 +56,8 @@ impl Setup {
                 "--json" => self.json = true,
                 "--without-node" => self.without_node = true,
                 "--rounds" => self.rounds = number(&arg, &value()?)?.max(1),
-                "--binary" => self.binary = value()?.into(),
-                "--dir" => self.work = value()?.into(),
+                "--binary" => self.binary = absolute(&arg, &value()?)?,
+                "--dir" => self.work_in(&absolute(&arg, &value()?)?),
                 "--scene" => self.scenes.push(value()?),
                 other if !own(self, other, &mut value)? => {
                     return Err(format!(
@@ -69,6 +69,12 @@ impl Setup {
             }
         }
         Ok(())
+    }
+
+    /// Works below a directory that somebody named. What else is in it stays.
+    fn work_in(&mut self, dir: &Path) {
+        let name = self.work.file_name().unwrap_or("bench".as_ref());
+        self.work = dir.join(name);
     }
 
     /// True if this scene is to be run.
@@ -90,6 +96,11 @@ impl Setup {
             println!("… {what}");
         }
     }
+}
+
+/// A path of the command line, for programs that are started from elsewhere.
+fn absolute(name: &str, text: &str) -> Result<PathBuf, String> {
+    path::absolute(text).map_err(|error| format!("{name} {text}: {error}"))
 }
 
 /// A number of the command line.
