@@ -25,10 +25,12 @@ const FAULTS: [&str; 4] = ["sync", "sync-once", "write", "short"];
 
 /// How often this happened since it was looked at last.
 pub fn counted(order: &Path, what: &str) -> u64 {
-    let file = order.with_extension(what);
-    let count = fs::metadata(&file).map_or(0, |meta| meta.len());
-    let _none = fs::remove_file(file);
-    count
+    // Put aside before it is measured: what happens in between is there the next time.
+    let seen = order.with_extension("seen");
+    match fs::rename(order.with_extension(what), &seen) {
+        Ok(()) => fs::metadata(&seen).map_or(0, |meta| meta.len()),
+        Err(_) => 0,
+    }
 }
 
 async fn fail(system: &mut System, load: &Load, order: &Path, fault: &str, dice: &mut Dice) {
