@@ -1,5 +1,6 @@
 //! What the benchmark of intake is made of: sender, contenders, measuring, telling.
 
+pub mod alone;
 pub mod contender;
 pub mod events;
 pub mod load;

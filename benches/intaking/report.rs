@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{
+    alone::Alone,
     contender::Contender,
     load::CONNECTIONS,
     plan::Plan,
@@ -147,6 +148,8 @@ impl Report {
                     let _ = writeln!(out, "      {}", cpu(one));
                 }
             }
+            let turns = node.iter().chain(&daemon);
+            alone_text(out, turns.map(|one| &one.alone));
             if !node.is_empty() {
                 let times = rate(&daemon).median / rate(&node).median;
                 let _ = writeln!(out, "  the daemon acknowledges {times:.1} times as many");
@@ -189,6 +192,9 @@ impl Report {
                 of(|turn| turn.visible.p99_us),
             );
         }
+        if !self.steadies.is_empty() {
+            alone_text(out, self.steadies.iter().map(|one| &one.alone));
+        }
     }
 
     /// For programs.
@@ -218,6 +224,23 @@ impl Report {
         json!({ "settings": settings, "full_speed": floods, "fixed_rate": steadies,
                 "memory": memory, "ready": ready })
     }
+}
+
+/// What the machine took by itself before these turns.
+fn alone_text<'a>(out: &mut String, turns: impl Iterator<Item = &'a Alone>) {
+    let turns: Vec<&Alone> = turns.collect();
+    let of = |pick: fn(&Alone) -> u64| {
+        let ms = |one: &&Alone| pick(one) as f64 / 1000.0;
+        brackets(Runs::of(turns.iter().map(ms)), 2)
+    };
+    let _ = writeln!(
+        out,
+        "  the machine alone  a sync p50 {} ms, p99 {} ms   woken late by p50 {} ms, p99 {} ms",
+        of(|one| one.sync.p50_us),
+        of(|one| one.sync.p99_us),
+        of(|one| one.late.p50_us),
+        of(|one| one.late.p99_us),
+    );
 }
 
 fn ms(turns: &[&Flood], pick: fn(&Spread) -> u64) -> Runs {
@@ -260,10 +283,14 @@ fn flood_document(one: &Flood) -> Value {
             "events_per_second": one.per_second, "acknowledged": spread(&one.acknowledged),
             "caught_up_after_s": one.caught_up_after, "cpu_s": one.cpu,
             "cpu_convex_s": one.cpu_others.0, "cpu_sender_s": one.cpu_others.1,
-            "cpu_over_s": one.cpu_over })
+            "cpu_over_s": one.cpu_over, "machine_alone": alone_document(&one.alone) })
 }
 
 fn steady_document(one: &Steady) -> Value {
     json!({ "contender": one.contender.name(), "acknowledged": spread(&one.acknowledged),
-            "visible": spread(&one.visible) })
+            "visible": spread(&one.visible), "machine_alone": alone_document(&one.alone) })
+}
+
+fn alone_document(alone: &Alone) -> Value {
+    json!({ "sync": spread(&alone.sync), "woken_late": spread(&alone.late) })
 }

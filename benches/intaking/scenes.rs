@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    alone::Alone,
     contender::{Contender, Running},
     events::Requests,
     load::{Sender, Sent},
@@ -52,6 +53,8 @@ pub struct Flood {
     pub cpu_others: (f64, f64),
     /// For how long these were added up, in seconds.
     pub cpu_over: f64,
+    /// The machine just before.
+    pub alone: Alone,
 }
 
 /// One turn at a fixed rate.
@@ -62,6 +65,8 @@ pub struct Steady {
     pub acknowledged: Spread,
     /// From the intended sending to the commit.
     pub visible: Spread,
+    /// The machine just before.
+    pub alone: Alone,
 }
 
 /// Resident memory of the daemon, in bytes.
@@ -105,6 +110,7 @@ fn flood_turn(
     latency_ms: u64,
     requests: &Requests,
 ) -> io::Result<Flood> {
+    let alone = Alone::look(&plan.setup.work)?;
     sandbox.begin(Duration::from_millis(latency_ms))?;
     let running = contender.start(plan, sandbox)?;
     let mut sender = Sender::connect(running.address)?;
@@ -138,6 +144,7 @@ fn flood_turn(
             sum(used(&before.2, &after.2)),
         ),
         cpu_over,
+        alone,
     })
 }
 
@@ -156,6 +163,7 @@ pub fn steady(plan: &Plan, sandbox: &Sandbox) -> io::Result<Vec<Steady>> {
 fn steady_turn(plan: &Plan, sandbox: &Sandbox, contender: Contender) -> io::Result<Steady> {
     // Enough for Node to compile what it runs often.
     const WARM_UP: usize = 5000;
+    let alone = Alone::look(&plan.setup.work)?;
     sandbox.begin(STEADY_LATENCY)?;
     let running = contender.start(plan, sandbox)?;
     let mut sender = Sender::connect(running.address)?;
@@ -173,6 +181,7 @@ fn steady_turn(plan: &Plan, sandbox: &Sandbox, contender: Contender) -> io::Resu
         contender,
         acknowledged: sent.latency,
         visible,
+        alone,
     })
 }
 

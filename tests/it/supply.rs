@@ -105,6 +105,7 @@ fn everything_comes_from_the_one_registry_with_its_checksum() {
     let lock = read("Cargo.lock");
     let packages = lock["package"].as_array().expect("packages");
     assert!(packages.len() > 200);
+    // The program, and what stands in for a crate of the registry (patches): one of each name, so nobody uses that crate.
     let mut own = Vec::new();
     for package in packages {
         let name = package["name"].as_str().expect("a name");
@@ -116,7 +117,36 @@ fn everything_comes_from_the_one_registry_with_its_checksum() {
         let checksum = package.get("checksum").and_then(Value::as_str);
         assert!(checksum.is_some_and(|sum| sum.len() == 64), "{name}");
     }
-    assert_eq!(own, ["clerk-convex-sync"]);
+    assert_eq!(own, ["clerk-convex-sync", "hmac-sha256"]);
+    let stand_ins = |package: &&Value| package["name"].as_str() == Some("hmac-sha256");
+    assert_eq!(packages.iter().filter(stand_ins).count(), 1);
+}
+
+#[test]
+fn the_code_under_every_signature_is_that_of_its_standard() {
+    // RFC 4231, cases 1, 2 and 6: the last key is longer than a block.
+    let long = [0xaa; 131];
+    let cases: [(&[u8], &str, &str); 3] = [
+        (
+            &[0x0b; 20],
+            "Hi There",
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        ),
+        (
+            b"Jefe",
+            "what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            &long,
+            "Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+    ];
+    for (key, input, code) in cases {
+        let computed = hmac_sha256::HMAC::mac(input, key).map(|byte| format!("{byte:02x}"));
+        assert_eq!(computed.concat(), code);
+    }
 }
 
 #[test]
