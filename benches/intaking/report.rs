@@ -149,7 +149,7 @@ impl Report {
                 }
             }
             let turns = node.iter().chain(&daemon);
-            alone_text(out, turns.map(|one| &one.alone));
+            machine_text(out, turns.map(|one| (one.alone, one.stolen)));
             if !node.is_empty() {
                 let times = rate(&daemon).median / rate(&node).median;
                 let _ = writeln!(out, "  the daemon acknowledges {times:.1} times as many");
@@ -193,7 +193,7 @@ impl Report {
             );
         }
         if !self.steadies.is_empty() {
-            alone_text(out, self.steadies.iter().map(|one| &one.alone));
+            machine_text(out, self.steadies.iter().map(|one| (one.alone, one.stolen)));
         }
     }
 
@@ -226,20 +226,23 @@ impl Report {
     }
 }
 
-/// What the machine took by itself before these turns.
-fn alone_text<'a>(out: &mut String, turns: impl Iterator<Item = &'a Alone>) {
-    let turns: Vec<&Alone> = turns.collect();
+/// What the machine took by itself before these turns, and what it lost during them.
+fn machine_text(out: &mut String, turns: impl Iterator<Item = (Alone, f64)>) {
+    let turns: Vec<(Alone, f64)> = turns.collect();
     let of = |pick: fn(&Alone) -> u64| {
-        let ms = |one: &&Alone| pick(one) as f64 / 1000.0;
+        let ms = |(one, _): &(Alone, f64)| pick(one) as f64 / 1000.0;
         brackets(Runs::of(turns.iter().map(ms)), 2)
     };
+    let stolen = turns.iter().map(|(_, stolen)| stolen * 100.0);
     let _ = writeln!(
         out,
-        "  the machine alone  a sync p50 {} ms, p99 {} ms   woken late by p50 {} ms, p99 {} ms",
+        "  the machine alone  a sync p50 {} ms, p99 {} ms   woken late by p50 {} ms, p99 {} ms   \
+         its host took {} % of a processor during the turns",
         of(|one| one.sync.p50_us),
         of(|one| one.sync.p99_us),
         of(|one| one.late.p50_us),
         of(|one| one.late.p99_us),
+        brackets(Runs::of(stolen), 1),
     );
 }
 
@@ -283,14 +286,15 @@ fn flood_document(one: &Flood) -> Value {
             "events_per_second": one.per_second, "acknowledged": spread(&one.acknowledged),
             "caught_up_after_s": one.caught_up_after, "cpu_s": one.cpu,
             "cpu_convex_s": one.cpu_others.0, "cpu_sender_s": one.cpu_others.1,
-            "cpu_over_s": one.cpu_over, "machine_alone": alone_document(&one.alone) })
+            "cpu_over_s": one.cpu_over, "machine": machine_document(&one.alone, one.stolen) })
 }
 
 fn steady_document(one: &Steady) -> Value {
     json!({ "contender": one.contender.name(), "acknowledged": spread(&one.acknowledged),
-            "visible": spread(&one.visible), "machine_alone": alone_document(&one.alone) })
+            "visible": spread(&one.visible), "machine": machine_document(&one.alone, one.stolen) })
 }
 
-fn alone_document(alone: &Alone) -> Value {
-    json!({ "sync": spread(&alone.sync), "woken_late": spread(&alone.late) })
+fn machine_document(alone: &Alone, stolen: f64) -> Value {
+    json!({ "alone": { "sync": spread(&alone.sync), "woken_late": spread(&alone.late) },
+            "stolen_processors": stolen })
 }

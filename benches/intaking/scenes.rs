@@ -18,7 +18,7 @@ use super::{
 };
 use crate::support::{
     convex::Sandbox,
-    process::{Cpu, cpu_of, used},
+    process::{Cpu, cpu_of, stolen, used},
     spread::Spread,
 };
 
@@ -55,6 +55,8 @@ pub struct Flood {
     pub cpu_over: f64,
     /// The machine just before.
     pub alone: Alone,
+    /// Of the same time, what the machine's host gave to others, in processors.
+    pub stolen: f64,
 }
 
 /// One turn at a fixed rate.
@@ -67,6 +69,8 @@ pub struct Steady {
     pub visible: Spread,
     /// The machine just before.
     pub alone: Alone,
+    /// What the machine's host gave to others meanwhile, in processors.
+    pub stolen: f64,
 }
 
 /// Resident memory of the daemon, in bytes.
@@ -121,11 +125,11 @@ fn flood_turn(
             cpu_of(std::process::id())?,
         ))
     };
-    let before = look()?;
+    let (before, stolen_before) = (look()?, stolen()?);
     let from = Instant::now();
     let sent = sender.flood(requests, plan.warm_up, plan.flood)?;
     let cpu_over = from.elapsed().as_secs_f64();
-    let after = look()?;
+    let (after, stolen_after) = (look()?, stolen()?);
     let last = Instant::now();
     all_visible(sandbox, requests, sent.sent)?;
     let caught_up_after = last.elapsed().as_secs_f64();
@@ -145,6 +149,7 @@ fn flood_turn(
         ),
         cpu_over,
         alone,
+        stolen: (stolen_after - stolen_before) / cpu_over,
     })
 }
 
@@ -172,7 +177,9 @@ fn steady_turn(plan: &Plan, sandbox: &Sandbox, contender: Contender) -> io::Resu
     all_visible(sandbox, &warm_up, WARM_UP)?;
     let count = (plan.steady.as_secs_f64() * f64::from(STEADY_PER_SECOND)) as usize;
     let requests = Requests::sign(count, 0, count, &sandbox.webhook_secret);
+    let (stolen_before, from) = (stolen()?, Instant::now());
     let sent = sender.steady(&requests, STEADY_PER_SECOND, plan.steady)?;
+    let stolen = (stolen()? - stolen_before) / from.elapsed().as_secs_f64();
     all_visible(sandbox, &requests, sent.sent)?;
     let visible = visible(sandbox, &requests, &sent)?;
     drop(sender);
@@ -182,6 +189,7 @@ fn steady_turn(plan: &Plan, sandbox: &Sandbox, contender: Contender) -> io::Resu
         acknowledged: sent.latency,
         visible,
         alone,
+        stolen,
     })
 }
 

@@ -104,6 +104,17 @@ pub fn cpu_of(pid: u32) -> io::Result<Cpu> {
     Ok(cpu)
 }
 
+/// Seconds of processor time that a virtual machine wanted and its host gave to others, since it was started: none where
+/// there is no host.
+pub fn stolen() -> io::Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().unwrap_or_default();
+    // The name, then user, nice, system, idle, iowait, irq, softirq, steal.
+    let steal = all.split_ascii_whitespace().nth(8);
+    let ticks: f64 = steal.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    Ok(ticks / TICKS_PER_SECOND)
+}
+
 /// What was used between two looks.
 pub fn used(before: &Cpu, after: &Cpu) -> Cpu {
     let since = |(name, now): (&String, &f64)| {
