@@ -1,7 +1,7 @@
 //! HMAC-SHA-256 under the name and with the one function by which the `svix` crate calls it.
 //!
 //! The crate that stands behind this name in the registry computes it in portable Rust, which took more of a
-//! processor than anything else that is done for a delivery: 11 µs for a user of 1.6 kB where this takes 2.
+//! processor than anything else that is done for a delivery: 19 µs for a body of 3 kB where this takes 3.
 //! No cryptography is written here; [`aws_lc_rs`] does it. A version of `svix` that calls anything else will not
 //! compile, and one that needs another version of this crate will not use it, which a test notices.
 
