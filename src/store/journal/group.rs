@@ -195,24 +195,27 @@ impl Group {
         }
     }
 
-    /// Everything is durable, in this segment from `base` on: notes that in the index, answers who brought an entry, then
-    /// passes the entries' metadata to `tell` in order: an acknowledgement does not wait for the queue to wake. Whoever
-    /// waits for a sync alone finds what came before it in the queue.
+    /// Everything is durable, in this segment from `base` on: notes that in the index, passes the
+    /// entries' metadata to `tell` in order, then answers everybody: what was acknowledged is in the
+    /// queue for whoever looks.
     pub fn finish(self, segment: u32, base: u32, index: &mut Index, tell: impl FnOnce(Vec<Meta>)) {
         let mut metas = Vec::with_capacity(self.appends.len());
+        let mut answers = Vec::with_capacity(self.appends.len());
         for mut waiting in self.appends {
             waiting.meta.position.segment = segment;
             waiting.meta.position.offset += base;
             index.store(waiting.meta.seq, waiting.meta.position, waiting.delivery);
-            let seq = waiting.meta.seq;
-            let _ = waiting.answer.send(Ok(Appended::Stored { seq }));
+            answers.push((waiting.answer, waiting.meta.seq));
             metas.push(waiting.meta);
-        }
-        for copy in self.copies {
-            let _ = copy.send(Ok(Appended::Known { settled: false }));
         }
         if !metas.is_empty() {
             tell(metas);
+        }
+        for (answer, seq) in answers {
+            let _ = answer.send(Ok(Appended::Stored { seq }));
+        }
+        for copy in self.copies {
+            let _ = copy.send(Ok(Appended::Known { settled: false }));
         }
         for sync in self.syncs {
             let _ = sync.send(Ok(()));
