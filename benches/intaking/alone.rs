@@ -1,10 +1,10 @@
-//! The machine with nobody at work on it: how long its disk and its clock take by themselves.
+//! The machine itself: how long its disk and its clock take with nobody at work, and what its host takes from it.
 //!
-//! Looked at before each turn, since a shared machine changes within minutes. An acknowledgement waits for one sync and for
+//! Looked at with each turn, since a shared machine changes within minutes. An acknowledgement waits for one sync and for
 //! being woken more than once, so no contender that stores anything can be faster than what is seen here.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::FileExt,
     path::Path,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::spread::Spread;
+use crate::support::{process::TICKS_PER_SECOND, spread::Spread};
 
 /// How often each is tried.
 const TIMES: u64 = 300;
@@ -52,10 +52,21 @@ impl Alone {
             file.sync_data()?;
             sync.push(written.elapsed());
         }
-        std::fs::remove_file(path)?;
+        fs::remove_file(path)?;
         Ok(Alone {
             sync: Spread::of(sync),
             late: Spread::of(late),
         })
     }
+}
+
+/// Seconds of processor time that a virtual machine wanted and its host gave to others, since it was started: none where
+/// there is no host.
+pub fn stolen() -> io::Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().unwrap_or_default();
+    // The name, then user, nice, system, idle, iowait, irq, softirq, steal.
+    let steal = all.split_ascii_whitespace().nth(8);
+    let ticks: f64 = steal.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    Ok(ticks / TICKS_PER_SECOND)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    alone::Alone,
+    alone::{Alone, stolen},
     contender::{Contender, Running},
     events::Requests,
     load::{Sender, Sent},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::support::{
     convex::Sandbox,
-    process::{Cpu, cpu_of, stolen, used},
+    process::{Cpu, cpu_of, used},
     spread::Spread,
 };
 

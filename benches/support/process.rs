@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a child may take to end by itself.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 /// Ticks of the processor-time clock in a second: Linux shows 100 to everybody.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A running child; killed when dropped.
 pub struct Process {
@@ -102,17 +102,6 @@ pub fn cpu_of(pid: u32) -> io::Result<Cpu> {
         *cpu.entry(name.to_owned()).or_default() += (ticks(11) + ticks(12)) / TICKS_PER_SECOND;
     }
     Ok(cpu)
-}
-
-/// Seconds of processor time that a virtual machine wanted and its host gave to others, since it was started: none where
-/// there is no host.
-pub fn stolen() -> io::Result<f64> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let all = stat.lines().next().unwrap_or_default();
-    // The name, then user, nice, system, idle, iowait, irq, softirq, steal.
-    let steal = all.split_ascii_whitespace().nth(8);
-    let ticks: f64 = steal.and_then(|text| text.parse().ok()).unwrap_or(0.0);
-    Ok(ticks / TICKS_PER_SECOND)
 }
 
 /// What was used between two looks.
