@@ -34,7 +34,9 @@ use super::{
 use crate::{
     model::RecordKey,
     queue::{dead_letters::DeadLetter, order},
-    store::journal::{Cause, CauseKind, Meta, NewEntry, Notice, Recovered, Related, RequestOrigin},
+    store::journal::{
+        Cause, CauseKind, Meta, NewEntry, Notice, Notices, Recovered, Related, RequestOrigin,
+    },
 };
 
 /// Notices taken at once; the queue looks at what is ready in between.
@@ -50,7 +52,7 @@ pub struct Applier {
     started: Instant,
     verdicts: Verdicts,
     malformed: Malformed,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: Notices,
     commands: mpsc::Receiver<Command>,
     reconsider: Arc<Notify>,
     reports: mpsc::UnboundedSender<Message>,
@@ -62,7 +64,7 @@ impl Applier {
     pub fn new(
         shared: Arc<Shared>,
         recovered: Recovered,
-        notices: mpsc::UnboundedReceiver<Notice>,
+        notices: Notices,
         max_dead_letters: usize,
     ) -> (Applier, Handle) {
         let (commands, receiver) = mpsc::channel(64);
@@ -117,7 +119,6 @@ impl Applier {
     /// Works until `stop`, then finishes what is in hand for up to `grace`. What is not finished is
     /// in the journal.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
-        let mut notices = Vec::with_capacity(NOTICES);
         loop {
             self.hand_over();
             self.read_malformed();
@@ -133,10 +134,10 @@ impl Applier {
                 Some(message) = self.reported.recv() => self.take_back(message),
                 () = self.reconsider.notified() => self.reconsider(),
                 Some(command) = self.commands.recv() => self.obey(command),
-                taken = self.notices.recv_many(&mut notices, NOTICES) => {
-                    if taken == 0 { break }
-                    notices.drain(..).for_each(|notice| self.hear(notice));
-                }
+                told = self.notices.recv() => match told {
+                    Some(notice) => self.hear_some(notice),
+                    None => break,
+                },
                 () = sleep_until(wake) => {}
             }
         }
@@ -148,6 +149,17 @@ impl Applier {
             }
         }
         self.hand_over_rest(deadline).await;
+    }
+
+    /// Hears a notice, and others that lie there already.
+    fn hear_some(&mut self, notice: Notice) {
+        self.hear(notice);
+        for _ in 1..NOTICES {
+            let Some(notice) = self.notices.try_recv() else {
+                return;
+            };
+            self.hear(notice);
+        }
     }
 
     fn hear(&mut self, notice: Notice) {

@@ -15,7 +15,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Applier, Edges, Handle, Settings, Shared, instance::Pin};
@@ -32,7 +32,7 @@ use crate::{
     },
     store::{
         crypt::Keyring,
-        journal::{self, Cause, Journal, NewEntry, Notice, Recovered},
+        journal::{self, Cause, Journal, NewEntry, Notices, Recovered},
         state::{self, State},
     },
 };
@@ -42,7 +42,7 @@ pub(super) struct Bench {
     _clerk: ClerkSim,
     pub(super) convex: ConvexSim,
     pub(super) shared: Arc<Shared>,
-    stored: Option<(Recovered, mpsc::UnboundedReceiver<Notice>)>,
+    stored: Option<(Recovered, Notices)>,
     dir: TempDir,
 }
 

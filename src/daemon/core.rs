@@ -23,7 +23,7 @@ use crate::{
     report::oplog::OperationsLog,
     store::{
         crypt::Keyring,
-        journal::{Journal, Notice, Recovered},
+        journal::{Journal, Notices, Recovered},
         state::State,
         state_file::StateFile,
     },
@@ -55,7 +55,7 @@ pub struct Core {
 /// What only appliers take.
 struct Waiting {
     recovered: Recovered,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: Notices,
     batches: mpsc::Receiver<Batch>,
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use chrono::DateTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{StartError, build::keyring};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     store::{
         crypt::{KeyId, Keyring},
         directory,
-        journal::{self, Journal, Notice, Recovered},
+        journal::{self, Journal, Notices, Recovered},
         room,
         state::{self, State, StateError},
         state_file::{self, LAYOUT, Loaded, StateFile, StateFileError},
@@ -34,7 +34,7 @@ const PROVED_CELL: &str = "state_proved";
 pub struct Disk {
     pub journal: Journal,
     pub recovered: Recovered,
-    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub notices: Notices,
     pub state: State,
     /// As `STATE` has it.
     pub file: StateFile,

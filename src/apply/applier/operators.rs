@@ -73,7 +73,7 @@ impl Applier {
 
     /// Whoever was told that something is stored before asking sees it counted.
     fn hear_all(&mut self) {
-        while let Ok(notice) = self.notices.try_recv() {
+        while let Some(notice) = self.notices.try_recv() {
             self.hear(notice);
         }
     }

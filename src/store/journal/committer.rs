@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 use super::entry::Position;
 use super::error::AppendError;
 use super::group::{Carried, Command, Group, Note, place, stage_notes};
 use super::index::Index;
+use super::notices::{Notice, Teller};
 use super::remover::Remover;
 use super::writer::{WriteError, Writer};
-use super::{Health, Notice, Options, Shared};
+use super::{Health, Options, Shared};
 use crate::store::lock::Lock;
 use crate::twin::{self, Twin};
 
@@ -46,7 +47,7 @@ pub struct Committer {
     pub(super) index: Index,
     pub(super) writer: Writer,
     pub(super) remover: Remover,
-    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    pub(super) teller: Teller,
     pub(super) health: watch::Sender<Health>,
     pub(super) next_seq: u64,
     pub(super) lock: Option<Lock>,
@@ -198,10 +199,11 @@ impl Committer {
                 };
                 self.moved(moves, at);
                 self.note_written(parks.into_iter().map(|(seq, place)| (seq, at(place))));
-                let notices = &self.notices;
+                let teller = &mut self.teller;
                 group.finish(segment, base, &mut self.index, |metas| {
-                    let _ = notices.send(Notice::Stored(metas));
+                    teller.tell(Notice::Stored(metas));
                 });
+                self.teller.ring();
             }
             Err(error) => self.refuse(error, group),
         }
@@ -275,7 +277,7 @@ impl Committer {
             told.push((seq, at(entry)));
         }
         if !told.is_empty() {
-            let _ = self.notices.send(Notice::Moved(told));
+            self.teller.tell(Notice::Moved(told));
         }
     }
 

@@ -36,15 +36,6 @@ pub enum Appended {
     },
 }
 
-/// What the committer tells the queue, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
-    /// These entries are durable.
-    Stored(Vec<Meta>),
-    /// These entries lie elsewhere now.
-    Moved(Vec<(u64, Position)>),
-}
-
 /// Whether the journal takes anything in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {

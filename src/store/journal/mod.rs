@@ -19,6 +19,7 @@ mod frame;
 mod group;
 mod handle;
 mod index;
+mod notices;
 mod open;
 mod reader;
 mod recover;
@@ -32,7 +33,8 @@ pub use entry::{
     Settled,
 };
 pub use error::{AppendError, Limit, OpenError, ReadError};
-pub use handle::{Appended, Health, Journal, Notice, Stats};
+pub use handle::{Appended, Health, Journal, Stats};
+pub use notices::{Notice, Notices};
 pub use open::{Opened, Options};
 pub use recover::{Damage, Recovered, examine};
 pub use rewrite::{Rewritten, check_layout, rewrite};

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::UNIX_EPOCH;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::committer::{Committer, State};
 use super::disk::{Disk, RealDisk};
 use super::error::OpenError;
 use super::frame::FORMAT;
-use super::handle::{Health, Journal, Notice, Shared};
+use super::handle::{Health, Journal, Shared};
 use super::index::{Index, REMEMBERED_DELIVERIES};
+use super::notices::{Notices, notices};
 use super::reader::Reader;
 use super::recover::{Recovered, Scan, Tail, segment_numbers};
 use super::remover::Remover;
@@ -89,7 +90,7 @@ pub struct Opened {
     /// What earlier processes left to do.
     pub recovered: Recovered,
     /// What is stored from now on, in order. Never more than [`Options::max_entries`] and what moves.
-    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub notices: Notices,
 }
 
 impl Journal {
@@ -136,7 +137,7 @@ impl Journal {
         }
 
         let (sender, commands) = sync_channel(options.waiting_requests);
-        let (notices, notices_out) = mpsc::unbounded_channel();
+        let (teller, notices) = notices();
         let (health, health_out) = watch::channel(Health::Writing);
         let shared = Arc::new(Shared::new(
             Reader::new(dir.to_owned(), options.keys.clone()),
@@ -151,7 +152,7 @@ impl Journal {
             index,
             writer,
             remover,
-            notices,
+            teller,
             health,
             next_seq,
             lock: Some(lock),
@@ -164,7 +165,7 @@ impl Journal {
         Ok(Opened {
             journal: Journal::new(sender, shared, health_out, thread),
             recovered,
-            notices: notices_out,
+            notices,
         })
     }
 }

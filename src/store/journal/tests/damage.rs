@@ -18,7 +18,7 @@ async fn six(dir: &Path) -> (std::path::PathBuf, Vec<Position>) {
     }
     opened.journal.close().await.unwrap();
     let mut places = Vec::new();
-    while let Ok(Notice::Stored(metas)) = opened.notices.try_recv() {
+    while let Some(Notice::Stored(metas)) = opened.notices.try_recv() {
         places.extend(metas.into_iter().map(|meta| meta.position));
     }
     (dir.join("0000000001.seg"), places)

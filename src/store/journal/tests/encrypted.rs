@@ -28,7 +28,7 @@ async fn filled(dir: &Path, keys: &[u8], from: u64) -> Vec<Position> {
     opened.journal.settle([settled(from)]);
     opened.journal.close().await.unwrap();
     let mut places = Vec::new();
-    while let Ok(Notice::Stored(metas)) = opened.notices.try_recv() {
+    while let Some(Notice::Stored(metas)) = opened.notices.try_recv() {
         places.extend(metas.into_iter().map(|meta| meta.position));
     }
     places

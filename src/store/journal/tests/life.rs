@@ -45,7 +45,7 @@ async fn the_queue_is_told_in_order_before_the_sender_is() {
         answer.await.unwrap();
     }
     let mut told = Vec::new();
-    while let Ok(Notice::Stored(metas)) = opened.notices.try_recv() {
+    while let Some(Notice::Stored(metas)) = opened.notices.try_recv() {
         told.extend(metas);
     }
     let seqs: Vec<u64> = told.iter().map(|meta| meta.seq).collect();

@@ -64,7 +64,7 @@ async fn what_is_left_in_old_segments_is_carried_forward() {
     let mut moves = 0;
     loop {
         let now = [journal.locate(1).await, journal.locate(2).await];
-        while let Ok(notice) = opened.notices.try_recv() {
+        while let Some(notice) = opened.notices.try_recv() {
             match notice {
                 Notice::Stored(metas) => {
                     places.extend(metas.into_iter().map(|meta| (meta.seq, meta.position)));
