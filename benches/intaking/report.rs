@@ -183,13 +183,16 @@ impl Report {
             };
             let _ = writeln!(
                 out,
-                "  {:<18} acknowledged p50 {} ms, p99 {} ms, max {} ms   visible p50 {} ms, p99 {} ms",
+                "  {:<18} acknowledged p50 {} ms, p99 {} ms, max {} ms   visible p50 {} ms, p99 {} ms   \
+                 (sent late by p50 {}, p99 {})",
                 one.contender.name(),
                 of(|turn| turn.acknowledged.p50_us),
                 of(|turn| turn.acknowledged.p99_us),
                 of(|turn| turn.acknowledged.max_us),
                 of(|turn| turn.visible.p50_us),
                 of(|turn| turn.visible.p99_us),
+                of(|turn| turn.late.p50_us),
+                of(|turn| turn.late.p99_us),
             );
         }
         if !self.steadies.is_empty() {
@@ -291,7 +294,8 @@ fn flood_document(one: &Flood) -> Value {
 
 fn steady_document(one: &Steady) -> Value {
     json!({ "contender": one.contender.name(), "acknowledged": spread(&one.acknowledged),
-            "visible": spread(&one.visible), "machine": machine_document(&one.alone, one.stolen) })
+            "visible": spread(&one.visible), "sent_late": spread(&one.late),
+            "machine": machine_document(&one.alone, one.stolen) })
 }
 
 fn machine_document(alone: &Alone, stolen: f64) -> Value {

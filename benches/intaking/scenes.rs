@@ -67,6 +67,8 @@ pub struct Steady {
     pub acknowledged: Spread,
     /// From the intended sending to the commit.
     pub visible: Spread,
+    /// How late the sender itself was; part of both.
+    pub late: Spread,
     /// The machine just before.
     pub alone: Alone,
     /// What the machine's host gave to others meanwhile, in processors.
@@ -188,6 +190,7 @@ fn steady_turn(plan: &Plan, sandbox: &Sandbox, contender: Contender) -> io::Resu
         contender,
         acknowledged: sent.latency,
         visible,
+        late: sent.late,
         alone,
         stolen,
     })
