@@ -1,6 +1,8 @@
 //! The workers: read and judge leases, ask Clerk, write to Convex, report.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
 
 use super::{Applier, malformed::Said, parents::Looked};
 use crate::{
@@ -88,10 +90,12 @@ impl Applier {
         F: Future<Output = Report> + Send + 'static,
     {
         let kept: Vec<Lease> = leases.iter().map(Lease::duplicate).collect();
-        let task = tokio::spawn(work(leases));
+        // What a panic leaves half done is not looked at again: what is shared is behind locks that do without the
+        // word of who panicked.
+        let work = AssertUnwindSafe(work(leases)).catch_unwind();
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            let report = task.await.unwrap_or_else(|_| {
+            let report = work.await.unwrap_or_else(|_| {
                 tracing::error!("a worker panicked; its records are tried again one by one");
                 let refused = || {
                     refused(

@@ -85,9 +85,11 @@ impl Queue {
             return;
         }
         waiting.urgent |= matches!(handed, Handed::Written(_) | Handed::Close(_));
-        let first = waiting.handed.is_empty();
+        let is_news = waiting.handed.is_empty() || waiting.urgent;
         waiting.handed.push(handed);
-        if first || waiting.urgent {
+        // Who is woken wants the lock at once.
+        drop(waiting);
+        if is_news {
             self.news.notify_one();
         }
     }
