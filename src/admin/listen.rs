@@ -23,7 +23,7 @@ use super::{
     access::{Readers, Tokens},
     problem,
 };
-use crate::inbound::{self, Bounds, Listener, OnFault, Peer};
+use crate::inbound::{self, Bounds, Crew, Listener, OnFault, Peer};
 
 /// Of each of the two ways. Commands and scrapers are few; a run that is watched keeps its connection.
 const BOUNDS: Bounds = Bounds {
@@ -77,7 +77,16 @@ pub async fn serve_socket(
         }
     };
     let router = router.layer(middleware::from_fn(known));
-    inbound::serve(listener, router, BOUNDS, |_| Some(()), on_fault, stop).await;
+    inbound::serve(
+        listener,
+        Crew::here(),
+        router,
+        BOUNDS,
+        |_| Some(()),
+        on_fault,
+        stop,
+    )
+    .await;
 }
 
 /// Serves TCP until `stop`, to holders of a token only.
@@ -94,7 +103,16 @@ pub async fn serve_tcp(
         let tokens = Arc::clone(&tokens);
         async move { guard(request, next, &tokens, address).await }
     }));
-    inbound::serve(listener, guarded, BOUNDS, |_| Some(()), on_fault, stop).await;
+    inbound::serve(
+        listener,
+        Crew::here(),
+        guarded,
+        BOUNDS,
+        |_| Some(()),
+        on_fault,
+        stop,
+    )
+    .await;
 }
 
 async fn guard(

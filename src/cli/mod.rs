@@ -198,7 +198,9 @@ fn perform(command: Command, context: &Context) -> Result<ExitCode, Failure> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     if let Command::Run(_) = command {
-        threads.on_thread_start(daemon::stand_back);
+        threads
+            .worker_threads(daemon::threads())
+            .on_thread_start(daemon::stand_back);
     }
     let runtime = threads.enable_all().build().map_err(|error| {
         Failure::failed(format!("cannot start threads: {error}"))

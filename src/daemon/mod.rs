@@ -25,18 +25,19 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::available_parallelism,
     time::Duration,
 };
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
-use tokio::{runtime, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
     apply::{self, Carrier, Clock},
     config::{self, Config},
-    inbound::{self, Listener},
+    inbound::{self, Crew, Listener},
     intake::{self, Peers, Room},
     schedule::Pulse,
     telemetry::LogLevel,
@@ -93,6 +94,12 @@ pub fn stand_back() {
     let _ = setpriority_process(None, nice.min(NICEST));
 }
 
+/// How many threads compare, repair and write to Convex. One processor is left to deliveries, if there are two: whoever is
+/// woken for one has to wait for a turn to end even of a thread that stands back.
+pub fn threads() -> usize {
+    available_parallelism().map_or(1, |processors| processors.get().saturating_sub(1).max(1))
+}
+
 /// Starts daemons.
 #[derive(Debug)]
 pub struct Daemon;
@@ -107,7 +114,7 @@ pub struct Handle {
     stop_intake: CancellationToken,
     stop_schedule: CancellationToken,
     stop: CancellationToken,
-    intake: Option<runtime::Runtime>,
+    intake: Option<Crew>,
     intake_tasks: TaskTracker,
     tasks: TaskTracker,
     reloader: Arc<Reloader>,
@@ -201,7 +208,7 @@ impl Handle {
 
     /// Ends everything in order: no new deliveries and no new runs, requests in hand answered, runs at a place
     /// where the next one goes on, work in hand finished or left in the journal, the disk synced.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.stop_intake.cancel();
         self.stop_schedule.cancel();
         self.intake_tasks.close();
@@ -213,8 +220,8 @@ impl Handle {
         if drained.is_err() {
             tracing::warn!("some requests in hand were cut off; their senders will try again");
         }
-        if let Some(intake) = self.intake.take() {
-            intake.shutdown_background();
+        if let Some(intake) = &self.intake {
+            intake.end();
         }
         self.core.end_appliers().await;
         self.stop.cancel();
@@ -296,13 +303,7 @@ impl Handle {
         intake: Arc<intake::Intake>,
         config: &Config,
     ) -> Result<(), StartError> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(INTAKE_THREADS)
-            .max_blocking_threads(1)
-            .thread_name("intake")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
+        let crew = Crew::start("intake", INTAKE_THREADS).map_err(StartError::Threads)?;
         let shared = &self.core.shared;
         let bounds = doors::bounds(&config.listen);
         let peers = Peers::new(doors::rules(&config.listen), shared.metrics.clone());
@@ -311,9 +312,10 @@ impl Handle {
         let (router, on_fault) = (peers.guard(router), doors::on_fault(shared, "public"));
         let stop = self.stop_intake.clone();
         let admit = move |peer: &inbound::Peer| peers.admit(peer);
-        let serve = inbound::serve(listener, router, bounds, admit, on_fault, stop);
-        self.intake_tasks.spawn_on(serve, runtime.handle());
-        self.intake = Some(runtime);
+        let on = crew.clone();
+        let serve = inbound::serve(listener, on, router, bounds, admit, on_fault, stop);
+        self.intake_tasks.spawn_on(serve, crew.first());
+        self.intake = Some(crew);
         Ok(())
     }
 }
@@ -325,8 +327,8 @@ impl Drop for Handle {
             token.cancel();
         }
         self.core.abandon();
-        if let Some(intake) = self.intake.take() {
-            intake.shutdown_background();
+        if let Some(intake) = &self.intake {
+            intake.end();
         }
     }
 }

@@ -6,12 +6,7 @@
 //! is served. On stop it accepts no more, lets requests in hand finish and closes idle connections.
 
 use std::{
-    convert::Infallible,
-    io,
-    net::{self, IpAddr, SocketAddr},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
+    convert::Infallible, io, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
 };
 
 use axum::{
@@ -26,23 +21,30 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::UCred},
+    net::{TcpStream, UnixStream, unix::UCred},
     sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use self::head::{Tap, Tapped};
+use self::{
+    head::{Tap, Tapped},
+    listener::Socket,
+};
 use crate::twin::{self, Twin};
 
 pub mod body;
+mod crew;
 mod head;
+mod listener;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use self::crew::Crew;
+pub use self::listener::Listener;
 pub use self::tls::{Certificate, TlsFault, TlsFiles};
 
 /// How long to wait when the process is out of file descriptors.
@@ -95,87 +97,11 @@ pub enum Fault {
 /// Hears of faults.
 pub type OnFault = Arc<dyn Fn(Fault) + Send + Sync>;
 
-/// What is bound, not yet served.
-pub struct Listener {
-    bound: Bound,
-    tls: Option<Certificate>,
-}
-
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Listener {
-    /// Binds; reads the certificate first, so that a wrong one stops the start.
-    pub async fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> io::Result<Self> {
-        let tls = tls.map(Certificate::load).transpose()?;
-        let tcp = TcpListener::bind(address).await?;
-        Ok(Listener {
-            bound: Bound::Tcp(tcp),
-            tls,
-        })
-    }
-
-    /// A TCP socket that listens already and does not block.
-    pub fn of(socket: net::TcpListener, tls: Option<&TlsFiles>) -> io::Result<Self> {
-        let tls = tls.map(Certificate::load).transpose()?;
-        let tcp = TcpListener::from_std(socket)?;
-        Ok(Listener {
-            bound: Bound::Tcp(tcp),
-            tls,
-        })
-    }
-
-    /// A Unix socket that is bound already.
-    pub fn unix(socket: UnixListener) -> Self {
-        Listener {
-            bound: Bound::Unix(socket),
-            tls: None,
-        }
-    }
-
-    /// The address that was bound, with its port.
-    ///
-    /// # Errors
-    /// A Unix socket has none.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        match &self.bound {
-            Bound::Tcp(tcp) => tcp.local_addr(),
-            Bound::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// The certificate, if the daemon ends TLS.
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.tls.as_ref()
-    }
-
-    async fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match &self.bound {
-            Bound::Tcp(tcp) => {
-                let (socket, address) = tcp.accept().await?;
-                let peer = Peer::Address(address.ip().to_canonical());
-                Ok((Socket::Tcp(socket), peer))
-            }
-            Bound::Unix(unix) => {
-                let (socket, _) = unix.accept().await?;
-                let peer = Peer::Process(socket.peer_cred().ok());
-                Ok((Socket::Unix(socket), peer))
-            }
-        }
-    }
-}
-
-/// Serves until `stop`, then waits for requests in hand. `admit` lets a peer in, or does not: what it answers is
+/// Serves on `crew` until `stop`, then waits for requests in hand. `admit` lets a peer in, or does not: what it answers is
 /// kept until the connection ends.
 pub async fn serve<P: Send + 'static>(
     listener: Listener,
+    crew: Crew,
     router: Router,
     bounds: Bounds,
     admit: impl Fn(&Peer) -> Option<P>,
@@ -183,7 +109,6 @@ pub async fn serve<P: Send + 'static>(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(bounds.max_connections));
-    let connections = TaskTracker::new();
     let mut exhausted = false;
     while let Some(place) = stop
         .run_until_cancelled(Arc::clone(&places).acquire_owned())
@@ -214,16 +139,17 @@ pub async fn serve<P: Send + 'static>(
             tap: Tap::default(),
             on_fault: Arc::clone(&on_fault),
         };
-        let tls = listener.tls.as_ref().map(Certificate::acceptor);
+        let tls = listener.certificate().map(Certificate::acceptor);
         let stop = stop.clone();
-        connections.spawn(async move {
+        crew.serve(async move {
             let _places = (place, admitted);
-            connection(socket, tls, served, bounds, stop).await;
+            if let Err(error) = connection(socket, tls, served, bounds, stop).await {
+                tracing::warn!("a connection could not be served: {error}");
+            }
         });
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    crew.drained().await;
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {
@@ -247,7 +173,7 @@ async fn connection(
     served: Served,
     bounds: Bounds,
     stop: CancellationToken,
-) {
+) -> io::Result<()> {
     let bounds = match twin::broken(Twin::NoDeadlines) {
         true => Bounds {
             header_timeout: Duration::from_secs(3600),
@@ -257,26 +183,31 @@ async fn connection(
         false => bounds,
     };
     let socket = match socket {
-        Socket::Tcp(socket) => socket,
+        Socket::Tcp(socket) => TcpStream::from_std(socket)?,
         // A silent one is ended by the deadline for headers, which begins at once.
-        Socket::Unix(socket) => return Box::pin(http(socket, served, bounds, stop)).await,
+        Socket::Unix(socket) => {
+            let socket = UnixStream::from_std(socket)?;
+            Box::pin(http(socket, served, bounds, stop)).await;
+            return Ok(());
+        }
     };
     let _ = socket.set_nodelay(true);
     // `readable` would answer too early on some kernels; peeking waits for a byte.
     let mut byte = [0];
     let first = tokio::select! {
         first = socket.peek(&mut byte) => first,
-        () = sleep(bounds.idle_timeout) => return,
-        () = last_call(&stop) => return,
+        () = sleep(bounds.idle_timeout) => return Ok(()),
+        () = last_call(&stop) => return Ok(()),
     };
     if !matches!(first, Ok(n) if n > 0) {
-        return;
+        return Ok(());
     }
     // What is boxed takes no room while it is not there yet: thousands may be silent, or stay within their heads.
     match tls {
         None => Box::pin(http(socket, served, bounds, stop)).await,
         Some(tls) => Box::pin(https(socket, tls, served, bounds, stop)).await,
     }
+    Ok(())
 }
 
 /// Who was let in at the last moment has something to say, and would take a silent end for a failure.

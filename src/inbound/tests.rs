@@ -1,6 +1,9 @@
 //! A listener with handlers of a test's own: what panics, what nobody reads, how many at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use axum::routing::get;
 use tokio::{
@@ -37,6 +40,7 @@ async fn served(router: Router, bounds: Bounds) -> Running {
     });
     let serve = super::serve(
         listener,
+        Crew::here(),
         router,
         bounds,
         |_| Some(()),
@@ -178,4 +182,110 @@ async fn a_head_beyond_its_bound_reaches_no_handler() {
     }
     served.stop.cancel();
     served.task.await.unwrap();
+}
+
+/// Asks on a connection that stays open; every answer here is a thread's number.
+async fn ask_again(socket: &mut TcpStream) -> String {
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nhost: l\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b".") {
+        assert!(socket.read_buf(&mut answer).await.unwrap() > 0, "closed");
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    answer.rsplit("\r\n").next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_crew_shares_connections_evenly_and_each_stays_where_it_is() {
+    let own = || async { format!("{:?}.", std::thread::current().id()) };
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
+        .await
+        .unwrap();
+    let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
+    let crew = Crew::start("crew", 3).unwrap();
+    let router = Router::new().route("/", get(own));
+    let serve = super::serve(
+        listener,
+        crew.clone(),
+        router,
+        BOUNDS,
+        |_| Some(()),
+        Arc::new(|fault| panic!("{fault:?}")),
+        stop.clone(),
+    );
+    let serve = tokio::spawn(serve);
+
+    let mut open = Vec::new();
+    let mut by_thread = std::collections::BTreeMap::new();
+    for _ in 0..6 {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let thread = ask_again(&mut socket).await;
+        *by_thread.entry(thread.clone()).or_insert(0) += 1;
+        open.push((socket, thread));
+    }
+    assert_eq!(by_thread.into_values().collect::<Vec<_>>(), [2, 2, 2]);
+    for (socket, thread) in &mut open {
+        assert_eq!(ask_again(socket).await, *thread);
+    }
+
+    // Where there are fewer now, the next one goes.
+    let (gone, thread) = open.pop().unwrap();
+    drop(gone);
+    let mut elsewhere = 0;
+    while ask_on(address).await != thread {
+        elsewhere += 1;
+        assert!(elsewhere < 1000, "its place stays taken");
+    }
+
+    stop.cancel();
+    serve.await.unwrap();
+    for (socket, _) in &mut open {
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "closed in order");
+    }
+    crew.end();
+}
+
+/// Asks on a connection of its own.
+async fn ask_on(address: SocketAddr) -> String {
+    ask_again(&mut TcpStream::connect(address).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_crew_that_is_ended_ends_what_it_has_in_hand() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
+        .await
+        .unwrap();
+    let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
+    let crew = Crew::start("crew", 2).unwrap();
+    let (tell, told) = oneshot::channel();
+    let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
+    let never = move || {
+        let _ = tell.lock().unwrap().take().map(|tell| tell.send(()));
+        std::future::pending::<&str>()
+    };
+    let router = Router::new().route("/", get(never));
+    let on_fault: OnFault = Arc::new(|fault| panic!("{fault:?}"));
+    let serve = super::serve(
+        listener,
+        crew.clone(),
+        router,
+        BOUNDS,
+        |_| Some(()),
+        on_fault,
+        stop,
+    );
+    let serve = crew.first().spawn(serve);
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nhost: l\r\n\r\n")
+        .await
+        .unwrap();
+    told.await.unwrap();
+    crew.end();
+    assert!(serve.await.is_err(), "cancelled");
+    let cut_off = socket.read(&mut [0]).await;
+    assert!(matches!(cut_off, Ok(0) | Err(_)), "{cut_off:?}");
 }
