@@ -28,6 +28,10 @@ const BOUNDS: Bounds = Bounds {
 };
 
 async fn served(router: Router, bounds: Bounds) -> Running {
+    served_by(Crew::here(), router, bounds).await
+}
+
+async fn served_by(crew: Crew, router: Router, bounds: Bounds) -> Running {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
         .await
         .unwrap();
@@ -38,9 +42,10 @@ async fn served(router: Router, bounds: Bounds) -> Running {
         assert!(matches!(fault, Fault::Panicked), "{fault:?}");
         count.fetch_add(1, Ordering::Relaxed);
     });
+    let first = crew.first().clone();
     let serve = super::serve(
         listener,
-        Crew::here(),
+        crew,
         router,
         bounds,
         |_| Some(()),
@@ -50,7 +55,7 @@ async fn served(router: Router, bounds: Bounds) -> Running {
     Running {
         address,
         stop,
-        task: tokio::spawn(serve),
+        task: first.spawn(serve),
         panics,
     }
 }
@@ -201,27 +206,13 @@ async fn ask_again(socket: &mut TcpStream) -> String {
 #[tokio::test]
 async fn a_crew_shares_connections_evenly_and_each_stays_where_it_is() {
     let own = || async { format!("{:?}.", std::thread::current().id()) };
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
-        .await
-        .unwrap();
-    let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
     let crew = Crew::start("crew", 3).unwrap();
-    let router = Router::new().route("/", get(own));
-    let serve = super::serve(
-        listener,
-        crew.clone(),
-        router,
-        BOUNDS,
-        |_| Some(()),
-        Arc::new(|fault| panic!("{fault:?}")),
-        stop.clone(),
-    );
-    let serve = tokio::spawn(serve);
+    let served = served_by(crew.clone(), Router::new().route("/", get(own)), BOUNDS).await;
 
     let mut open = Vec::new();
     let mut by_thread = std::collections::BTreeMap::new();
     for _ in 0..6 {
-        let mut socket = TcpStream::connect(address).await.unwrap();
+        let mut socket = TcpStream::connect(served.address).await.unwrap();
         let thread = ask_again(&mut socket).await;
         *by_thread.entry(thread.clone()).or_insert(0) += 1;
         open.push((socket, thread));
@@ -235,13 +226,13 @@ async fn a_crew_shares_connections_evenly_and_each_stays_where_it_is() {
     let (gone, thread) = open.pop().unwrap();
     drop(gone);
     let mut elsewhere = 0;
-    while ask_on(address).await != thread {
+    while ask_on(served.address).await != thread {
         elsewhere += 1;
         assert!(elsewhere < 1000, "its place stays taken");
     }
 
-    stop.cancel();
-    serve.await.unwrap();
+    served.stop.cancel();
+    served.task.await.unwrap();
     for (socket, _) in &mut open {
         assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "closed in order");
     }
@@ -255,10 +246,6 @@ async fn ask_on(address: SocketAddr) -> String {
 
 #[tokio::test]
 async fn a_crew_that_is_ended_ends_what_it_has_in_hand() {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
-        .await
-        .unwrap();
-    let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
     let crew = Crew::start("crew", 2).unwrap();
     let (tell, told) = oneshot::channel();
     let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
@@ -267,25 +254,15 @@ async fn a_crew_that_is_ended_ends_what_it_has_in_hand() {
         std::future::pending::<&str>()
     };
     let router = Router::new().route("/", get(never));
-    let on_fault: OnFault = Arc::new(|fault| panic!("{fault:?}"));
-    let serve = super::serve(
-        listener,
-        crew.clone(),
-        router,
-        BOUNDS,
-        |_| Some(()),
-        on_fault,
-        stop,
-    );
-    let serve = crew.first().spawn(serve);
-    let mut socket = TcpStream::connect(address).await.unwrap();
+    let served = served_by(crew.clone(), router, BOUNDS).await;
+    let mut socket = TcpStream::connect(served.address).await.unwrap();
     socket
         .write_all(b"GET / HTTP/1.1\r\nhost: l\r\n\r\n")
         .await
         .unwrap();
     told.await.unwrap();
     crew.end();
-    assert!(serve.await.is_err(), "cancelled");
+    assert!(served.task.await.is_err(), "cancelled");
     let cut_off = socket.read(&mut [0]).await;
     assert!(matches!(cut_off, Ok(0) | Err(_)), "{cut_off:?}");
 }
