@@ -77,16 +77,7 @@ pub async fn serve_socket(
         }
     };
     let router = router.layer(middleware::from_fn(known));
-    inbound::serve(
-        listener,
-        Crew::here(),
-        router,
-        BOUNDS,
-        |_| Some(()),
-        on_fault,
-        stop,
-    )
-    .await;
+    serve(listener, router, on_fault, stop).await;
 }
 
 /// Serves TCP until `stop`, to holders of a token only.
@@ -103,16 +94,12 @@ pub async fn serve_tcp(
         let tokens = Arc::clone(&tokens);
         async move { guard(request, next, &tokens, address).await }
     }));
-    inbound::serve(
-        listener,
-        Crew::here(),
-        guarded,
-        BOUNDS,
-        |_| Some(()),
-        on_fault,
-        stop,
-    )
-    .await;
+    serve(listener, guarded, on_fault, stop).await;
+}
+
+async fn serve(listener: Listener, router: Router, on_fault: OnFault, stop: CancellationToken) {
+    let (here, everyone) = (Crew::here(), |_: &Peer| Some(()));
+    inbound::serve(listener, here, router, BOUNDS, everyone, on_fault, stop).await;
 }
 
 async fn guard(

@@ -304,6 +304,13 @@ impl Handle {
         config: &Config,
     ) -> Result<(), StartError> {
         let crew = Crew::start("intake", INTAKE_THREADS).map_err(StartError::Threads)?;
+        // Nobody is let in later because the other threads are busy.
+        let listener = listener
+            .moved_to(crew.first())
+            .map_err(|source| StartError::Listen {
+                on: self.public.to_string(),
+                source,
+            })?;
         let shared = &self.core.shared;
         let bounds = doors::bounds(&config.listen);
         let peers = Peers::new(doors::rules(&config.listen), shared.metrics.clone());

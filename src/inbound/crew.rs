@@ -4,7 +4,7 @@
 //! thread can do, and while many talk at once nothing is handed from one processor to the other. No request may want
 //! a processor for long: whoever shares the thread waits for it.
 
-use std::{io, sync::Arc, thread};
+use std::{io, iter, sync::Arc, thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -68,21 +68,21 @@ impl Crew {
 
     /// Serves a connection where there are the fewest.
     pub(super) fn serve(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let mut fewest = &self.first;
-        for other in self.others.iter() {
-            if other.connections.len() < fewest.connections.len() {
-                fewest = other;
-            }
-        }
-        fewest.connections.spawn_on(connection, &fewest.runtime);
+        let fewest = self.members().min_by_key(|member| member.connections.len());
+        let member = fewest.unwrap_or(&self.first);
+        member.connections.spawn_on(connection, &member.runtime);
     }
 
     /// Waits until no connection is left.
     pub(super) async fn drained(&self) {
-        for member in std::iter::once(&self.first).chain(self.others.iter()) {
+        for member in self.members() {
             member.connections.close();
             member.connections.wait().await;
         }
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        iter::once(&self.first).chain(self.others.iter())
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     os::unix,
 };
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    runtime::Handle,
+};
 
 use super::{Certificate, Peer, TlsFiles};
 
@@ -54,6 +57,19 @@ impl Listener {
             bound: Bound::Unix(socket),
             tls: None,
         }
+    }
+
+    /// Has this runtime wait for who comes, instead of the one on which it was bound.
+    ///
+    /// # Errors
+    /// The system lacks the memory.
+    pub fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+        let _entered = runtime.enter();
+        let bound = match self.bound {
+            Bound::Tcp(tcp) => Bound::Tcp(TcpListener::from_std(tcp.into_std()?)?),
+            Bound::Unix(unix) => Bound::Unix(UnixListener::from_std(unix.into_std()?)?),
+        };
+        Ok(Listener { bound, ..self })
     }
 
     /// The address that was bound, with its port.

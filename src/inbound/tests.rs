@@ -32,9 +32,16 @@ async fn served(router: Router, bounds: Bounds) -> Running {
 }
 
 async fn served_by(crew: Crew, router: Router, bounds: Bounds) -> Running {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None)
+    served_on(local().await, crew, router, bounds)
+}
+
+async fn local() -> Listener {
+    Listener::bind(([127, 0, 0, 1], 0).into(), None)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+fn served_on(listener: Listener, crew: Crew, router: Router, bounds: Bounds) -> Running {
     let address = listener.address().unwrap();
     let (stop, panics) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&panics);
@@ -265,4 +272,24 @@ async fn a_crew_that_is_ended_ends_what_it_has_in_hand() {
     assert!(served.task.await.is_err(), "cancelled");
     let cut_off = socket.read(&mut [0]).await;
     assert!(matches!(cut_off, Ok(0) | Err(_)), "{cut_off:?}");
+}
+
+#[test]
+fn who_comes_is_let_in_while_the_runtime_that_bound_the_listener_is_busy() {
+    let busy = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let crew = Crew::start("crew", 2).unwrap();
+    // From here on nobody runs it any more.
+    let listener = busy.block_on(local()).moved_to(crew.first()).unwrap();
+    let router = Router::new().route("/", get(|| async { "fine" }));
+    let served = served_on(listener, crew.clone(), router, BOUNDS);
+    let other = tokio::runtime::Runtime::new().unwrap();
+    let asked = async { timeout(Duration::from_secs(10), ask(served.address, "/")).await };
+    let answer = other.block_on(asked);
+    assert!(answer.unwrap().ends_with("fine"));
+    served.stop.cancel();
+    other.block_on(served.task).unwrap();
+    crew.end();
 }
